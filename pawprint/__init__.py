@@ -1,0 +1,1 @@
+"""Pawprint: reproducible transfer learning for image classification."""

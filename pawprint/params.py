@@ -1,0 +1,249 @@
+"""Reads params.yaml into typed, frozen sections, and refuses whatever does not fit.
+
+No key has a default here: params.yaml is the only place where a value stands.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pawprint.errors import ParamsError
+
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, no unknown keys, no conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataParams(Section):
+    source: Literal["sample", "kaggle", "archive", "url", "folder"]
+    sample_images: Annotated[int, Field(ge=20, le=1_000_000)]
+    sample_seed: Seed
+    kaggle_competition: str
+    kaggle_dataset: str
+    archive: str
+    folder: str
+    url: str
+    sha256: Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
+    timeout_s: Annotated[float, Field(gt=0, le=3600)]
+
+
+class SplitParams(Section):
+    train: OpenShare
+    val: OpenShare
+    test: OpenShare
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitParams:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(
+                f"split.train + split.val + split.test must be 1, "
+                f"found {self.train} + {self.val} + {self.test} = {total:.6g}"
+            )
+        return self
+
+
+class PreprocessParams(Section):
+    image_size: Annotated[int, Field(ge=32, le=2048)]
+    max_bad: Share
+    max_pixels: Positive
+
+
+class AugmentParams(Section):
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    shift: Annotated[float, Field(ge=0, le=0.5)]
+    zoom: Annotated[float, Field(ge=0, le=0.9)]
+    flip: bool
+    brightness: Share
+    contrast: Share
+    saturation: Share
+
+
+class ModelParams(Section):
+    backbone: str
+    weights: Annotated[str, Field(min_length=1)]
+    pooling: Literal["avg", "flatten"]
+    cut: Annotated[str, Field(min_length=1)]
+
+
+class FeaturesParams(Section):
+    views: Annotated[int, Field(ge=1, le=100)]
+    seed: Seed
+    batch_size: Positive
+    max_gb: NonNegative
+
+
+class TrainingParams(Section):
+    """What every training stage has."""
+
+    epochs: Positive
+    batch_size: Positive
+    lr: Rate
+    weight_decay: NonNegative
+    schedule: Literal["cosine", "plateau", "constant"]
+    warmup: Dropout
+    patience: Positive
+    accumulate: Positive
+    label_smoothing: Dropout
+    precision: Literal["float32", "bfloat16"]
+    seed: Seed
+
+
+class BaselineParams(TrainingParams):
+    image_size: Annotated[int, Field(ge=32, le=1024)]
+    filters: Annotated[list[Positive], Field(min_length=1, max_length=5)]
+    dense: Positive
+    dropout: Dropout
+
+
+class HeadParams(TrainingParams):
+    hidden: Annotated[list[Positive], Field(max_length=4)]
+    batch_norm: bool
+    dropout: Dropout
+
+
+class FinetuneParams(TrainingParams):
+    head_lr: Rate
+    clip_norm: NonNegative
+
+
+class EvaluateParams(Section):
+    batch_size: Positive
+    confidence: OpenShare
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+
+
+class GradcamParams(Section):
+    fixed: Annotated[int, Field(ge=0, le=100)]
+    worst: Annotated[int, Field(ge=0, le=100)]
+    opacity: Share
+
+
+class RuntimeParams(Section):
+    threads: Annotated[int, Field(ge=1, le=1024)]
+
+
+class Params(Section):
+    """params.yaml as a whole; each field is one of its sections."""
+
+    data: DataParams
+    split: SplitParams
+    preprocess: PreprocessParams
+    augment: AugmentParams
+    model: ModelParams
+    features: FeaturesParams
+    baseline: BaselineParams
+    head: HeadParams
+    finetune: FinetuneParams
+    evaluate: EvaluateParams
+    gradcam: GradcamParams
+    runtime: RuntimeParams
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's rule for floats.
+
+    YAML 1.1, which PyYAML follows, wants a dot in a float, so that ``1e-05``, which DVC
+    writes for ``-S finetune.lr=1e-5``, would arrive as a string.
+    Source: YAML 1.2.2, section 10.3.2 (core schema, tag resolution).
+    """
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:float"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """Refuses a key that stands twice: PyYAML would silently keep the last one."""
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        if key_node.value in seen:
+            raise ParamsError(
+                f"params.yaml, line {key_node.start_mark.line + 1}: "
+                f"key {key_node.value!r} stands twice; remove one"
+            )
+        seen.add(key_node.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check the whole of params.yaml.
+
+    Raises:
+        ParamsError: one line that names the first key that does not fit, what was expected
+            and what was found.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, Loader=_Loader)
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: cannot be read ({error.strerror}); run from the project's root"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected sections of keys, found {type(content).__name__}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    """Render what pydantic found as one line, key first."""
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        found = item["input"]
+        match item["type"]:
+            case "extra_forbidden":
+                text = f"{key}: unknown key; {_known(item['loc'])}"
+            case "missing":
+                text = f"{key}: missing key; add it"
+            case "value_error":
+                text = str(item["ctx"]["error"])
+            case _:
+                expected = item["msg"][0].lower() + item["msg"][1:]
+                text = f"{key}: {expected}, found {found!r} ({type(found).__name__})"
+        lines.append(text)
+    return "; ".join(lines)
+
+
+def _known(loc: tuple[int | str, ...]) -> str:
+    """Name the keys that the place of an unknown key does have."""
+    section: Any = Params
+    for part in loc[:-1]:
+        section = section.model_fields[part].annotation
+    return "known: " + ", ".join(section.model_fields)
