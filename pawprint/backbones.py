@@ -115,7 +115,7 @@ def build_backbone(name: str, size_px: int, weights: str) -> keras.Model:
         if weights == "none":
             raise
         raise WeightsError(_explain(backbone, weights, error)) from error
-    model = keras.Model(network.inputs, network.outputs, name="backbone")
+    model = keras.Model(network.input, network.output, name="backbone")
     model.trainable = False
     return model
 
@@ -193,7 +193,9 @@ def _build_lite0(size_px: int, weights: str | None) -> keras.Model:
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(pixels)
     x = _lite0_conv(x, 32, 3, 2, "stem")
-    kernels, strides, filters = (3, 3, 5, 3, 5, 5, 3), (1, 2, 2, 2, 1, 2, 1), (16, 24, 40, 80, 112, 192, 320)  # fmt: skip
+    kernels = (3, 3, 5, 3, 5, 5, 3)
+    strides = (1, 2, 2, 2, 1, 2, 1)
+    filters = (16, 24, 40, 80, 112, 192, 320)
     for stage, repeats in enumerate(_B0_STAGES):
         for i in range(repeats):
             x = _lite0_block(

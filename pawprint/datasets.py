@@ -1,0 +1,118 @@
+"""What the preprocess and features stages wrote, as arrays and as tf.data batches."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pawprint.params import TrainingParams
+from pawprint.shards import ShardedArray
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """One split of the processed pictures.
+
+    Attributes:
+        images: uint8 [n, size, size, 3], RGB in 0...255.
+        labels: int64 [n], places in the class names.
+        paths: n names in the canonical archive.
+    """
+
+    images: ShardedArray
+    labels: np.ndarray
+    paths: list[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def read_class_names(processed: Path) -> list[str]:
+    return json.loads((processed / "classes.json").read_text(encoding="utf-8"))
+
+
+def read_labels(directory: Path) -> np.ndarray:
+    """Labels of one split, int64 [n]."""
+    return np.array([int(row["label"]) for row in _read_index(directory)], np.int64)
+
+
+def read_labelled_images(directory: Path) -> LabelledImages:
+    """Open one split, such as ``data/processed/train``."""
+    paths = [row["path"] for row in _read_index(directory)]
+    return LabelledImages(ShardedArray(directory), read_labels(directory), paths)
+
+
+def _read_index(directory: Path) -> list[dict[str, str]]:
+    with open(directory / "index.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# (epoch, rows) → the arrays of these rows from which `transform` makes the inputs of a batch.
+Gather = Callable[[int, np.ndarray], tuple[np.ndarray, ...]]
+
+
+def training_batches(
+    gather: Gather,
+    labels: np.ndarray,
+    params: TrainingParams,
+    transform: Callable[..., tf.Tensor],
+) -> tf.data.Dataset:
+    """Batches of all epochs in a row; each epoch has every row once, in an order of its own.
+
+    The order depends on (seed, epoch) alone, so training could start at any epoch.
+
+    Args:
+        gather: (epoch, rows int64 [k]) → arrays [k, ...].
+        labels: int64 [n].
+        params: the stage's section: batch size, epochs, seed.
+        transform: the arrays of ``gather`` as tensors → float32 inputs of the model.
+
+    Returns:
+        (inputs, labels) batches, ``steps_per_epoch(n, batch_size)`` an epoch, the last of which
+        holds what remains.
+    """
+    import tensorflow as tf
+
+    def generate() -> Iterator[tuple[np.ndarray, ...]]:
+        for epoch in range(params.epochs):
+            order = np.random.default_rng([params.seed, epoch]).permutation(len(labels))
+            for start in range(0, len(labels), params.batch_size):
+                rows = order[start : start + params.batch_size]
+                yield (*gather(epoch, rows), labels[rows])
+
+    example = (*gather(0, np.arange(1)), labels)
+    signature = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in example)
+    batches = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return batches.map(lambda *arrays: (transform(*arrays[:-1]), arrays[-1])).prefetch(4)
+
+
+def steps_per_epoch(num_pictures: int, batch_size: int) -> int:
+    return -(-num_pictures // batch_size)
+
+
+def plain_batches(
+    array: ShardedArray, batch_size: int, transform: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.data.Dataset:
+    """All rows of an array in order, once: the inputs of validation.
+
+    Args:
+        array: [n, ...].
+        batch_size: rows of a batch; the last batch may be smaller.
+        transform: rows as a tensor → float32 inputs of the model.
+    """
+    import tensorflow as tf
+
+    batches = tf.data.Dataset.from_generator(
+        lambda: array.batches(batch_size),
+        output_signature=tf.TensorSpec((None, *array.shape[1:]), array.dtype),
+    )
+    return batches.map(transform).prefetch(4)

@@ -1,0 +1,104 @@
+"""Saves and loads ``.keras`` files: the same weights give the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from pawprint.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+METADATA = "metadata.json"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself, beside its weights.
+
+    Attributes:
+        class_names: in the order of the probabilities; empty for a backbone.
+        image_size: side of the square input in pixels.
+    """
+
+    class_names: list[str]
+    image_size: int
+
+
+def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
+    """Write a model whole or not at all.
+
+    Keras' own file holds the date, memory addresses as object ids, and the time in its zip
+    entries; here they are left out, so that equal models are equal files.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        raw, final = Path(directory, "raw.keras"), Path(directory, "final.keras")
+        model.save(raw)
+        with ZipFile(raw) as source, ZipFile(final, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name == METADATA:
+                    metadata = json.loads(content)
+                    metadata.pop("date_saved", None)
+                    content = _to_json(metadata | {"pawprint": asdict(info)})
+                elif name == "config.json":
+                    content = _to_json(_renumber(json.loads(content), {}))
+                target.writestr(ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+        with open(final, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(final, path)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a model for inference.
+
+    Raises:
+        ModelError: the file is missing, damaged, or not made by Keras.
+    """
+    import keras
+
+    read_model_info(path)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: cannot be loaded ({reason}); run dvc repro") from None
+
+
+def read_model_info(path: Path) -> ModelInfo:
+    """Read class names and image size without TensorFlow.
+
+    Raises:
+        ModelError: the file is missing, damaged, or was not written by ``save_model``.
+    """
+    try:
+        with ZipFile(path) as archive:
+            return ModelInfo(**json.loads(archive.read(METADATA))["pawprint"])
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; run dvc repro") from None
+    except (BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: not a model of Pawprint ({error}); run dvc repro") from None
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True).encode()
+
+
+def _renumber(value: Any, seen: dict[int, int]) -> Any:
+    """Replace object ids, which are memory addresses, by their order of appearance."""
+    if isinstance(value, dict):
+        return {
+            key: seen.setdefault(item, len(seen))
+            if key == "shared_object_id"
+            else _renumber(item, seen)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_renumber(item, seen) for item in value]
+    return value

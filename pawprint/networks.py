@@ -1,0 +1,147 @@
+"""The networks that are trained: a CNN from scratch, and a head on a backbone.
+
+All take raw RGB pixels, float32 [n, size, size, 3] in 0...255. While they are trained they end in a
+layer ``logits``; what is saved ends in ``probs``, its softmax.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from pawprint.errors import ModelError
+from pawprint.params import BaselineParams, HeadParams
+
+LOGITS, PROBS, FEATURE_MAP = "logits", "probs", "feature_map"
+
+
+def build_baseline(params: BaselineParams, num_classes: int) -> keras.Model:
+    """A CNN from scratch: blocks of convolution, batch norm, ReLU, max-pooling; a dense head.
+
+    Returns:
+        float32 [n, image_size, image_size, 3] pixels → float32 [n, num_classes] logits.
+    """
+    pixels = keras.Input((params.image_size, params.image_size, 3), name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(pixels)
+    for i, filters in enumerate(params.filters, start=1):
+        activation = FEATURE_MAP if i == len(params.filters) else f"block{i}_activation"
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block{i}_conv")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"block{i}_bn")(x)
+        x = layers.ReLU(name=activation)(x)
+        x = layers.MaxPooling2D(name=f"block{i}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(params.dense, activation="relu", name="dense")(x)
+    x = layers.Dropout(params.dropout, seed=params.seed, name="dropout")(x)
+    logits = layers.Dense(num_classes, name=LOGITS)(x)
+    return keras.Model(pixels, logits, name="baseline")
+
+
+def build_resizing(size_px: int, target_px: int) -> keras.Model:
+    """Pixels [n, size_px, size_px, 3] → [n, target_px, target_px, 3], antialiased bilinear."""
+    pixels = keras.Input((size_px, size_px, 3), name="pixels")
+    resize = layers.Resizing(target_px, target_px, antialias=True, name="resize")
+    return keras.Model(pixels, resize(pixels), name="resizing")
+
+
+def add_pooling(backbone: keras.Model, pooling: str) -> keras.Model:
+    """A backbone → the same, ending in features: ``avg`` [n, c], or ``flatten`` [n, h * w * c].
+
+    The last feature map passes through a layer of that name, so that Grad-CAM finds it.
+    """
+    feature_map = layers.Identity(name=FEATURE_MAP)(backbone.output)
+    pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.Flatten
+    return keras.Model(backbone.input, pool(name="pool")(feature_map), name="backbone")
+
+
+def build_head(params: HeadParams, num_features: int, num_classes: int) -> keras.Model:
+    """The layers behind the backbone's features.
+
+    Returns:
+        float32 [n, num_features] → float32 [n, num_classes] logits.
+    """
+    features = keras.Input((num_features,), name="features")
+    x = features
+    for i, units in enumerate(params.hidden, start=1):
+        x = layers.Dense(units, use_bias=not params.batch_norm, name=f"head{i}_dense")(x)
+        if params.batch_norm:
+            x = layers.BatchNormalization(momentum=0.9, name=f"head{i}_bn")(x)
+        x = layers.ReLU(name=f"head{i}_activation")(x)
+    x = layers.Dropout(params.dropout, seed=params.seed, name="head_dropout")(x)
+    return keras.Model(features, layers.Dense(num_classes, name=LOGITS)(x), name="head")
+
+
+def chain(first: keras.Model, second: keras.Model, name: str) -> keras.Model:
+    """``second``, a row of layers, behind ``first``: one flat model that shares their layers."""
+    x = first.output
+    for layer in second.layers[1:]:
+        x = layer(x)
+    return keras.Model(first.input, x, name=name)
+
+
+def add_probs(model: keras.Model) -> keras.Model:
+    """A model that ends in logits → the same, ending in their softmax; the layers are shared."""
+    return keras.Model(model.input, layers.Softmax(name=PROBS)(model.output), name=model.name)
+
+
+def without_probs(model: keras.Model) -> keras.Model:
+    """A saved classifier → the same, ending in logits; the layers are shared."""
+    return keras.Model(model.input, model.get_layer(LOGITS).output, name=model.name)
+
+
+def cut_model(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
+    """Cut a model behind a layer into trunk and tail, which share its layers.
+
+    Raises:
+        ModelError: a branch of the network passes the layer by.
+    """
+    boundary = model.get_layer(layer).output
+    trunk = keras.Model(model.input, boundary, name="trunk")
+    tail = keras.Model(boundary, model.output, name="tail")
+    if {part.name for part in trunk.layers} & {part.name for part in tail.layers[1:]}:
+        raise ModelError(f"the network cannot be cut behind {layer}: a branch passes it by")
+    return trunk, tail
+
+
+def unfreeze(model: keras.Model) -> None:
+    """Make a network trainable, except for batch norm, which stays in inference mode.
+
+    Statistics of small batches of one data set would replace those of a million pictures.
+    The fixed 1x1 convolution that stands for a backbone's preprocessing stays as it is, too.
+    """
+    for layer in model.layers:
+        fixed = isinstance(layer, layers.BatchNormalization) or layer.name == "scale"
+        layer.trainable = not fixed
+
+
+def with_precision(model: keras.Model, precision: str) -> keras.Model:
+    """A copy whose dense and pointwise work is done in another precision.
+
+    Weights stay float32, and so does everything but convolutions and hidden dense layers: bfloat16
+    pays where a matrix product is the work, and neither in depthwise convolutions nor in logits.
+
+    Args:
+        model: functional; not changed.
+        precision: ``float32`` or ``bfloat16``.
+    """
+
+    def clone(layer: layers.Layer) -> layers.Layer:
+        config = layer.get_config()
+        heavy = type(layer) in (layers.Conv2D, layers.Dense) and layer.name not in (LOGITS, "scale")
+        if heavy and precision != "float32":
+            config["dtype"] = f"mixed_{precision}"
+        copy = type(layer).from_config(config)
+        copy.trainable = layer.trainable
+        return copy
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def scale_logits(model: keras.Model, temperature: float) -> None:
+    """Divide a model's logits by a temperature, for good: in the weights of their layer.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017), section 4.2.
+    """
+    layer = model.get_layer(LOGITS)
+    layer.set_weights([weights / temperature for weights in layer.get_weights()])

@@ -1,0 +1,100 @@
+"""Arrays too large for memory, as a few ``.npy`` files, and the work on them, file by file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
+
+
+def map_shards(
+    function: Callable[[Shard], Result], shards: Sequence[Shard], title: str
+) -> list[Result]:
+    """Apply a function to every shard in a pool of processes.
+
+    Args:
+        function: a module's function that depends on its shard alone and writes, if it writes,
+            to a place of that shard's own.
+        shards: picklable descriptions of the work.
+        title: what the progress bar says.
+
+    Returns:
+        One result for each shard, in the order of the shards.
+    """
+    workers = min(os.cpu_count() or 1, len(shards))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return list(tqdm(pool.map(function, shards), desc=title, total=len(shards), unit="shard"))
+
+
+def shard_name(number: int) -> str:
+    return f"{number:05d}.npy"
+
+
+def write_shard(path: Path, array: np.ndarray) -> None:
+    """Write an array so that it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class ShardedArray:
+    """The rows of all ``.npy`` files of a directory, in the order of their names.
+
+    Rows are read from the files when they are asked for, never kept and never mapped, so memory
+    does not grow with the data.
+
+    Attributes:
+        shape: [n, ...] of all rows together.
+        dtype: of every shard.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.paths = sorted(directory.glob("*.npy"))
+        if not self.paths:
+            raise FileNotFoundError(2, "no .npy shards", str(directory))
+        maps = [np.load(path, mmap_mode="r") for path in self.paths]
+        self.dtype: np.dtype = maps[0].dtype
+        self.shape: tuple[int, ...] = (sum(len(m) for m in maps), *maps[0].shape[1:])
+        self._starts = np.cumsum([0, *(len(m) for m in maps)])
+        self._offsets = [m.offset for m in maps]
+        self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        self._files = [open(path, "rb") for path in self.paths]  # noqa: SIM115 (kept for reads)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def gather(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Read rows in the order asked for.
+
+        Args:
+            indices: [k] row numbers in 0...n-1.
+
+        Returns:
+            [k, ...] of this array's dtype.
+        """
+        rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        target = rows.reshape(len(indices), -1).view(np.uint8)
+        for i, index in enumerate(indices):
+            shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+            start = self._offsets[shard] + (int(index) - int(self._starts[shard])) * self._row_bytes
+            if os.preadv(self._files[shard].fileno(), [target[i].data], start) != self._row_bytes:
+                raise OSError(5, "truncated shard", str(self.paths[shard]))
+        return rows
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """All rows in order, [size, ...] at a time; the last batch may be smaller."""
+        for start in range(0, len(self), size):
+            yield self.gather(range(start, min(start + size, len(self))))

@@ -1,0 +1,159 @@
+"""Fetches the pictures from wherever `data.source` says, as one canonical archive."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+from tqdm import tqdm
+
+from pawprint.errors import KaggleError, LayoutError, SourceError
+from pawprint.params import DataParams
+from pawprint.sources import kaggle, url
+from pawprint.sources.archive import (
+    DAMAGE,
+    FetchReport,
+    list_folder,
+    no_space,
+    open_zip,
+    spool_pictures,
+    write_archive,
+)
+from pawprint.sources.sample import draw_picture
+
+__all__ = ["FetchReport", "fetch"]
+
+
+def fetch(data: DataParams, out: Path, work: Path = Path("data/download")) -> FetchReport:
+    """Fetches all labelled pictures and writes them to the canonical archive `out`.
+
+    The same pictures give the same bytes, whatever their source, order or packing. Downloads stay
+    in `work` until `out` is complete, so that a later call resumes them.
+
+    Args:
+        data: the section of params.yaml; `data.source` chooses which other keys are read.
+        out: path of the zip to write; replaced only by a complete one.
+        work: directory for downloads and temporary files, made if needed and removed if empty.
+
+    Returns:
+        The number of pictures by split and class, and of ignored files by reason.
+
+    Raises:
+        LayoutError: the pictures are there, but their names do not tell the classes.
+        KaggleError: Kaggle refused, or could not be reached.
+        SourceError: the source is missing, damaged or unreadable, or the disk is full.
+    """
+    sources = {
+        "sample": _fetch_sample,
+        "kaggle": _fetch_kaggle,
+        "archive": _fetch_archive,
+        "url": _fetch_url,
+        "folder": _fetch_folder,
+    }
+    try:
+        report = sources[data.source](data, out, work)
+        with suppress(OSError):
+            work.rmdir()
+        return report
+    except OSError as error:
+        if no_space(error):
+            raise SourceError(
+                f"{out}: no space left to fetch the pictures ({error.strerror}): free some in "
+                f"{out.parent} and {work}, then run again; {out} is as it was before"
+            ) from error
+        name = error.filename or out
+        raise SourceError(f"{name}: cannot be used: {error.strerror or error}") from error
+
+
+def _fetch_sample(data: DataParams, out: Path, work: Path) -> FetchReport:
+    pictures = _draw_all(data.sample_images, data.sample_seed)
+    progress = tqdm(pictures, desc="draw", unit="picture", total=data.sample_images)
+    with spool_pictures(iter(progress), work) as listing:
+        return write_archive(listing, out, "data.source = sample")
+
+
+def _draw_all(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    # Not fork, which copies the threads' locks of whatever library is loaded already
+    context = multiprocessing.get_context("spawn")
+    workers = os.cpu_count() or 1
+    try:
+        with ProcessPoolExecutor(workers, context, initializer=_die_with_parent) as pool:
+            yield from pool.map(partial(draw_picture, seed=seed), range(count), chunksize=16)
+    except BrokenProcessPool as error:
+        raise SourceError(
+            "data.source = sample: a process that draws pictures was killed, perhaps for lack of "
+            "memory: free some, then run again"
+        ) from error
+
+
+def _die_with_parent() -> None:
+    """Ends a worker when its parent is killed; it would otherwise wait for work for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _fetch_folder(data: DataParams, out: Path, work: Path) -> FetchReport:
+    folder = Path(data.folder)
+    if not folder.is_dir():
+        raise SourceError(
+            f"data.folder: expected a directory, found {_kind(folder)} at {data.folder!r}: "
+            "set it with -S data.folder=PATH"
+        )
+    place = f"data.folder = {data.folder}"
+    return write_archive(list_folder(folder, place), out, place)
+
+
+def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
+    path = Path(data.archive)
+    if not path.is_file():
+        raise SourceError(
+            f"data.archive: expected the path of a zip, found {_kind(path)} at {data.archive!r}: "
+            "set it with -S data.archive=PATH"
+        )
+    return _repack(path, out, work, f"data.archive = {data.archive}")
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "a directory"
+    return "a file" if path.exists() else "nothing"
+
+
+def _fetch_url(data: DataParams, out: Path, work: Path) -> FetchReport:
+    path = url.download(data.url, data.sha256, work, data.timeout_s)
+    report = _repack(path, out, work, f"data.url = {url.public(data.url)}")
+    path.unlink()
+    return report
+
+
+def _fetch_kaggle(data: DataParams, out: Path, work: Path) -> FetchReport:
+    path = kaggle.download(data, work)
+    try:
+        report = _repack(path, out, work, kaggle.address(data))
+    except SourceError as error:
+        if isinstance(error, LayoutError) or not isinstance(error.__cause__, DAMAGE):
+            raise
+        # Kaggle's client would take a damaged file of the right size for the whole one
+        path.unlink()
+        raise KaggleError(f"{error} (the download is removed: run again)") from error
+    shutil.rmtree(path.parent)
+    return report
+
+
+def _repack(path: Path, out: Path, work: Path, place: str) -> FetchReport:
+    with open_zip(path, work, place) as listing:
+        return write_archive(listing, out, place)

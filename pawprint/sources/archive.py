@@ -1,0 +1,298 @@
+"""Reads pictures from a zip or a folder, and writes the canonical archive.
+
+The canonical archive is a zip whose bytes depend on the pictures and their labels alone: members
+`<class>/<name>` or `<split>/<class>/<name>` sorted by code point, stored, with one fixed time stamp
+and fixed attributes. Nothing is ever unpacked to a path that an archive names.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import lzma
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tqdm import tqdm
+
+from pawprint.errors import SourceError
+from pawprint.files import atomic_write
+from pawprint.sources.layout import Layout, ignored_reason, read_layout, split_name
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
+CHUNK_BYTES = 1 << 20
+MAX_NESTING = 2  # zips within zips within the zip
+ENCRYPTED = 0x1
+UTF8 = 0x800
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of a source.
+
+    Attributes:
+        name: relative path, with the source's own spelling.
+        size: in bytes; the zip format must know beforehand of a file above 2 GiB.
+        open: opens it for reading, any number of times, while its source is open.
+    """
+
+    name: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass
+class Listing:
+    """The files of a source, and the number of those left out, by reason."""
+
+    members: list[Member] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """What a canonical archive holds: `str()` of it has a line per split and one for the rest.
+
+    Attributes:
+        counts: split → class → number of pictures; the split is empty if there is no division.
+        ignored: reason → number of files that are not in the archive.
+    """
+
+    counts: dict[str, dict[str, int]]
+    ignored: dict[str, int]
+
+    def __str__(self) -> str:
+        lines = [_describe(split, counts) for split, counts in self.counts.items()]
+        if self.ignored:
+            reasons = ", ".join(f"{number} {reason}" for reason, number in self.ignored.items())
+            lines.append(f"ignored: {reasons}")
+        return "\n".join(lines)
+
+
+def _describe(split: str, counts: dict[str, int], limit: int = 10) -> str:
+    classes = [f"{name} {number}" for name, number in counts.items()]
+    rest = f" and {len(classes) - limit} more" if len(classes) > limit else ""
+    head = f"{split or 'all'}: {sum(counts.values())} pictures of {len(classes)} classes"
+    return f"{head}: {', '.join(classes[:limit])}{rest}"
+
+
+def write_archive(listing: Listing, out: Path, place: str) -> FetchReport:
+    """Writes the pictures among a source's files to the canonical archive `out`.
+
+    Pictures are copied byte for byte, one at a time, and not decoded. `out` appears when it is
+    complete.
+
+    Raises:
+        LayoutError: the files' names do not tell the classes.
+        SourceError: a file is damaged or cannot be read.
+        OSError: `out` cannot be written.
+    """
+    layout = read_layout([member.name for member in listing.members], place)
+    with atomic_write(out) as file, zipfile.ZipFile(file, "w") as archive:
+        for picture in tqdm(layout.pictures, desc=out.name, unit="picture"):
+            _copy(listing.members[picture.index], archive, picture.path, place)
+    return _report(layout, listing.ignored)
+
+
+def _copy(member: Member, archive: zipfile.ZipFile, path: str, place: str) -> None:
+    info = zipfile.ZipInfo(path, EPOCH)
+    info.create_system = 3  # Unix, on every system
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    info.file_size = member.size
+    label = f"{place}: {member.name!r}"
+    with archive.open(info, "w") as target, reading(label), member.open() as source:
+        shutil.copyfileobj(source, target, CHUNK_BYTES)
+
+
+def _report(layout: Layout, ignored: Counter[str]) -> FetchReport:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for picture in layout.pictures:
+        counts[picture.split][picture.class_name] += 1
+    return FetchReport(
+        {split: dict(counts[split]) for split in ("", "train", "val", "test") if split in counts},
+        dict(sorted((ignored + Counter(layout.ignored)).items())),
+    )
+
+
+@contextmanager
+def reading(label: str) -> Iterator[None]:
+    """Turns the many exceptions of a damaged zip or an unreadable file into one SourceError.
+
+    The error's `__cause__` is one of DAMAGE if the bytes are at fault.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise SourceError(
+            f"{label} is damaged: expected a whole zip, found: {reason}; fetch or pack it again"
+        ) from error
+    except PermissionError as error:
+        raise SourceError(f"{label} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def open_zip(path: Path, work: Path, place: str) -> Iterator[Listing]:
+    """Lists a zip, and the zips in it as if they were folders of the same name.
+
+    Zips in the zip are copied to files without a name in `work`, so that they can be read in any
+    order; a killed process leaves none of them behind.
+
+    Raises:
+        SourceError: not a zip, damaged, encrypted, or with an unsafe name.
+        OSError: `path` or `work` cannot be used.
+    """
+    with ExitStack() as stack:
+        archive = stack.enter_context(_open_archive(path, place))
+        listing = Listing()
+        _list_zip(archive, "", listing, _Nest(work, place, stack), depth=0)
+        yield listing
+
+
+@dataclass(frozen=True)
+class _Nest:
+    """Where nested zips are spooled, what messages call the source, and what closes them all."""
+
+    work: Path
+    place: str
+    stack: ExitStack
+
+
+def _open_archive(file: Path | IO[bytes], label: str) -> zipfile.ZipFile:
+    with reading(label):
+        try:
+            return zipfile.ZipFile(file)
+        except UnicodeDecodeError as error:
+            raise zipfile.BadZipFile("a file name that is not UTF-8") from error
+
+
+def _list_zip(
+    archive: zipfile.ZipFile, prefix: str, listing: Listing, nest: _Nest, depth: int
+) -> None:
+    for info in archive.infolist():
+        name = prefix + _decode_name(info)
+        if info.is_dir():
+            continue
+        if info.flag_bits & ENCRYPTED:
+            raise SourceError(
+                f"{nest.place}: {name!r} is encrypted: expected a zip without a password; "
+                "unpack it and pack it again"
+            )
+        if stat.S_ISLNK(info.external_attr >> 16):
+            listing.ignored["symbolic link"] += 1
+        elif _is_zip(name, nest.place) and depth < MAX_NESTING:
+            inner = _open_nested(archive, info, name, nest)
+            _list_zip(inner, _nested_prefix(name, inner), listing, nest, depth + 1)
+        else:
+            listing.members.append(Member(name, info.file_size, _opener(archive, info)))
+
+
+def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+    return lambda: archive.open(info)
+
+
+def _decode_name(info: zipfile.ZipInfo) -> str:
+    """The member's name, also where a packer stored UTF-8 without saying so, as macOS does."""
+    if info.flag_bits & UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
+def _is_zip(name: str, place: str) -> bool:
+    parts = split_name(name, place)
+    return parts[-1].lower().endswith(".zip") and ignored_reason(parts) != "hidden"
+
+
+def _open_nested(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, nest: _Nest
+) -> zipfile.ZipFile:
+    nest.work.mkdir(parents=True, exist_ok=True)
+    label = f"{nest.place}: {name!r}"
+    spool = tempfile.TemporaryFile(dir=nest.work)  # noqa: SIM115 (the stack closes it)
+    nest.stack.enter_context(spool)
+    with reading(label), archive.open(info) as source:
+        shutil.copyfileobj(source, spool, CHUNK_BYTES)
+    return nest.stack.enter_context(_open_archive(spool, label))
+
+
+def _nested_prefix(name: str, inner: zipfile.ZipFile) -> str:
+    """`a/train.zip` stands for the folder `a/train`, also when it holds that folder itself."""
+    folder = name[: -len(".zip")]
+    tops = {_decode_name(info).split("/")[0] for info in inner.infolist()} - {"__MACOSX"}
+    if tops == {folder.split("/")[-1]}:
+        folder = folder.rpartition("/")[0]
+    return f"{folder}/" if folder else ""
+
+
+def list_folder(folder: Path, place: str) -> Listing:
+    """Lists all files below a folder.
+
+    A symbolic link counts as the file that it leads to if that is inside the folder; other links
+    are ignored, links to folders too.
+
+    Raises:
+        SourceError: a folder in it cannot be read.
+    """
+    listing = Listing()
+    root = folder.resolve()
+
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"{place}: {error.filename} cannot be read: {error.strerror}") from error
+
+    for directory, subfolders, names in os.walk(root, onerror=refuse):
+        linked = sum(Path(directory, name).is_symlink() for name in subfolders)
+        listing.ignored["symbolic link"] += linked
+        for name in names:
+            _list_file(Path(directory, name), root, listing)
+    listing.ignored = +listing.ignored
+    return listing
+
+
+def _list_file(path: Path, root: Path, listing: Listing) -> None:
+    if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root)):
+        listing.ignored["symbolic link"] += 1
+    elif path.is_file():
+        name = path.relative_to(root).as_posix()
+        listing.members.append(Member(name, path.stat().st_size, lambda: path.open("rb")))
+    else:
+        listing.ignored["not a file"] += 1
+
+
+@contextmanager
+def spool_pictures(pictures: Iterator[tuple[str, bytes]], work: Path) -> Iterator[Listing]:
+    """Lists pictures that arrive in any order, as (name, bytes), keeping the bytes on disk."""
+    work.mkdir(parents=True, exist_ok=True)
+    listing = Listing()
+    with tempfile.TemporaryFile(dir=work) as spool:
+        for name, data in pictures:
+            start = spool.seek(0, os.SEEK_END)
+            spool.write(data)
+            listing.members.append(Member(name, len(data), _slice(spool, start, len(data))))
+        yield listing
+
+
+def _slice(file: IO[bytes], start: int, size: int) -> Callable[[], IO[bytes]]:
+    def read() -> IO[bytes]:
+        file.seek(start)
+        return io.BytesIO(file.read(size))
+
+    return read
+
+
+def no_space(error: OSError) -> bool:
+    """Whether a write failed because the disk, the quota or the allowed file size is exhausted."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,0 +1,158 @@
+"""Downloads a competition's or a data set's zip with Kaggle's own client.
+
+The client is imported only here and only when needed: importing it reads credentials, and may
+already send a request.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from pawprint.errors import KaggleError
+from pawprint.params import DataParams
+from pawprint.sources.url import network_fault
+
+RETRIES = 2  # within one run, after a connection that broke off
+SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+HOW_TO_SIGN_IN = (
+    "create a token at https://www.kaggle.com/settings/api, then set KAGGLE_API_TOKEN, or "
+    "KAGGLE_USERNAME and KAGGLE_KEY, or save it as ~/.kaggle/kaggle.json"
+)
+
+
+def download(data: DataParams, directory: Path) -> Path:
+    """Downloads `data.kaggle_dataset`, or `data.kaggle_competition` if that is empty.
+
+    The client keeps a download that broke off and resumes it at the next call, if the file at
+    Kaggle is still the same.
+
+    Args:
+        data: names, and the longest silence of the server in seconds.
+        directory: where the zip goes, in a folder of the name; made if missing.
+
+    Returns:
+        The zip. Neither its sums nor its being a zip are checked.
+
+    Raises:
+        KaggleError: wrong names, no or refused credentials, rules that are not accepted, nothing
+            of that name, no network, a silent server, or a download that broke off.
+        OSError: the file cannot be written.
+    """
+    name = _checked_name(data)
+    target = directory / "-".join(["kaggle", *name.split("/")])
+    with _refusals(data, name), _timeouts(data.timeout_s), redirect_stdout(io.StringIO()):
+        api = _signed_in_client()
+        if data.kaggle_dataset:
+            api.dataset_download_files(name, path=str(target), quiet=False)
+        else:
+            api.competition_download_files(name, path=str(target), quiet=False)
+    return _only_zip(target, name)
+
+
+def address(data: DataParams) -> str:
+    """The web page of the competition or the data set."""
+    if data.kaggle_dataset:
+        return f"https://www.kaggle.com/datasets/{data.kaggle_dataset}"
+    return f"https://www.kaggle.com/c/{data.kaggle_competition}"
+
+
+def _checked_name(data: DataParams) -> str:
+    if data.kaggle_dataset:
+        if not re.fullmatch(rf"{SLUG}/{SLUG}(/\d+)?", data.kaggle_dataset):
+            raise KaggleError(
+                "data.kaggle_dataset: expected owner/name or owner/name/version as in its "
+                f"address, found {data.kaggle_dataset!r}"
+            )
+        return data.kaggle_dataset
+    if not re.fullmatch(SLUG, data.kaggle_competition):
+        raise KaggleError(
+            "data.kaggle_competition: expected a name as in https://www.kaggle.com/c/<name>, "
+            f"found {data.kaggle_competition!r}"
+        )
+    return data.kaggle_competition
+
+
+def _signed_in_client() -> Any:
+    from kaggle.api.kaggle_api_extended import KaggleApi
+
+    class Client(KaggleApi):
+        def download_file(self, *args: Any, **kwargs: Any) -> None:
+            super().download_file(*args, **kwargs, max_retries=RETRIES)
+
+    api = Client()
+    try:
+        api.authenticate()
+    except SystemExit as error:
+        from kagglesdk import get_access_token_from_env
+
+        _, origin = get_access_token_from_env()
+        if origin:
+            raise KaggleError(
+                f"Kaggle does not know the token of {origin} (any more): {HOW_TO_SIGN_IN}"
+            ) from error
+        raise KaggleError(f"expected Kaggle credentials, found none: {HOW_TO_SIGN_IN}") from error
+    return api
+
+
+@contextmanager
+def _timeouts(timeout_s: float) -> Iterator[None]:
+    """Gives up on a silent server. The client sends some requests at import, and sets no limit."""
+    send = HTTPAdapter.send
+
+    def send_with_timeout(self: HTTPAdapter, *args: Any, **kwargs: Any) -> requests.Response:
+        return send(self, *args, **kwargs | {"timeout": timeout_s})
+
+    HTTPAdapter.send = send_with_timeout  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        HTTPAdapter.send = send  # type: ignore[method-assign]
+
+
+@contextmanager
+def _refusals(data: DataParams, name: str) -> Iterator[None]:
+    """Turns what the client raises into a KaggleError that names the way out, and no secret."""
+    try:
+        yield
+    except requests.HTTPError as error:
+        raise KaggleError(_refusal(error, data, name)) from error
+    except requests.RequestException as error:
+        raise KaggleError(f"Kaggle: {network_fault(error, data.timeout_s)}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise KaggleError(
+            f"Kaggle sent an answer for {name} that its client does not understand "
+            f"({type(error).__name__}): run again; if it persists, fetch {address(data)} by hand "
+            "and use -S data.source=archive -S data.archive=PATH"
+        ) from error
+
+
+def _refusal(error: requests.HTTPError, data: DataParams, name: str) -> str:
+    key = "data.kaggle_dataset" if data.kaggle_dataset else "data.kaggle_competition"
+    page = address(data)
+    status = error.response.status_code if error.response is not None else 0
+    consent = f"open {page}" if data.kaggle_dataset else f"accept the rules at {page}/rules"
+    ways_out = {
+        401: f"the credentials are not accepted: {HOW_TO_SIGN_IN}",
+        403: f"this account may not download {name}: {consent} while signed in",
+        404: f"there is nothing named {name}: check {key} against the address of its page",
+        429: "too many requests: try again in some minutes",
+    }
+    way_out = ways_out.get(status, f"try again later, or look at {page}")
+    return f"Kaggle answered {status}: {way_out}"
+
+
+def _only_zip(directory: Path, name: str) -> Path:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    found = [path for path in files if path.suffix != ".kaggle-partial"]  # the client's notes
+    if len(found) == 1 and found[0].suffix == ".zip":
+        return found[0]
+    names = ", ".join(sorted(path.name for path in found)) or "nothing"
+    raise KaggleError(f"{name}: expected one zip in {directory}, found {names}: remove {directory}")

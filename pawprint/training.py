@@ -1,0 +1,203 @@
+"""One training procedure for all three models: Keras' ``fit`` with its callbacks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from dvclive import Live
+
+from pawprint.metrics import fit_temperature
+from pawprint.params import TrainingParams
+
+MONITOR = "val_log_loss"
+
+
+class AdamW(keras.optimizers.AdamW):
+    """AdamW whose learning rate may differ between variables.
+
+    Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). Biases and
+    normalization are not decayed.
+
+    Args:
+        multiplier: a variable's path → factor of its learning rate.
+        options: as for ``keras.optimizers.AdamW``.
+    """
+
+    def __init__(self, multiplier: Callable[[str], float], **options: Any) -> None:
+        super().__init__(**options)
+        self._multiplier = multiplier
+        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        super().update_step(gradient, variable, learning_rate * self._multiplier(path))
+
+
+class Validation(keras.callbacks.Callback):
+    """Adds the validation figures to each epoch's logs.
+
+    ``val_loss`` and ``val_accuracy`` are the usual ones. ``val_log_loss`` is the log loss at the
+    best temperature: that of the model as it would be saved now, and the one to select by, since
+    overconfidence is mended at the end while a wrong ranking is not.
+
+    Args:
+        inputs: batches of the model's inputs, in order.
+        labels: int64 [n].
+    """
+
+    def __init__(self, inputs: tf.data.Dataset, labels: np.ndarray) -> None:
+        super().__init__()
+        self.labels = labels
+        self._inputs = inputs
+
+    def predict(self, model: keras.Model) -> np.ndarray:
+        """Logits, float32 [n, c], of all validation pictures."""
+        return model.predict(self._inputs, verbose=0)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
+        logits = self.predict(self.model)
+        temperature = fit_temperature(logits, self.labels)
+        logs["val_loss"] = log_loss(logits, self.labels)
+        logs["val_accuracy"] = float(np.mean(logits.argmax(-1) == self.labels))
+        logs[MONITOR] = log_loss(logits / temperature, self.labels)
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log likelihood of labels int [n] under logits [n, c], in nats."""
+    logits = logits.astype(np.float64)
+    top = logits.max(-1, keepdims=True)
+    log_norm = top[:, 0] + np.log(np.exp(logits - top).sum(-1))
+    return float(np.mean(log_norm - logits[np.arange(len(labels)), labels]))
+
+
+class LiveLogger(keras.callbacks.Callback):
+    """Writes each epoch's loss and accuracy through dvclive."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__()
+        self._live = live
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for name in ("loss", "accuracy"):
+            self._live.log_metric(f"train/{name}", float((logs or {})[name]))
+            self._live.log_metric(f"val/{name}", float((logs or {})[f"val_{name}"]))
+        self._live.next_step()
+
+
+def train_model(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    steps: int,
+    validation: Validation,
+    params: TrainingParams,
+    stage: str,
+    *,
+    multiplier: Callable[[str], float] = lambda path: 1.0,
+    clip_norm: float = 0.0,
+) -> float:
+    """Train a model in place and leave it with the weights of its best epoch.
+
+    Args:
+        model: inputs → logits.
+        batches: (inputs, labels), all epochs in a row.
+        steps: batches of an epoch.
+        validation: what the best epoch is chosen by, and the temperature fitted on.
+        params: the stage's section.
+        stage: its name: dvclive's curves go to ``plots/<stage>/``, the figures of the best epoch
+            to ``metrics/<stage>.json``.
+        multiplier: a variable's path → factor of the learning rate.
+        clip_norm: largest norm of a step's gradients; 0: unlimited.
+
+    Returns:
+        The temperature to divide the logits by, fitted on the validation data.
+    """
+    model.compile(
+        optimizer=_build_optimizer(params, steps, multiplier, clip_norm),
+        loss=_build_loss(model.output_shape[-1], params.label_smoothing),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        jit_compile=False,
+    )
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Live(f"plots/{stage}", dvcyaml=None, save_dvc_exp=False, report=None) as live,
+    ):
+        best = Path(directory, "best.weights.h5")
+        history = model.fit(
+            batches,
+            epochs=params.epochs,
+            steps_per_epoch=steps,
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=_build_callbacks(params, validation, live, best),
+        ).history
+        model.load_weights(best)
+        epoch = int(np.argmin(history[MONITOR]))
+        live.summary.clear()
+        live.summary.update(
+            best_epoch=epoch + 1,
+            val_accuracy=round(history["val_accuracy"][epoch], 6),
+            val_log_loss=round(history[MONITOR][epoch], 6),
+        )
+        live.make_summary()
+        os.replace(live.metrics_file, f"metrics/{stage}.json")
+    return fit_temperature(validation.predict(model), validation.labels)
+
+
+def _build_optimizer(
+    params: TrainingParams, steps: int, multiplier: Callable[[str], float], clip_norm: float
+) -> AdamW:
+    rate: Any = params.lr
+    if params.schedule == "cosine":
+        total = steps * params.epochs
+        warmup = round(params.warmup * total)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else params.lr,
+            max(1, total - warmup),
+            warmup_target=params.lr if warmup else None,
+            warmup_steps=warmup,
+        )
+    return AdamW(
+        multiplier,
+        learning_rate=rate,
+        weight_decay=params.weight_decay,
+        global_clipnorm=clip_norm or None,
+        gradient_accumulation_steps=params.accumulate if params.accumulate > 1 else None,
+    )
+
+
+def _build_loss(num_classes: int, label_smoothing: float) -> Callable[[Any, Any], Any]:
+    def loss(y_true: Any, logits: Any) -> Any:
+        one_hot = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), num_classes)
+        return keras.losses.categorical_crossentropy(
+            one_hot, logits, from_logits=True, label_smoothing=label_smoothing
+        )
+
+    return loss
+
+
+def _build_callbacks(
+    params: TrainingParams, validation: Validation, live: Live, best: Path
+) -> list[keras.callbacks.Callback]:
+    callbacks = [
+        validation,  # first: the others read its figures
+        LiveLogger(live),
+        keras.callbacks.ModelCheckpoint(
+            best, monitor=MONITOR, mode="min", save_best_only=True, save_weights_only=True
+        ),
+        keras.callbacks.EarlyStopping(MONITOR, mode="min", patience=params.patience, verbose=1),
+    ]
+    if params.schedule == "plateau":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                MONITOR, mode="min", factor=0.3, patience=max(1, params.patience // 2), verbose=1
+            )
+        )
+    return callbacks

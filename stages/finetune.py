@@ -1,0 +1,51 @@
+"""models/head.keras → models/finetuned.keras: the layers behind the cut, trained further."""
+
+from pathlib import Path
+
+from pawprint.datasets import read_labelled_images, steps_per_epoch
+from pawprint.params import Params
+from pawprint.runtime import choose_strategy, start_tensorflow
+from pawprint.stage import run_stage
+
+
+def main(params: Params) -> None:
+    config, processed = params.finetune, Path("data/processed")
+    start_tensorflow(params.runtime.threads, config.seed)
+    from pawprint.features import read_cut
+    from pawprint.finetuning import cached_inputs, pixel_inputs, unfrozen_part
+    from pawprint.model_files import load_model, read_model_info, save_model
+    from pawprint.networks import LOGITS, add_probs, scale_logits, with_precision, without_probs
+    from pawprint.training import Validation, train_model
+
+    head_path, boundary = Path("models/head.keras"), Path("data/features/boundary")
+    train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
+    cut = read_cut(boundary)
+    with choose_strategy().scope():
+        model = without_probs(load_model(head_path))
+        tail = unfrozen_part(model, cut)
+        trained = with_precision(tail, config.precision)
+        if cut.cached:
+            batches, inputs = cached_inputs(boundary, cut, train.labels, config)
+        else:
+            batches, inputs = pixel_inputs(train, val, cut, params.augment, config)
+        head_layers = {layer.name for layer in trained.layers if layer.name.startswith("head")}
+        head_layers.add(LOGITS)
+        temperature = train_model(
+            trained,
+            batches,
+            steps_per_epoch(len(train), config.batch_size),
+            Validation(inputs, val.labels),
+            config,
+            "finetune",
+            multiplier=lambda path: (
+                config.head_lr / config.lr if path.split("/")[0] in head_layers else 1.0
+            ),
+            clip_norm=config.clip_norm,
+        )
+    tail.set_weights(trained.get_weights())
+    scale_logits(model, temperature)
+    save_model(add_probs(model), Path("models/finetuned.keras"), read_model_info(head_path))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,27 @@
+"""data/raw/images.zip → data/split.csv: every picture gets its split, once."""
+
+import json
+from pathlib import Path
+
+from pawprint.manifest import (
+    assign_splits,
+    check_splits,
+    read_archive_index,
+    summarize,
+    write_manifest,
+)
+from pawprint.params import Params
+from pawprint.stage import run_stage
+
+
+def main(params: Params) -> None:
+    pictures = assign_splits(read_archive_index(Path("data/raw/images.zip")), params.split)
+    check_splits(pictures)
+    write_manifest(Path("data/split.csv"), pictures)
+    summary = summarize(pictures)
+    Path("metrics/data.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(", ".join(f"{count} {name}" for name, count in summary.items()))
+
+
+if __name__ == "__main__":
+    run_stage(main)

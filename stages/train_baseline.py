@@ -1,0 +1,68 @@
+"""Pixels → models/baseline.keras: a CNN trained from scratch, the score to beat."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pawprint.augment import apply_transforms, draw_transforms
+from pawprint.datasets import (
+    plain_batches,
+    read_class_names,
+    read_labelled_images,
+    steps_per_epoch,
+    training_batches,
+)
+from pawprint.params import Params
+from pawprint.runtime import choose_strategy, start_tensorflow
+from pawprint.stage import run_stage
+
+
+def main(params: Params) -> None:
+    start_tensorflow(params.runtime.threads, params.baseline.seed)
+    from pawprint.model_files import ModelInfo, save_model
+    from pawprint.networks import (
+        add_probs,
+        build_baseline,
+        build_resizing,
+        chain,
+        scale_logits,
+        with_precision,
+    )
+    from pawprint.training import Validation, train_model
+
+    config, processed = params.baseline, Path("data/processed")
+    train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
+    class_names = read_class_names(processed)
+    size_px = train.images.shape[1]
+    resizing = build_resizing(size_px, config.image_size)
+
+    def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        transforms = draw_transforms(
+            params.augment, len(train), config.image_size, config.seed, epoch
+        )
+        return train.images.gather(rows), transforms[rows]
+
+    with choose_strategy().scope():
+        model = build_baseline(config, len(class_names))
+        trained = with_precision(model, config.precision)
+        temperature = train_model(
+            trained,
+            training_batches(
+                gather,
+                train.labels,
+                config,
+                lambda images, transforms: apply_transforms(resizing(images), transforms),
+            ),
+            steps_per_epoch(len(train), config.batch_size),
+            Validation(plain_batches(val.images, config.batch_size, resizing), val.labels),
+            config,
+            "train_baseline",
+        )
+    model.set_weights(trained.get_weights())
+    scale_logits(model, temperature)
+    whole = add_probs(chain(resizing, model, "baseline"))
+    save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,456 @@
+# covers: R12, R13, B1, B5
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import ROOT, Reply, data_params, serve
+
+from pawprint.errors import LayoutError, SourceError
+from pawprint.files import atomic_write
+from pawprint.sources import FetchReport, fetch
+
+PICTURES = {
+    f"{name}/{name}.{i}.jpg": random.Random(f"{name}{i}").randbytes(30_000)
+    for name in ("cat", "dog")
+    for i in range(4)
+}
+TRAIN = {f"train/{path.split('/')[1]}": data for path, data in PICTURES.items()}
+
+
+def zip_bytes(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def fetch_archive(tmp_path: Path, content: bytes, name: str = "source.zip") -> FetchReport:
+    (tmp_path / name).write_bytes(content)
+    params = data_params(source="archive", archive=str(tmp_path / name))
+    return fetch(params, tmp_path / "out.zip", tmp_path / "work")
+
+
+def fetch_folder(tmp_path: Path, folder: Path) -> FetchReport:
+    params = data_params(source="folder", folder=str(folder))
+    return fetch(params, tmp_path / "out.zip", tmp_path / "work")
+
+
+def names_in(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def assert_nothing_left(tmp_path: Path) -> None:
+    assert not (tmp_path / "out.zip").exists()
+    assert not (tmp_path / "out.zip.tmp").exists()
+
+
+# The canonical archive
+
+
+def test_canonical_archive_is_stored_sorted_and_timeless(tmp_path):
+    fetch_archive(tmp_path, zip_bytes(dict(reversed(PICTURES.items()))))
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == PICTURES
+        assert archive.namelist() == sorted(PICTURES)
+        for info in archive.infolist():
+            assert info.date_time == (1980, 1, 1, 0, 0, 0)
+            assert info.compress_type == zipfile.ZIP_STORED
+            assert (info.create_system, info.external_attr) == (3, 0o100644 << 16)
+
+
+def test_same_pictures_give_the_same_bytes_from_every_source(tmp_path):
+    shuffled = random.Random(0).sample(sorted(TRAIN), len(TRAIN))
+    kaggle = {
+        "test1.zip": zip_bytes({"test1/1.jpg": b"unlabelled"}),
+        "train.zip": zip_bytes({name: TRAIN[name] for name in shuffled}, zipfile.ZIP_LZMA),
+        "sampleSubmission.csv": b"id,label\n",
+    }
+    write_folder(tmp_path / "by_class", PICTURES)
+    write_folder(tmp_path / "by_prefix", TRAIN)
+    out = tmp_path / "out.zip"
+    found = set()
+    for run in (
+        lambda: fetch_archive(tmp_path, zip_bytes(PICTURES)),
+        lambda: fetch_archive(tmp_path, zip_bytes(kaggle)),
+        lambda: fetch_archive(tmp_path, zip_bytes(kaggle, zipfile.ZIP_STORED)),
+        lambda: fetch_folder(tmp_path, tmp_path / "by_class"),
+        lambda: fetch_folder(tmp_path, tmp_path / "by_prefix"),
+    ):
+        run()
+        found.add(hashlib.sha256(out.read_bytes()).hexdigest())
+        out.unlink()
+    # The sum is written down so that no change of code, system or Python goes unnoticed
+    assert found == {"6f6eeda00fec1e90cc0541e5564f28efd3e2e52f048ffb4e514cd0ff62a95b6b"}
+
+
+def test_report_counts_pictures_and_ignored_files(tmp_path):
+    report = fetch_archive(
+        tmp_path,
+        zip_bytes(
+            {
+                "train.zip": zip_bytes(TRAIN),
+                "test1.zip": zip_bytes({"test1/1.jpg": b"", "__MACOSX/test1/._1.jpg": b""}),
+                "sampleSubmission.csv": b"",
+            }
+        ),
+    )
+    assert report.counts == {"": {"cat": 4, "dog": 4}}
+    assert report.ignored == {"hidden": 1, "not a picture": 1, "unlabelled": 1}
+    assert str(report).splitlines() == [
+        "all: 8 pictures of 2 classes: cat 4, dog 4",
+        "ignored: 1 hidden, 1 not a picture, 1 unlabelled",
+    ]
+
+
+def test_divided_source_is_reported_by_split(tmp_path):
+    files = {f"{s}/{c}/1.jpg": b"x" for s in ("test", "train") for c in ("cat", "dog")}
+    report = fetch_archive(tmp_path, zip_bytes(files))
+    assert names_in(tmp_path / "out.zip") == sorted(files)
+    assert [line.split(":")[0] for line in str(report).splitlines()] == ["train", "test"]
+
+
+def test_zip_within_a_zip_within_a_zip(tmp_path):
+    inner = zip_bytes({"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    fetch_archive(tmp_path, zip_bytes({"a.zip": zip_bytes({"b.zip": inner})}))
+    assert names_in(tmp_path / "out.zip") == ["cat/1.jpg", "dog/1.jpg"]
+
+
+def test_one_zip_per_class(tmp_path):
+    files = {"cat.zip": zip_bytes({"1.jpg": b"1"}), "dog.zip": zip_bytes({"dog/1.jpg": b"2"})}
+    fetch_archive(tmp_path, zip_bytes(files))
+    assert names_in(tmp_path / "out.zip") == ["cat/1.jpg", "dog/1.jpg"]
+
+
+def test_temporary_files_are_gone_after_success(tmp_path):
+    fetch_archive(tmp_path, zip_bytes({"train.zip": zip_bytes(TRAIN)}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zip", "source.zip"]
+
+
+def test_utf8_names_without_the_flag_and_legacy_names(tmp_path):
+    utf8 = "caf\u00e9/1.jpg".encode()
+    legacy = "m\u00fcll/1.jpg".encode("cp437")
+    content = zip_bytes({"cafXX/1.jpg": b"1", "mXll/1.jpg": b"2"})
+    content = content.replace(b"cafXX/1.jpg", utf8).replace(b"mXll/1.jpg", legacy)
+    fetch_archive(tmp_path, content)
+    assert names_in(tmp_path / "out.zip") == ["caf\u00e9/1.jpg", "m\u00fcll/1.jpg"]
+
+
+# Damaged and hostile archives
+
+
+def test_default_archive_directory_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path, {"data/source/README.md": b"put pictures here"})
+    with pytest.raises(SourceError, match=r"data.archive: .* a directory at 'data/source': .* -S"):
+        fetch(data_params(source="archive"), tmp_path / "out.zip")
+
+
+def test_missing_archive(tmp_path):
+    params = data_params(source="archive", archive=str(tmp_path / "no.zip"))
+    with pytest.raises(SourceError, match=r"expected the path of a zip, found nothing at .*no.zip"):
+        fetch(params, tmp_path / "out.zip")
+
+
+def test_file_that_is_no_zip(tmp_path):
+    with pytest.raises(SourceError, match=r"source.zip is damaged: expected a whole zip"):
+        fetch_archive(tmp_path, b"<html>please sign in</html>")
+
+
+def test_truncated_zip(tmp_path):
+    content = zip_bytes(PICTURES)
+    with pytest.raises(SourceError, match=r"source.zip is damaged: expected a whole zip"):
+        fetch_archive(tmp_path, content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_flipped_byte_names_the_member_and_leaves_nothing(tmp_path, nested):
+    content = bytearray(zip_bytes(TRAIN, zipfile.ZIP_STORED))
+    content[content.index(TRAIN["train/dog.2.jpg"]) + 5] ^= 1
+    damaged = bytes(content)
+    if nested:
+        damaged = zip_bytes({"train.zip": damaged})
+    with pytest.raises(SourceError, match=r"'train/dog.2.jpg' is damaged: .*Bad CRC-32"):
+        fetch_archive(tmp_path, damaged)
+    assert_nothing_left(tmp_path)
+
+
+def test_damage_keeps_the_archive_of_an_earlier_run(tmp_path):
+    fetch_archive(tmp_path, zip_bytes(PICTURES))
+    before = (tmp_path / "out.zip").read_bytes()
+    with pytest.raises(SourceError):
+        fetch_archive(tmp_path, b"no zip")
+    assert (tmp_path / "out.zip").read_bytes() == before
+
+
+def test_encrypted_zip_is_refused(tmp_path):
+    content = bytearray(zip_bytes(PICTURES))
+    central = content.index(b"PK\x01\x02")
+    content[central + 8] |= 1  # the flag "encrypted" of the first member
+    with pytest.raises(SourceError, match=r"'cat/cat.0.jpg' is encrypted: .* without a password"):
+        fetch_archive(tmp_path, bytes(content))
+
+
+def test_name_that_climbs_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"unsafe name '../../evil.jpg'"):
+        fetch_archive(tmp_path, zip_bytes(PICTURES | {"../../evil.jpg": b""}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.zip"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_one_name_twice_in_a_zip_is_refused(tmp_path):
+    buffer = io.BytesIO(zip_bytes(PICTURES))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("cat/cat.0.jpg", b"another")
+    with pytest.raises(LayoutError, match=r"'cat/cat.0.jpg' and 'cat/cat.0.jpg' would both"):
+        fetch_archive(tmp_path, buffer.getvalue())
+
+
+def test_symbolic_link_in_a_zip_is_ignored(tmp_path):
+    buffer = io.BytesIO(zip_bytes(PICTURES))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        link = zipfile.ZipInfo("cat/link.jpg")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    assert fetch_archive(tmp_path, buffer.getvalue()).ignored == {"symbolic link": 1}
+
+
+# Folders
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(SourceError, match=r"data.folder: expected a directory, found nothing at"):
+        fetch_folder(tmp_path, tmp_path / "nowhere")
+
+
+def test_folder_without_pictures(tmp_path):
+    folder = write_folder(tmp_path / "source", {"README.md": b"put pictures here"})
+    with pytest.raises(LayoutError, match=r"data.folder = .*found 0 pictures, 1 not a picture"):
+        fetch_folder(tmp_path, folder)
+
+
+def test_links_are_followed_inside_the_folder_only(tmp_path):
+    folder = write_folder(tmp_path / "source", {"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (folder / "cat/2.jpg").symlink_to("1.jpg")
+    (folder / "cat/3.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "cat/4.jpg").symlink_to("nothing.jpg")
+    (folder / "dog/loop").symlink_to(folder, target_is_directory=True)
+    report = fetch_folder(tmp_path, folder)
+    assert names_in(tmp_path / "out.zip") == ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"]
+    assert report.ignored == {"symbolic link": 3}
+
+
+def test_pipe_in_a_folder_does_not_hang(tmp_path):
+    folder = write_folder(tmp_path / "source", {"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    os.mkfifo(folder / "cat/pipe.jpg")
+    assert fetch_folder(tmp_path, folder).ignored == {"not a file": 1}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_picture_is_named(tmp_path):
+    folder = write_folder(tmp_path / "source", {"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    (folder / "dog/1.jpg").chmod(0)
+    with pytest.raises(SourceError, match=r"'dog/1.jpg' cannot be read: Permission denied"):
+        fetch_folder(tmp_path, folder)
+    assert_nothing_left(tmp_path)
+
+
+# The disk
+
+
+def test_atomic_write_keeps_the_old_file_if_the_block_fails(tmp_path):
+    path = tmp_path / "new" / "file"
+
+    def write(*parts: Any) -> None:
+        with atomic_write(path) as file:
+            for part in parts:
+                file.write(part)
+
+    write(b"old")
+    with pytest.raises(TypeError, match="bytes-like"):
+        write(b"half", "not bytes")
+    assert [(p.name, p.read_bytes()) for p in path.parent.iterdir()] == [("file", b"old")]
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SourceError, match=r"out.zip: no space left .*free some in .*run again"):
+        fetch_archive(tmp_path, zip_bytes(PICTURES))
+    assert_nothing_left(tmp_path)
+
+
+def test_write_that_the_system_refuses_halfway_leaves_nothing(tmp_path):
+    write_folder(tmp_path / "source", PICTURES)
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from servers import data_params\n"
+        "from pawprint.errors import SourceError\n"
+        "from pawprint.sources import fetch\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try:\n"
+        "    fetch(data_params(source='folder', folder='source'), Path('out.zip'))\n"
+        "except SourceError as error:\n"
+        "    print(error)\n"
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("out.zip: no space left to fetch the pictures (File too large)")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+# http(s)
+
+
+def fetch_url(tmp_path: Path, url: str, sha256: str, timeout_s: float = 5) -> FetchReport:
+    params = data_params(source="url", url=url, sha256=sha256, timeout_s=timeout_s)
+    return fetch(params, tmp_path / "out.zip", tmp_path / "work")
+
+
+CONTENT = zip_bytes(PICTURES)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_url_gives_the_archive_and_removes_the_download(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT)}) as server:
+        fetch_url(tmp_path, f"{server.address}/pets.zip?token=t", SHA256.upper())
+    assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
+    assert not (tmp_path / "work").exists()
+
+
+def test_broken_download_resumes(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT, cuts=[100_000])}) as server:
+        url = f"{server.address}/pets.zip"
+        with pytest.raises(SourceError, match=r"pets.zip: the connection broke off: run again"):
+            fetch_url(tmp_path, url, SHA256)
+        assert_nothing_left(tmp_path)
+        fetch_url(tmp_path, url, SHA256)
+        assert server.ranges_of("/pets.zip") == ["", "bytes=65536-"]
+    assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
+
+
+def test_server_without_ranges_starts_again(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT, ranges=False, cuts=[100_000])}) as server:
+        url = f"{server.address}/pets.zip"
+        with pytest.raises(SourceError, match="broke off"):
+            fetch_url(tmp_path, url, SHA256)
+        fetch_url(tmp_path, url, SHA256)
+    assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
+
+
+def test_part_that_is_longer_than_the_file_is_dropped(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT * 2, cuts=[len(CONTENT) * 2 - 10])}) as server:
+        url = f"{server.address}/pets.zip"
+        with pytest.raises(SourceError, match="broke off"):
+            fetch_url(tmp_path, url, SHA256)
+        server.replies["/pets.zip"] = Reply(CONTENT)
+        fetch_url(tmp_path, url, SHA256)
+    assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
+
+
+def test_wrong_sum_names_both_and_removes_the_download(tmp_path):
+    message = rf"expected to have {'0' * 64}, found {SHA256}"
+    with (
+        serve({"/pets.zip": Reply(CONTENT)}) as server,
+        pytest.raises(SourceError, match=message),
+    ):
+        fetch_url(tmp_path, f"{server.address}/pets.zip", "0" * 64)
+    assert list((tmp_path / "work").iterdir()) == []
+    assert_nothing_left(tmp_path)
+
+
+def test_empty_sum_is_told_and_the_download_is_kept(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT)}) as server:
+        url = f"{server.address}/pets.zip"
+        with pytest.raises(SourceError, match=rf"data.sha256 is empty.* -S data.sha256={SHA256}"):
+            fetch_url(tmp_path, url, "")
+        assert_nothing_left(tmp_path)
+        fetch_url(tmp_path, url, SHA256)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/pets.zip", "pets.zip", "http://[x/pets.zip"])
+def test_url_that_is_not_http(tmp_path, url):
+    with pytest.raises(
+        SourceError, match=rf"data.url: expected the http\(s\) .*, found '{re.escape(url)}'"
+    ):
+        fetch_url(tmp_path, url, SHA256)
+
+
+def test_url_that_is_not_there_tells_no_secret(tmp_path):
+    with serve({}) as server:
+        url = f"{server.address.replace('//', '//ann:secret@')}/no.zip?token=secret"
+        with pytest.raises(SourceError, match=r"/no.zip: .* the server answered 404") as caught:
+            fetch_url(tmp_path, url, SHA256)
+    assert "secret" not in str(caught.value)
+
+
+def test_refused_connection(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(
+        SourceError, match=r"cannot be reached \(ConnectionRefusedError\)"
+    ) as caught:
+        fetch_url(tmp_path, f"http://127.0.0.1:{port}/pets.zip?token=secret", SHA256)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("silent_after", [0, 100_000])
+def test_silent_server(tmp_path, silent_after):
+    with (
+        serve({"/pets.zip": Reply(CONTENT, silent_after=silent_after)}) as server,
+        pytest.raises(SourceError, match=r"no answer within data.timeout_s = 0.2 s"),
+    ):
+        fetch_url(tmp_path, f"{server.address}/pets.zip", SHA256, timeout_s=0.2)
+
+
+def test_server_that_speaks_no_tls(tmp_path):
+    with serve({}) as server:
+        url = server.address.replace("http:", "https:") + "/pets.zip"
+        with pytest.raises(SourceError, match=r"the TLS connection failed \(.+\): check"):
+            fetch_url(tmp_path, url, SHA256)
+
+
+# The sample
+
+
+def test_sample_is_balanced_and_repeatable(tmp_path):
+    params = data_params(source="sample", sample_images=20, sample_seed=3)
+    report = fetch(params, tmp_path / "one.zip", tmp_path / "work")
+    fetch(params, tmp_path / "two.zip", tmp_path / "work")
+    assert report.counts == {"": {"cat": 10, "dog": 10}}
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    assert not (tmp_path / "work").exists()
