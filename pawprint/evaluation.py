@@ -11,12 +11,11 @@ plots/figures/                   the charts as pictures
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pawprint import figures
+from pawprint.files import write_csv, write_json
 from pawprint.metrics import Array, reliability_curve
 from pawprint.params import EvaluateParams
 from pawprint.reports import (
@@ -51,10 +50,10 @@ def write_metrics(
     """
     found = details(y_true, predictions, class_names, params.confidence, params.calibration_bins)
     headline = {name: model["metrics"] for name, model in found["models"].items()}
-    _write_json(directory / "evaluate.json", headline)
+    write_json(directory / "evaluate.json", headline)
     reports = directory / "evaluate"
     reports.mkdir(exist_ok=True)
-    _write_json(reports / "details.json", found)
+    write_json(reports / "details.json", found)
     table = comparison_table(found)
     sections = [
         f"## {name}\n\n{class_report_text(model['report'])}"
@@ -82,14 +81,13 @@ def write_charts(
             "reliability": reliability_curve(y_true, probs, bins),
         }
         for chart, points in charts.items():
-            _write_json(directory / chart / f"{name}.json", points)
+            write_json(directory / chart / f"{name}.json", points)
         rows = confusion_rows(y_true, probs.argmax(axis=1), class_names)
-        path = directory / "confusion" / f"{name}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(
+            directory / "confusion" / f"{name}.csv",
+            ("actual", "predicted"),
+            [(row["actual"], row["predicted"]) for row in rows],
+        )
 
 
 def write_figures(
@@ -127,9 +125,3 @@ def read_history(log_dir: Path) -> list[dict[str, float]]:
         {"epoch": epoch, **{name: values[epoch - 1] for name, values in columns.items()}}
         for epoch in epochs
     ]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from pawprint.augment import apply_transforms, draw_transforms
 from pawprint.datasets import LabelledImages
+from pawprint.files import write_json
 from pawprint.params import AugmentParams, FeaturesParams
 from pawprint.predictor import Predictor
 from pawprint.shards import ShardedArray, shard_name, write_shard
@@ -107,8 +108,7 @@ def extract_features(
                     activations = arrays[0].astype(np.float16)
                     write_shard(out / "boundary" / name / shard_name(number), activations)
     boundary = out / "boundary"
-    boundary.mkdir(parents=True, exist_ok=True)
-    (boundary / "cut.json").write_text(json.dumps(asdict(cut), indent=2) + "\n")
+    write_json(boundary / "cut.json", asdict(cut))
 
 
 def read_cut(boundary: Path) -> Cut:

@@ -11,6 +11,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from pawprint.errors import DataError
+from pawprint.files import write_csv
 from pawprint.params import SplitParams
 
 SPLITS = ("train", "val", "test")
@@ -171,10 +172,8 @@ def summarize(pictures: Sequence[Picture]) -> dict[str, int]:
 
 
 def write_manifest(path: Path, pictures: Iterable[Picture]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Picture)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(picture) for picture in pictures)
+    header = [field.name for field in fields(Picture)]
+    write_csv(path, header, (list(asdict(picture).values()) for picture in pictures))
 
 
 def read_manifest(path: Path) -> list[Picture]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from pawprint.errors import ModelError
+from pawprint.files import atomic_write
 
 if TYPE_CHECKING:
     import keras
@@ -37,10 +37,10 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
     Keras' own file holds the date, memory addresses as object ids, and the time in its zip
     entries; here they are left out, so that equal models are equal files.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        raw, final = Path(directory, "raw.keras"), Path(directory, "final.keras")
+    with tempfile.TemporaryDirectory() as directory:
+        raw = Path(directory, "raw.keras")
         model.save(raw)
-        with ZipFile(raw) as source, ZipFile(final, "w") as target:
+        with ZipFile(raw) as source, atomic_write(path) as file, ZipFile(file, "w") as target:
             for name in sorted(source.namelist()):
                 content = source.read(name)
                 if name == METADATA:
@@ -50,9 +50,6 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
                 elif name == "config.json":
                     content = _to_json(_renumber(json.loads(content), {}))
                 target.writestr(ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
-        with open(final, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(final, path)
 
 
 def load_model(path: Path) -> keras.Model:

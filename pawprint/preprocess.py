@@ -8,8 +8,6 @@ data/processed/<split>/00000.npy     uint8 [n, size, size, 3], the same pictures
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from pawprint.errors import DataError, ImageError
+from pawprint.files import write_csv, write_json
 from pawprint.images import decode_image
 from pawprint.manifest import SPLITS, Picture, check_splits
 from pawprint.params import PreprocessParams
@@ -114,21 +113,13 @@ def _write_tables(
     bad: Sequence[tuple[Picture, str]],
     class_names: Sequence[str],
 ) -> None:
-    text = json.dumps(list(class_names), ensure_ascii=False, indent=2)
-    (out / "classes.json").write_text(text + "\n", encoding="utf-8")
+    write_json(out / "classes.json", list(class_names))
     label = {name: i for i, name in enumerate(class_names)}
     for split in SPLITS:
         rows = [(p.path, p.class_name, label[p.class_name]) for p in good if p.split == split]
-        _write_csv(out / split / "index.csv", ("path", "class", "label"), rows)
-    _write_csv(
+        write_csv(out / split / "index.csv", ("path", "class", "label"), rows)
+    write_csv(
         out / "quarantine.csv",
         ("path", "class", "split", "reason"),
         [(p.path, p.class_name, p.split, reason) for p, reason in bad],
     )
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
+
+from pawprint.files import atomic_write
+from pawprint.processes import worker_pool
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
@@ -30,8 +31,7 @@ def map_shards(
     Returns:
         One result for each shard, in the order of the shards.
     """
-    workers = min(os.cpu_count() or 1, len(shards))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool() as pool:
         return list(tqdm(pool.map(function, shards), desc=title, total=len(shards), unit="shard"))
 
 
@@ -41,13 +41,8 @@ def shard_name(number: int) -> str:
 
 def write_shard(path: Path, array: np.ndarray) -> None:
     """Write an array so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
+    with atomic_write(path) as file:
         np.save(file, np.ascontiguousarray(array))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 class ShardedArray:

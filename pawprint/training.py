@@ -147,6 +147,7 @@ def train_model(
             val_log_loss=round(history[MONITOR][epoch], 6),
         )
         live.make_summary()
+        Path("metrics").mkdir(exist_ok=True)
         os.replace(live.metrics_file, f"metrics/{stage}.json")
     return fit_temperature(validation.predict(model), validation.labels)
 

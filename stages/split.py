@@ -1,8 +1,8 @@
 """data/raw/images.zip → data/split.csv: every picture gets its split, once."""
 
-import json
 from pathlib import Path
 
+from pawprint.files import write_json
 from pawprint.manifest import (
     assign_splits,
     check_splits,
@@ -19,7 +19,7 @@ def main(params: Params) -> None:
     check_splits(pictures)
     write_manifest(Path("data/split.csv"), pictures)
     summary = summarize(pictures)
-    Path("metrics/data.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Thread
 
 from tqdm import tqdm
 
 from pawprint.errors import KaggleError, LayoutError, SourceError
 from pawprint.params import DataParams
+from pawprint.processes import worker_pool
 from pawprint.sources import kaggle, url
 from pawprint.sources.archive import (
     DAMAGE,
@@ -81,29 +78,14 @@ def _fetch_sample(data: DataParams, out: Path, work: Path) -> FetchReport:
 
 
 def _draw_all(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    # Not fork, which copies the threads' locks of whatever library is loaded already
-    context = multiprocessing.get_context("spawn")
-    workers = os.cpu_count() or 1
     try:
-        with ProcessPoolExecutor(workers, context, initializer=_die_with_parent) as pool:
+        with worker_pool() as pool:
             yield from pool.map(partial(draw_picture, seed=seed), range(count), chunksize=16)
     except BrokenProcessPool as error:
         raise SourceError(
             "data.source = sample: a process that draws pictures was killed, perhaps for lack of "
             "memory: free some, then run again"
         ) from error
-
-
-def _die_with_parent() -> None:
-    """Ends a worker when its parent is killed; it would otherwise wait for work for ever."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def _fetch_folder(data: DataParams, out: Path, work: Path) -> FetchReport:

@@ -116,11 +116,11 @@ def _scene(class_name: str, rng: Rng) -> Image.Image:
     shorter = round(longer / rng.choice([1.0, 1.25, 4 / 3, 1.5]))
     size = (longer, shorter) if rng.random() < 0.6 else (shorter, longer)
     scene = _background((size[0] // 2, size[1] // 2), rng)
-    _add_clutter(scene, rng, int(rng.integers(0, 8)), 0.3)
+    _add_clutter(scene, rng, int(rng.integers(0, 6)), 0.3)
     scene = ImageOps.scale(scene.resize(size), _FINE, Image.Resampling.NEAREST)
-    _add_clutter(scene, rng, int(rng.integers(0, 6)), 0.2)
+    _add_clutter(scene, rng, int(rng.integers(0, 4)), 0.2)
     _add_animal(scene, _individual(class_name, rng), rng)
-    _add_clutter(scene, rng, int(rng.integers(0, 3)), 0.1)
+    _add_clutter(scene, rng, int(rng.integers(0, 2)), 0.1)
     return scene
 
 
@@ -304,7 +304,7 @@ def _tail(a: Anatomy, root: complex) -> Part:
 
 def _add_animal(scene: Image.Image, a: Anatomy, rng: Rng) -> None:
     """Model the animal as a relief, give it a coat in some light, then fur and a face."""
-    look, tilt = complex(*rng.uniform(-1, 1, 2)), np.exp(1j * rng.normal(0, 0.25))
+    look, tilt = complex(*rng.uniform(-1, 1, 2)), np.exp(1j * rng.normal(0, 0.15))
     parts = _standing(a) if rng.random() < 0.5 else _sitting(a)
     parts += [replace(p, outline=p.outline * tilt) for p in _head(a, look)]
     place = _placement(parts, scene.size, rng)
@@ -324,9 +324,9 @@ def _placement(parts: list[Part], size: tuple[int, int], rng: Rng) -> Placement:
     """Choose where and how large the animal is, by its area: head radii → pixels."""
     outlines = [p.outline for p in parts]
     area = sum(abs(np.sum(o.conj() * np.roll(o, -1)).imag) / 2 for o in outlines)  # shoelace
-    scale = rng.uniform(0.5, 1.0) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.2))
-    origin = rng.uniform(0, 1) * np.mean([o.mean() for o in outlines])
-    centre = complex(size[0] * rng.uniform(0.3, 0.7), size[1] * rng.uniform(0.3, 0.7))
+    scale = rng.uniform(0.75, 1.15) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.1))
+    origin = rng.uniform(0, 0.6) * np.mean([o.mean() for o in outlines])
+    centre = complex(size[0] * rng.uniform(0.4, 0.6), size[1] * rng.uniform(0.4, 0.6))
     if rng.random() < 0.5:
         return lambda outline: centre + (outline - origin) * scale
     return lambda outline: centre - ((outline - origin) * scale).conj()
