@@ -92,6 +92,8 @@ def training_batches(
     example = (*gather(0, np.arange(1)), labels)
     signature = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in example)
     batches = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    steps = params.epochs * steps_per_epoch(len(labels), params.batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.map(lambda *arrays: (transform(*arrays[:-1]), arrays[-1])).prefetch(4)
 
 
@@ -115,4 +117,6 @@ def plain_batches(
         lambda: array.batches(batch_size),
         output_signature=tf.TensorSpec((None, *array.shape[1:]), array.dtype),
     )
+    steps = steps_per_epoch(len(array), batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.map(transform).prefetch(4)

@@ -135,6 +135,7 @@ def train_model(
             batches,
             epochs=params.epochs,
             steps_per_epoch=steps,
+            shuffle=False,
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=_build_callbacks(params, validation, live, best),
         ).history
@@ -147,8 +148,8 @@ def train_model(
             val_log_loss=round(history[MONITOR][epoch], 6),
         )
         live.make_summary()
-        Path("metrics").mkdir(exist_ok=True)
-        os.replace(live.metrics_file, f"metrics/{stage}.json")
+    Path("metrics").mkdir(exist_ok=True)
+    os.replace(live.metrics_file, f"metrics/{stage}.json")
     return fit_temperature(validation.predict(model), validation.labels)
 
 

@@ -18,7 +18,7 @@ from pawprint.sources.sample import draw_picture, draw_sample
 
 # covers: R13
 
-SHORTCUT_PICTURES = 300
+SHORTCUT_PICTURES = 240
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_an_empty_set_is_empty() -> None:
 
 def test_classes_are_balanced_and_names_unique(drawn: list[tuple[str, bytes]]) -> None:
     names = [name for name, _ in drawn]
-    assert Counter(name.split("/")[0] for name in names) == {"cat": 150, "dog": 150}
+    assert Counter(name.split("/")[0] for name in names) == {"cat": 120, "dog": 120}
     assert len(set(names)) == SHORTCUT_PICTURES
 
 
@@ -114,7 +114,7 @@ def test_nothing_but_the_animal_tells_the_class(drawn: list[tuple[str, bytes]], 
     features = np.array([cues(jpeg, pixels) for jpeg, pixels in decoded])
     y_true = np.array([name.startswith("dog/") for name, _ in drawn])
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    accuracy = cross_val_score(classifier, features, y_true, cv=10).mean()
+    accuracy = cross_val_score(classifier, features, y_true, cv=5).mean()
     assert abs(accuracy - 0.5) < 3.5 * 0.5 / SHORTCUT_PICTURES**0.5
 
 
@@ -122,8 +122,9 @@ def test_the_shortcut_test_would_notice_a_shortcut(drawn: list[tuple[str, bytes]
     """Dogs with 40 levels more blue than cats are found out by the same classifier."""
     features, y_true = [], []
     for name, jpeg in drawn:
-        pixels = np.asarray(Image.open(io.BytesIO(jpeg)), np.float32)
+        pixels = np.array(Image.open(io.BytesIO(jpeg)), np.float32)
         y_true.append(name.startswith("dog/"))
-        features.append(_colour_cues(jpeg, pixels + [0, 0, 40 * y_true[-1]]))
+        pixels[..., 2] += 40 * y_true[-1]
+        features.append(_colour_cues(jpeg, pixels))
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    assert cross_val_score(classifier, np.array(features), y_true, cv=10).mean() > 0.65
+    assert cross_val_score(classifier, np.array(features), y_true, cv=5).mean() > 0.65

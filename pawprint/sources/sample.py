@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 CLASS_NAMES = ("cat", "dog")
-
 Rng = np.random.Generator
 Outline = NDArray[np.complexfloating[Any, Any]]
 Placement = Callable[[Outline], Outline]  # head radii → pixels
@@ -27,13 +25,11 @@ Floats = NDArray[np.floating[Any]]
 _FINE = 2  # the scene is drawn this much larger than the photograph: smooth edges
 
 
-@dataclass(frozen=True)
-class Anatomy:
+class Anatomy(NamedTuple):
     """An animal's shape, the one thing in which classes differ; angles are degrees from upright."""
 
     head_width: float
     head_height: float
-    jaw_width: float
     ear_place: float
     ear_angle: float
     ear_length: float
@@ -49,14 +45,11 @@ class Anatomy:
     whisker_length: float
     torso_length: float
     leg_length: float
-    leg_width: float
     tail_length: float
-    tail_width: float
     tail_curl: float
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A piece of the relief: how near it is (0...255), how bright (-128...127), if it is marked."""
 
     outline: Outline
@@ -66,25 +59,18 @@ class Part:
 
 
 # fmt: off
-_BREEDS = {  # head; ears; eyes; muzzle, nose, whiskers; torso; legs, tail
-    "cat": (
-        Anatomy(1.05, .92, .80, 38, 24, .95, .80, .12, .27, 14, .40, .36, .26, .42, .14, 1.2,
-                1.9, 1.1, .30, 2.4, .22, 70),
-        Anatomy(.94, 1.0, .62, 44, 36, 1.15, .85, .10, .25, 20, .35, .32, .26, .46, .13, 1.2,
-                2.1, 1.4, .26, 2.6, .18, 50),
-        Anatomy(1.15, .95, .95, 42, 32, .65, .75, .25, .29, 4, .55, .42, .25, .36, .15, 1.3,
-                1.8, 0.9, .36, 2.0, .40, 60),
-    ),
-    "dog": (
-        Anatomy(.92, 1.0, .66, 52, 150, 1.35, .75, .60, .18, -6, .90, .58, .54, .56, .28, .20,
-                2.1, 1.5, .32, 1.6, .24, 110),
-        Anatomy(.90, 1.02, .58, 32, 14, 1.0, .58, .20, .17, 6, .85, .50, .58, .60, .25, .20,
-                2.3, 1.6, .30, 1.8, .34, 40),
-        Anatomy(1.02, .95, .80, 48, 125, .85, .70, .45, .19, -3, .90, .60, .50, .50, .27, .20,
-                1.9, 1.2, .36, 1.2, .26, 140),
-    ),
-}
-_EYES_APART, _NECK, _TORSO = 0.44, 0.9, 1.0
+_BREEDS = {  # columns: the fields of Anatomy
+"cat": np.array([
+    (1.05, .92, 38, 24, .95, .80, .12, .27, 14, .40, .36, .26, .42, .14, 1.2, 1.9, 1.1, 2.4, 70),
+    (.94, 1.0, 44, 36, 1.15, .85, .10, .25, 20, .35, .32, .26, .46, .13, 1.2, 2.1, 1.4, 2.6, 50),
+    (1.15, .95, 42, 32, .65, .75, .25, .29, 4, .55, .42, .25, .36, .15, 1.3, 1.8, 0.9, 2.0, 60),
+]),
+"dog": np.array([
+    (.92, 1.0, 52, 150, 1.35, .75, .60, .18, -6, .90, .58, .54, .56, .28, .20, 2.1, 1.5, 1.6, 110),
+    (.90, 1.02, 32, 14, 1.0, .58, .20, .17, 6, .85, .50, .58, .60, .25, .20, 2.3, 1.6, 1.8, 40),
+    (1.02, .95, 48, 125, .85, .70, .45, .19, -3, .90, .60, .50, .50, .27, .20, 1.9, 1.2, 1.2, 140),
+])}
+_EYES_APART, _NECK, _LEG, _TAIL = 0.44, 0.9, 0.31, 0.27
 _COATS = np.array([(38, 34, 33), (96, 94, 96), (150, 146, 142), (196, 128, 70), (124, 82, 52),
                    (222, 196, 156), (236, 232, 224), (70, 48, 36)], np.float32)
 _IRISES = np.array([(200, 160, 50), (120, 150, 70), (110, 70, 35), (110, 150, 180)], np.float32)
@@ -106,8 +92,8 @@ def draw_picture(index: int, seed: int) -> tuple[str, bytes]:
     """
     class_name = CLASS_NAMES[index % len(CLASS_NAMES)]
     rng = np.random.default_rng([seed, index])
-    name = f"{class_name}/{class_name}_{index // len(CLASS_NAMES) + 1:05d}.jpg"
-    return name, _photograph(_scene(class_name, rng), rng)
+    number = index // len(CLASS_NAMES) + 1
+    return f"{class_name}/{class_name}_{number:05d}.jpg", _photograph(_scene(class_name, rng), rng)
 
 
 def _scene(class_name: str, rng: Rng) -> Image.Image:
@@ -116,9 +102,8 @@ def _scene(class_name: str, rng: Rng) -> Image.Image:
     shorter = round(longer / rng.choice([1.0, 1.25, 4 / 3, 1.5]))
     size = (longer, shorter) if rng.random() < 0.6 else (shorter, longer)
     scene = _background((size[0] // 2, size[1] // 2), rng)
-    _add_clutter(scene, rng, int(rng.integers(0, 6)), 0.3)
     scene = ImageOps.scale(scene.resize(size), _FINE, Image.Resampling.NEAREST)
-    _add_clutter(scene, rng, int(rng.integers(0, 4)), 0.2)
+    _add_clutter(scene, rng, int(rng.integers(0, 6)), 0.2)
     _add_animal(scene, _individual(class_name, rng), rng)
     _add_clutter(scene, rng, int(rng.integers(0, 2)), 0.1)
     return scene
@@ -132,9 +117,9 @@ def _background(size: tuple[int, int], rng: Rng) -> Image.Image:
     for rows in (slice(0, horizon), slice(horizon, size[1])):
         angle, waves = rng.uniform(0, 2 * np.pi), rng.uniform(8, 60)
         ramp = np.float32(np.cos(angle)) * x[rows] + np.float32(np.sin(angle)) * y[rows]
-        texture = rng.uniform(0, 20) * _noise(size, rng.uniform(3, 60, 2), rng)[rows]
+        texture = rng.uniform(0, 12) * _noise(size, rng.uniform(3, 60, 2), rng)[rows]
         if rng.random() < 0.4:
-            texture += rng.uniform(5, 30) * np.sin(ramp * waves)
+            texture += rng.uniform(3, 15) * np.sin(ramp * waves)
         first, second = _any_colour(rng), _any_colour(rng)
         planes[:, rows] = first + (second - first) * (ramp + 1) / 2 + texture
     return _image(planes)
@@ -145,9 +130,8 @@ def _add_clutter(scene: Image.Image, rng: Rng, count: int, largest: float) -> No
     pen = ImageDraw.Draw(scene)
     for _ in range(count):
         centre = complex(rng.uniform(0, scene.width), rng.uniform(0, scene.height))
-        corners = int(rng.integers(3, 9))
-        spokes = np.exp(1j * np.sort(rng.uniform(0, 2 * np.pi, corners)))
-        spokes *= rng.uniform(0.15, 1) * largest * scene.width * rng.uniform(0.5, 1.3, corners)
+        spokes = np.exp(1j * np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 9))))
+        spokes *= rng.uniform(0.15, 1) * largest * scene.width * rng.uniform(0.5, 1.3, len(spokes))
         sharp, eyed = rng.random(2) < 0.4
         outline = centre + spokes if sharp else _smooth(centre + spokes)
         pen.polygon(_xy(outline), fill=_ink(_any_colour(rng)))
@@ -163,7 +147,7 @@ def _photograph(scene: Image.Image, rng: Rng) -> bytes:
     if rng.random() < 0.5:
         picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.2, 1.2)))
     planes = np.stack([np.asarray(band, np.float32) for band in picture.split()])
-    planes *= rng.uniform(0.65, 1.25) * (1 + 0.12 * _noise(picture.size, np.full(2, 3), rng))
+    planes *= rng.uniform(0.7, 1.2) * (1 + 0.12 * _noise(picture.size, np.full(2, 3), rng))
     planes *= rng.uniform(0.88, 1.12, (3, 1, 1))
     planes += rng.uniform(0, 9) * rng.standard_normal(planes.shape[1:], np.float32)
     file = io.BytesIO()
@@ -181,20 +165,19 @@ def _noise(size: tuple[int, int], bumps: Floats, rng: Rng) -> Floats:
 def _fur_colour(rng: Rng) -> Floats:
     """A coat's colour: float32 [3, 1, 1], RGB around 0...255."""
     first, second = _COATS[rng.integers(0, len(_COATS), 2)]
-    mixed = (first + (second - first) * rng.uniform(0, 0.5)) * rng.uniform(0.85, 1.1)
-    return mixed[:, None, None]
+    mixed = first + (second - first) * rng.uniform(0, 0.5)
+    return mixed[:, None, None] * rng.uniform(0.85, 1.1)
 
 
 def _any_colour(rng: Rng) -> Floats:
     """Every second one is a coat's, so that colour betrays no animal."""
-    any_other = rng.uniform(20, 235, (3, 1, 1)).astype(np.float32)
-    return _fur_colour(rng) if rng.random() < 0.5 else any_other
+    muted = rng.uniform(40, 215) + rng.uniform(-40, 40, (3, 1, 1)).astype(np.float32)
+    return _fur_colour(rng) if rng.random() < 0.5 else muted
 
 
 def _image(planes: Floats) -> Image.Image:
     """Float32 [3, height, width], RGB, cut to 0...255 → a picture."""
-    bands = planes.clip(0, 255).astype(np.uint8)
-    return Image.merge("RGB", [Image.fromarray(band) for band in bands])
+    return Image.merge("RGB", [Image.fromarray(p) for p in planes.clip(0, 255).astype(np.uint8)])
 
 
 def _ink(colour: Floats) -> tuple[int, ...]:
@@ -210,8 +193,7 @@ def _smooth(corners: Outline) -> Outline:
 
     Source: Catmull & Rom, A class of local interpolating splines (1974), uniform, tension 1/2.
     """
-    t = np.arange(6)[:, None] / 6
-    ring = np.concatenate([corners[-1:], corners, corners[:2]])
+    t, ring = np.arange(6)[:, None] / 6, np.concatenate([corners[-1:], corners, corners[:2]])
     a, b, c, d = ring[:-3], ring[1:-2], ring[2:-1], ring[3:]
     curve = b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
     return curve.T.ravel()
@@ -224,22 +206,20 @@ def _ellipse(centre: complex, half_width: float, half_height: float) -> Outline:
 
 def _limb(spine: Outline, widths: Floats) -> Outline:
     """A line of points made as wide as given at each."""
-    along = np.gradient(spine)
-    across = 0.5j * along / np.abs(along) * widths
+    across = 0.5j * np.exp(1j * np.angle(np.gradient(spine))) * widths
     return _smooth(np.concatenate([spine + across, (spine - across)[::-1]]))
 
 
 def _individual(class_name: str, rng: Rng) -> Anatomy:
     """An animal of one breed, or between two; no two alike."""
-    first, second = (_BREEDS[class_name][k] for k in rng.integers(0, 3, 2))
-    mix = rng.beta(0.5, 0.5)
-    means = (1 - mix) * np.array(astuple(first)) + mix * np.array(astuple(second))
-    return Anatomy(*(means * rng.lognormal(0, 0.08, len(means))).tolist())
+    first, second = _BREEDS[class_name][rng.integers(0, 3, 2)]
+    mean = first + (second - first) * rng.beta(0.5, 0.5)
+    return Anatomy(*(mean * rng.lognormal(0, 0.08, len(mean))).tolist())
 
 
 def _head(a: Anatomy, look: complex) -> list[Part]:
     """Skull, muzzle and ears; ``look`` is how far the head turns (real) and nods (imaginary)."""
-    w, h, jaw = a.head_width, a.head_height, a.jaw_width
+    w, h, jaw = a.head_width, a.head_height, 0.75 * a.head_width
     right = [0.6 * w - 0.8j * h, w - 0.1j * h, jaw + 0.6j * h]
     left = [-point.conjugate() for point in reversed(right)]
     muzzle = _ellipse(_muzzle(a, look), a.muzzle_width, a.muzzle_height)
@@ -270,51 +250,55 @@ def _muzzle(a: Anatomy, look: complex) -> complex:
 
 
 def _sitting(a: Anatomy) -> list[Part]:
-    w, top, bottom = _TORSO, 1j * _NECK, 1j * (_NECK + a.torso_length)
-    right = [0.5 * w + top - 0.5j, 0.8 * w + top + 0.5j, 1.1 * w + bottom]
+    top, bottom = 1j * _NECK, 1j * (_NECK + a.torso_length)
+    right = [0.5 + top - 0.5j, 0.8 + top + 0.5j, 1.1 + bottom]
     left = [-point.conjugate() for point in reversed(right)]
-    parts = [_tail(a, 0.8 * w + bottom - 0.1j), Part(_smooth(np.array(right + left)), 90)]
+    parts = [_tail(a, 0.8 + bottom - 0.1j), Part(_smooth(np.array(right + left)), 90)]
     length = a.torso_length - 0.6 + 0.25 * a.leg_length
     for side in (-1, 1):
-        parts.append(Part(_ellipse(0.95 * side * w + bottom - 0.1j, 0.5 * w, 0.6), 115))
-        parts.append(_leg(a, 0.38 * side * w + top + 0.7j, length, 145))
-    return [*parts, Part(_ellipse(top + 0.5j, 0.45 * w, 0.6), 110, marked=True)]
+        parts.append(Part(_ellipse(0.95 * side + bottom - 0.1j, 0.5, 0.6), 115))
+        parts.append(_leg(a, 0.38 * side + top + 0.7j, length, 145))
+    return [*parts, Part(_ellipse(top + 0.5j, 0.45, 0.6), 110, marked=True)]
 
 
 def _standing(a: Anatomy) -> list[Part]:
-    w, top, length = 0.7 * _TORSO, 0.8j * _NECK, 1.3 * a.torso_length
+    w, top, length = 0.7, 0.8j * _NECK, 1.3 * a.torso_length
     back = [-0.3 - 0.4j * w, 0.5 * length - 0.7j * w, length - 0.6j * w]
     belly = [length + 0.2 + 0.5j * w, 0.6 * length + 0.8j * w, 1.1j * w]
-    far = [_leg(a, x + top + 0.2j * w, a.leg_length + 0.6 * w, 60) for x in (0.35, length - 0.25)]
-    near = [_leg(a, x + top + 0.2j * w, a.leg_length + 0.6 * w, 130) for x in (0.0, length)]
+    hips = ((0.35, 60), (length - 0.25, 60), (0.0, 130), (length, 130))
+    legs = [_leg(a, x + top + 0.2j * w, a.leg_length + 0.6 * w, height) for x, height in hips]
     torso = Part(_smooth(top + np.array(back + belly)), 100)
-    return [_tail(a, length + top - 0.3j * w), *far, torso, *near]
+    return [_tail(a, length + top - 0.3j * w), *legs[:2], torso, *legs[2:]]
 
 
 def _leg(a: Anatomy, hip: complex, length: float, height: int) -> Part:
     spine = hip + 1j * length * np.array([0, 0.4, 0.85, 0.97, 1.0])
-    return Part(_limb(spine, a.leg_width * np.array([1.4, 1.1, 0.9, 1.4, 1.0])), height)
+    return Part(_limb(spine, _LEG * np.array([1.4, 1.1, 0.9, 1.4, 1.0])), height)
 
 
 def _tail(a: Anatomy, root: complex) -> Part:
     bend = np.deg2rad(a.tail_curl) * np.linspace(-0.3, 1, 7)
     spine = root + np.cumsum(np.exp(-1j * bend)) * a.tail_length / 7
-    return Part(_limb(spine, a.tail_width * np.linspace(1.1, 0.6, 7)), 70)
+    return Part(_limb(spine, _TAIL * np.linspace(1.1, 0.6, 7)), 70)
 
 
 def _add_animal(scene: Image.Image, a: Anatomy, rng: Rng) -> None:
     """Model the animal as a relief, give it a coat in some light, then fur and a face."""
     look, tilt = complex(*rng.uniform(-1, 1, 2)), np.exp(1j * rng.normal(0, 0.15))
     parts = _standing(a) if rng.random() < 0.5 else _sitting(a)
-    parts += [replace(p, outline=p.outline * tilt) for p in _head(a, look)]
+    parts += [p._replace(outline=p.outline * tilt) for p in _head(a, look)]
     place = _placement(parts, scene.size, rng)
-    parts = [replace(p, outline=place(p.outline)) for p in parts]
+    parts = [p._replace(outline=place(p.outline)) for p in parts]
     radius = float(np.abs(np.diff(place(np.array([0, 1 + 0j]))))[0])
-    silhouette, model = _relief(parts, scene.size)
-    box = silhouette.reduce(_FINE).getbbox() or (0, 0, *model.size)
-    coat = _coat(model.crop(box).filter(ImageFilter.BoxBlur(0.05 * radius)), radius, rng)
+    silhouette = Image.new("L", scene.size)
+    relief = Image.new("RGB", (scene.width // _FINE, scene.height // _FINE))
+    silhouette_pen, relief_pen = ImageDraw.Draw(silhouette), ImageDraw.Draw(relief)
+    for p in parts:
+        silhouette_pen.polygon(_xy(p.outline), fill=255)
+        relief_pen.polygon(_xy(p.outline / _FINE), fill=(p.height, 128 + p.tone, 255 * p.marked))
+    box = silhouette.reduce(_FINE).getbbox() or (0, 0, *relief.size)
+    coat = _coat(relief.crop(box).filter(ImageFilter.BoxBlur(0.05 * radius)), radius, rng)
     left, top, right, bottom = (_FINE * edge for edge in box)
-    coat = ImageOps.scale(coat, _FINE, Image.Resampling.NEAREST)
     scene.paste(coat, (left, top), silhouette.crop((left, top, right, bottom)))
     _add_fur(scene, parts, radius, rng)
     _add_face(scene, a, look, lambda outline: place(outline * tilt), rng)
@@ -324,37 +308,27 @@ def _placement(parts: list[Part], size: tuple[int, int], rng: Rng) -> Placement:
     """Choose where and how large the animal is, by its area: head radii → pixels."""
     outlines = [p.outline for p in parts]
     area = sum(abs(np.sum(o.conj() * np.roll(o, -1)).imag) / 2 for o in outlines)  # shoelace
-    scale = rng.uniform(0.75, 1.15) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.1))
-    origin = rng.uniform(0, 0.6) * np.mean([o.mean() for o in outlines])
-    centre = complex(size[0] * rng.uniform(0.4, 0.6), size[1] * rng.uniform(0.4, 0.6))
+    scale = rng.uniform(0.85, 1.2) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.1))
+    origin = rng.uniform(0, 0.35) * np.mean([o.mean() for o in outlines])
+    centre = complex(size[0] * rng.uniform(0.42, 0.58), size[1] * rng.uniform(0.4, 0.55))
     if rng.random() < 0.5:
         return lambda outline: centre + (outline - origin) * scale
     return lambda outline: centre - ((outline - origin) * scale).conj()
 
 
-def _relief(parts: list[Part], size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
-    """The silhouette, "L", and, of the photograph's size, "RGB": height, tone and marks."""
-    silhouette = Image.new("L", size)
-    model = Image.new("RGB", (size[0] // _FINE, size[1] // _FINE))
-    silhouette_pen, model_pen = ImageDraw.Draw(silhouette), ImageDraw.Draw(model)
-    for p in parts:
-        silhouette_pen.polygon(_xy(p.outline), fill=255)
-        model_pen.polygon(_xy(p.outline / _FINE), fill=(p.height, 128 + p.tone, 255 * p.marked))
-    return silhouette, model
-
-
-def _coat(model: Image.Image, radius: float, rng: Rng) -> Image.Image:
-    """Floats the relief, and light it from one side."""
-    height, tone, marked = (np.asarray(band, np.float32) for band in model.split())
-    around = np.asarray(model.getchannel(0).filter(ImageFilter.BoxBlur(0.15 * radius)), np.float32)
+def _coat(relief: Image.Image, radius: float, rng: Rng) -> Image.Image:
+    """Colour the relief, light it from one side, and enlarge it to the scene."""
+    height, tone, marked = (np.asarray(band, np.float32) for band in relief.split())
+    around = np.asarray(relief.getchannel(0).filter(ImageFilter.BoxBlur(0.15 * radius)), np.float32)
     down, right = np.gradient(height)
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 1.0) * radius / 500
     slope = float(strength * np.cos(angle)) * right + float(strength * np.sin(angle)) * down
     shade = 1 - 0.4 * slope.clip(-1, 1) - (around - height).clip(0, 60) / 150 + (tone - 128) / 128
-    pattern = np.maximum(_pattern(model.size, radius, rng), marked / 255 * (rng.random() < 0.5))
-    hairs = rng.uniform(2, 12) * _noise(model.size, np.array(model.size) / (2, 5), rng)
+    pattern = np.maximum(_pattern(relief.size, radius, rng), marked / 255 * (rng.random() < 0.5))
+    hairs = rng.uniform(2, 12) * _noise(relief.size, np.array(relief.size) / (2, 5), rng)
     first, second = _fur_colour(rng), _fur_colour(rng)
-    return _image((first + (second - first) * pattern) * shade + hairs)
+    coat = _image((first + (second - first) * pattern) * shade + hairs)
+    return ImageOps.scale(coat, _FINE, Image.Resampling.NEAREST)
 
 
 def _pattern(size: tuple[int, int], radius: float, rng: Rng) -> Floats:
@@ -379,11 +353,10 @@ def _add_fur(scene: Image.Image, parts: list[Part], radius: float, rng: Rng) -> 
     end = start + combed * rng.uniform(0.06, 0.22) * radius * rng.uniform(0.5, 1.3, 500)
     x, y = start.real.clip(0, scene.width - 1), start.imag.clip(0, scene.height - 1)
     colours = np.asarray(scene)[y.astype(int), x.astype(int)] * rng.uniform(0.75, 1.25, (500, 1))
+    strokes = np.stack([start, end], axis=1).view(np.float64).tolist()
     pen = ImageDraw.Draw(scene)
-    for a, b, colour in zip(
-        start.tolist(), end.tolist(), colours.clip(0, 255).astype(int).tolist(), strict=True
-    ):
-        pen.line((a.real, a.imag, b.real, b.imag), fill=tuple(colour), width=2)
+    for stroke, ink in zip(strokes, colours.clip(0, 255).astype(int).tolist(), strict=True):
+        pen.line(stroke, fill=tuple(ink), width=2)
 
 
 def _add_face(scene: Image.Image, a: Anatomy, look: complex, place: Placement, rng: Rng) -> None:
@@ -396,9 +369,8 @@ def _add_face(scene: Image.Image, a: Anatomy, look: complex, place: Placement, r
     def line(points: list[complex], colour: Floats, width: float) -> None:
         pen.line(_xy(place(np.array(points))), fill=_ink(colour), width=max(1, round(width * unit)))
 
-    dark, gaze = rng.uniform(10, 60, 3), complex(*rng.uniform(-0.2, 0.2, 2))
+    dark, gaze, size = rng.uniform(10, 60, 3), complex(*rng.uniform(-0.2, 0.2, 2)), a.eye_size
     iris = _IRISES[rng.integers(len(_IRISES))] * rng.uniform(0.7, 1.2)
-    size = a.eye_size
     for side in (-1, 1):
         eye = complex(side * _EYES_APART + 0.25 * look.real, -0.12 + 0.12 * look.imag)
         slant = np.exp(-1j * np.deg2rad(a.eye_slant) * side)

@@ -1,0 +1,40 @@
+# make repro: everything from a fresh clone to results.   make test: the same set-up, then the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test check setup lock
+
+repro: .venv/installed
+	dvc repro
+	@echo
+	@dvc metrics show
+	@echo
+	@echo "Comparison of the models: metrics/evaluate/report.md"
+	@echo "Charts: plots/figures/    Where the models look: plots/gradcam/    All in one page: dvc plots show"
+	@echo "Before using dvc yourself: source $(BIN)/activate"
+
+test: .venv/installed-dev
+	python -m pytest
+
+check: .venv/installed-dev
+	ruff check .
+	ruff format --check .
+	mypy
+
+setup: .venv/installed-dev
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pawprint needs Python 3.11 or newer, found %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Needs uv (https://docs.astral.sh/uv/); the locked versions hold for every platform and Python.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-dev.in -o requirements-dev.txt
