@@ -21,7 +21,7 @@ def start_tensorflow(threads: int, seed: int) -> None:
         threads: of one operation. Sums are divided among them, so their number changes bits.
         seed: of Python, NumPy, TensorFlow and Keras.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():
         import keras
         import tensorflow as tf

@@ -61,14 +61,14 @@ class Part(NamedTuple):
 # fmt: off
 _BREEDS = {  # columns: the fields of Anatomy
 "cat": np.array([
-    (1.05, .92, 38, 24, .95, .80, .12, .27, 14, .40, .36, .26, .42, .14, 1.2, 1.9, 1.1, 2.4, 70),
-    (.94, 1.0, 44, 36, 1.15, .85, .10, .25, 20, .35, .32, .26, .46, .13, 1.2, 2.1, 1.4, 2.6, 50),
-    (1.15, .95, 42, 32, .65, .75, .25, .29, 4, .55, .42, .25, .36, .15, 1.3, 1.8, 0.9, 2.0, 60),
+    (1.08, .92, 38, 24, .95, .80, .12, .235, 14, .53, .38, .27, .42, .15, 1.0, 1.9, 1.2, 2.4, 70),
+    (.96, .98, 44, 36, 1.1, .85, .10, .225, 18, .50, .33, .26, .45, .14, 1.0, 2.1, 1.4, 2.6, 50),
+    (1.15, .95, 42, 32, .65, .75, .25, .245, 4, .60, .43, .25, .38, .16, 1.0, 1.8, 1.0, 2.0, 60),
 ]),
 "dog": np.array([
-    (.92, 1.0, 52, 150, 1.35, .75, .60, .18, -6, .90, .58, .54, .56, .28, .20, 2.1, 1.5, 1.6, 110),
-    (.90, 1.02, 32, 14, 1.0, .58, .20, .17, 6, .85, .50, .58, .60, .25, .20, 2.3, 1.6, 1.8, 40),
-    (1.02, .95, 48, 125, .85, .70, .45, .19, -3, .90, .60, .50, .50, .27, .20, 1.9, 1.2, 1.2, 140),
+    (.91, 1.02, 52, 150, 1.3, .75, .60, .20, -6, .85, .58, .55, .57, .25, .45, 2.1, 1.4, 1.6, 110),
+    (.88, 1.05, 32, 14, 1.0, .58, .20, .19, 6, .80, .51, .58, .61, .23, .45, 2.2, 1.5, 1.8, 50),
+    (.98, .97, 48, 122, .85, .70, .45, .21, -3, .85, .60, .51, .52, .24, .45, 1.9, 1.2, 1.4, 130),
 ])}
 _EYES_APART, _NECK, _LEG, _TAIL = 0.44, 0.9, 0.31, 0.27
 _COATS = np.array([(38, 34, 33), (96, 94, 96), (150, 146, 142), (196, 128, 70), (124, 82, 52),
@@ -308,7 +308,7 @@ def _placement(parts: list[Part], size: tuple[int, int], rng: Rng) -> Placement:
     """Choose where and how large the animal is, by its area: head radii → pixels."""
     outlines = [p.outline for p in parts]
     area = sum(abs(np.sum(o.conj() * np.roll(o, -1)).imag) / 2 for o in outlines)  # shoelace
-    scale = rng.uniform(0.85, 1.2) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.1))
+    scale = rng.uniform(0.8, 1.2) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.1))
     origin = rng.uniform(0, 0.35) * np.mean([o.mean() for o in outlines])
     centre = complex(size[0] * rng.uniform(0.42, 0.58), size[1] * rng.uniform(0.4, 0.55))
     if rng.random() < 0.5:
@@ -384,11 +384,8 @@ def _add_face(scene: Image.Image, a: Anatomy, look: complex, place: Placement, r
     if rng.random() < 0.3:
         fill(_ellipse(mouth + 0.6j * m, 0.4 * m, 0.7 * m), np.array([205.0, 95, 105]))
     line([nose, mouth], dark, 0.03)
-    line(
-        [mouth + m * point for point in (-1 - 0.1j, -0.5 + 0.2j, 0, 0.5 + 0.2j, 1 - 0.1j)],
-        dark,
-        0.04,
-    )
+    smile = (-1 - 0.1j, -0.5 + 0.2j, 0, 0.5 + 0.2j, 1 - 0.1j)
+    line([mouth + m * point for point in smile], dark, 0.04)
     corners = np.array([-1 - 0.5j, 1 - 0.5j, 0.7 + 0.2j, 0.6j, -0.7 + 0.2j])
     fill(_smooth(nose + n * corners), dark if rng.random() < 0.6 else np.array([190.0, 120, 115]))
     hair = np.full(3, rng.choice([40.0, 230.0]))
