@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 
 from pawprint.errors import ImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+# JPEG opens MPO, the JPEG of stereo cameras and telephones, which Pillow registers for writing only
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 
 
 def decode_image(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:

@@ -62,7 +62,7 @@ class SplitParams(Section):
 class PreprocessParams(Section):
     image_size: Annotated[int, Field(ge=32, le=2048)]
     max_bad: Share
-    max_pixels: Positive
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]  # Pillow itself refuses more
 
 
 class AugmentParams(Section):
@@ -157,18 +157,25 @@ class Params(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's rule for floats.
+    """PyYAML's safe loader with YAML 1.2's rule for numbers.
 
     YAML 1.1, which PyYAML follows, wants a dot in a float, so that ``1e-05``, which DVC
-    writes for ``-S finetune.lr=1e-5``, would arrive as a string.
+    writes for ``-S finetune.lr=1e-5``, would arrive as a string; and it reads ``010`` as 8 and
+    ``1:30`` as 90. An integer with leading zeros is left to the rule of floats, and so refused.
     Source: YAML 1.2.2, section 10.3.2 (core schema, tag resolution).
     """
 
 
+_NUMBERS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
 _Loader.yaml_implicit_resolvers = {
-    first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:float"]
+    first: [rule for rule in rules if rule[0] not in _NUMBERS]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^(?:[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+)$"),
+    list("-+0123456789"),
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -181,8 +188,10 @@ _Loader.add_implicit_resolver(
 
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     """Refuses a key that stands twice: PyYAML would silently keep the last one."""
-    seen: set[Any] = set()
+    seen: set[str] = set()
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            continue  # construct_mapping refuses it
         if key_node.value in seen:
             raise ParamsError(
                 f"params.yaml, line {key_node.start_mark.line + 1}: "

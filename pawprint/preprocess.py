@@ -49,7 +49,7 @@ def preprocess_pictures(
         out: directory to make, as described at the top of this module.
 
     Returns:
-        Counts for ``metrics/preprocess.json``.
+        How many were ``quarantined``, for ``metrics/preprocess.json``.
 
     Raises:
         DataError: more than ``preprocess.max_bad`` of the pictures are bad, or a class or split
@@ -70,7 +70,7 @@ def preprocess_pictures(
     good = [picture for picture in pictures if picture.path not in quarantined]
     class_names = check_splits(good)
     _write_tables(out, good, bad, class_names)
-    return {"decoded": len(good), "quarantined": len(bad)}
+    return {"quarantined": len(bad)}
 
 
 def _divide(

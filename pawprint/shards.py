@@ -79,10 +79,16 @@ class ShardedArray:
 
         Returns:
             [k, ...] of this array's dtype.
+
+        Raises:
+            IndexError: there is no such row.
+            OSError: a file is shorter than it was when it was opened.
         """
         rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
-        target = rows.reshape(len(indices), -1).view(np.uint8)
+        target = rows.reshape(len(indices), self._row_bytes // self.dtype.itemsize).view(np.uint8)
         for i, index in enumerate(indices):
+            if not 0 <= index < len(self):
+                raise IndexError(f"row {index} of an array of {len(self)}")
             shard = int(np.searchsorted(self._starts, index, side="right")) - 1
             start = self._offsets[shard] + (int(index) - int(self._starts[shard])) * self._row_bytes
             if os.preadv(self._files[shard].fileno(), [target[i].data], start) != self._row_bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from dvclive import Live
 
+from pawprint.files import write_json
 from pawprint.metrics import fit_temperature
 from pawprint.params import TrainingParams
 
@@ -141,15 +141,13 @@ def train_model(
         ).history
         model.load_weights(best)
         epoch = int(np.argmin(history[MONITOR]))
-        live.summary.clear()
-        live.summary.update(
-            best_epoch=epoch + 1,
-            val_accuracy=round(history["val_accuracy"][epoch], 6),
-            val_log_loss=round(history[MONITOR][epoch], 6),
-        )
-        live.make_summary()
-    Path("metrics").mkdir(exist_ok=True)
-    os.replace(live.metrics_file, f"metrics/{stage}.json")
+        summary = {
+            "best_epoch": epoch + 1,
+            "val_accuracy": round(history["val_accuracy"][epoch], 6),
+            "val_log_loss": round(history[MONITOR][epoch], 6),
+        }
+    Path(live.metrics_file).unlink()  # the last epoch's figures; the best epoch's are these:
+    write_json(Path(f"metrics/{stage}.json"), summary)
     return fit_temperature(validation.predict(model), validation.labels)
 
 

@@ -14,9 +14,10 @@ def main(params: Params) -> None:
     pictures = read_manifest(Path("data/split.csv"))
     summary = preprocess_pictures(Path("data/raw/images.zip"), pictures, params.preprocess, out)
     write_json(Path("metrics/preprocess.json"), summary)
-    print(f"{summary['decoded']} pictures decoded into {out}/")
-    if summary["quarantined"]:
-        print(f"{summary['quarantined']} set aside: see {out}/quarantine.csv")
+    bad = summary["quarantined"]
+    print(f"{len(pictures) - bad} pictures decoded into {out}/")
+    if bad:
+        print(f"{bad} set aside: see {out}/quarantine.csv")
 
 
 if __name__ == "__main__":

@@ -61,14 +61,14 @@ class Part(NamedTuple):
 # fmt: off
 _BREEDS = {  # columns: the fields of Anatomy
 "cat": np.array([
-    (1.08, .92, 38, 24, .95, .80, .12, .235, 14, .53, .38, .27, .42, .15, 1.0, 1.9, 1.2, 2.4, 70),
-    (.96, .98, 44, 36, 1.1, .85, .10, .225, 18, .50, .33, .26, .45, .14, 1.0, 2.1, 1.4, 2.6, 50),
-    (1.15, .95, 42, 32, .65, .75, .25, .245, 4, .60, .43, .25, .38, .16, 1.0, 1.8, 1.0, 2.0, 60),
+    (1.07, .92, 38, 24, .95, .80, .12, .26, 14, .47, .39, .27, .42, .15, .90, 1.9, 1.1, 2.4, 70),
+    (.95, .99, 44, 36, 1.1, .85, .10, .245, 19, .42, .33, .26, .45, .14, .90, 2.1, 1.4, 2.6, 50),
+    (1.15, .95, 42, 32, .65, .75, .25, .27, 4, .55, .42, .25, .37, .16, .90, 1.8, 0.9, 2.0, 60),
 ]),
 "dog": np.array([
-    (.91, 1.02, 52, 150, 1.3, .75, .60, .20, -6, .85, .58, .55, .57, .25, .45, 2.1, 1.4, 1.6, 110),
-    (.88, 1.05, 32, 14, 1.0, .58, .20, .19, 6, .80, .51, .58, .61, .23, .45, 2.2, 1.5, 1.8, 50),
-    (.98, .97, 48, 122, .85, .70, .45, .21, -3, .85, .60, .51, .52, .24, .45, 1.9, 1.2, 1.4, 130),
+    (.91, 1.01, 52, 150, 1.35, .75, .60, .185, -6, .88, .59, .55, .57, .26, .5, 2.1, 1.5, 1.6, 110),
+    (.89, 1.04, 32, 14, 1.0, .58, .20, .175, 6, .83, .51, .58, .61, .24, .5, 2.3, 1.6, 1.8, 45),
+    (1.0, .96, 48, 124, .85, .70, .45, .195, -3, .88, .60, .51, .52, .25, .5, 1.9, 1.2, 1.3, 135),
 ])}
 _EYES_APART, _NECK, _LEG, _TAIL = 0.44, 0.9, 0.31, 0.27
 _COATS = np.array([(38, 34, 33), (96, 94, 96), (150, 146, 142), (196, 128, 70), (124, 82, 52),
@@ -284,7 +284,7 @@ def _tail(a: Anatomy, root: complex) -> Part:
 
 def _add_animal(scene: Image.Image, a: Anatomy, rng: Rng) -> None:
     """Model the animal as a relief, give it a coat in some light, then fur and a face."""
-    look, tilt = complex(*rng.uniform(-1, 1, 2)), np.exp(1j * rng.normal(0, 0.15))
+    look, tilt = complex(*rng.uniform(-0.7, 0.7, 2)), np.exp(1j * rng.normal(0, 0.1))
     parts = _standing(a) if rng.random() < 0.5 else _sitting(a)
     parts += [p._replace(outline=p.outline * tilt) for p in _head(a, look)]
     place = _placement(parts, scene.size, rng)
@@ -308,9 +308,9 @@ def _placement(parts: list[Part], size: tuple[int, int], rng: Rng) -> Placement:
     """Choose where and how large the animal is, by its area: head radii → pixels."""
     outlines = [p.outline for p in parts]
     area = sum(abs(np.sum(o.conj() * np.roll(o, -1)).imag) / 2 for o in outlines)  # shoelace
-    scale = rng.uniform(0.8, 1.2) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.1))
-    origin = rng.uniform(0, 0.35) * np.mean([o.mean() for o in outlines])
-    centre = complex(size[0] * rng.uniform(0.42, 0.58), size[1] * rng.uniform(0.4, 0.55))
+    scale = rng.uniform(0.95, 1.25) * min(size) / np.sqrt(area) * np.exp(1j * rng.normal(0, 0.07))
+    origin = rng.uniform(0, 0.2) * np.mean([o.mean() for o in outlines])
+    centre = complex(size[0] * rng.uniform(0.45, 0.55), size[1] * rng.uniform(0.4, 0.5))
     if rng.random() < 0.5:
         return lambda outline: centre + (outline - origin) * scale
     return lambda outline: centre - ((outline - origin) * scale).conj()
@@ -370,11 +370,11 @@ def _add_face(scene: Image.Image, a: Anatomy, look: complex, place: Placement, r
         pen.line(_xy(place(np.array(points))), fill=_ink(colour), width=max(1, round(width * unit)))
 
     dark, gaze, size = rng.uniform(10, 60, 3), complex(*rng.uniform(-0.2, 0.2, 2)), a.eye_size
-    iris = _IRISES[rng.integers(len(_IRISES))] * rng.uniform(0.7, 1.2)
+    iris = (_IRISES[rng.integers(len(_IRISES))] + _fur_colour(rng).ravel()) / 2
     for side in (-1, 1):
         eye = complex(side * _EYES_APART + 0.25 * look.real, -0.12 + 0.12 * look.imag)
         slant = np.exp(-1j * np.deg2rad(a.eye_slant) * side)
-        fill(eye + slant * _ellipse(0, 1.2 * size, 0.95 * size), dark)
+        fill(eye + slant * _ellipse(0, 1.12 * size, 0.9 * size), dark)
         fill(eye + slant * _ellipse(0, size, 0.8 * size), iris)
         pupil = eye + size * gaze
         fill(_ellipse(pupil, 0.7 * size * a.pupil_width, 0.7 * size), dark / 2)

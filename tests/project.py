@@ -1,0 +1,133 @@
+"""Temporary projects: a copy of this one in a git repository of its own, driven by real DVC."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COPIED = (
+    *("pawprint", "stages", "data/source/.gitignore", "data/source/README.md"),
+    *("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, and all that it printed."""
+
+    code: int
+    text: str
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages whose commands were run, in order."""
+        return re.findall(r"^Running stage '(\w+)':", self.text, re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project at `root`; commands see `home` as the user's home, empty but for caches."""
+
+    root: Path
+    home: Path
+
+    def run(self, *command: str, fails: bool = False) -> Outcome:
+        """Run a command in the project; its exit code must be 0, unless it `fails`."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=_environment(self.home),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            timeout=600,
+        )
+        outcome = Outcome(done.returncode, done.stdout)
+        assert (outcome.code != 0) == fails, f"{' '.join(command)}: {outcome.code}\n{outcome.text}"
+        return outcome
+
+    def dvc(self, *arguments: str, fails: bool = False) -> Outcome:
+        return self.run("dvc", *arguments, fails=fails)
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", "state")
+
+    def changes(self) -> str:
+        """What git sees as changed or new; empty after a commit."""
+        return self.run("git", "status", "--short").text
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text(encoding="utf-8")
+
+    def lock(self) -> dict[str, dict[str, Any]]:
+        """The stages of dvc.lock."""
+        return yaml.safe_load(self.read("dvc.lock"))["stages"]
+
+    def set_params(self, values: Mapping[str, Any]) -> None:
+        """Change keys of params.yaml, such as `split.seed`."""
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, value in values.items():
+            section, key = name.split(".")
+            assert key in params[section], name
+            params[section][key] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+    def copy(self, root: Path) -> Project:
+        """A clone with all its files, DVC's cache included."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Project(root, self.home)
+
+
+def make_project(root: Path, home: Path, params: Mapping[str, Any]) -> Project:
+    """Copy what a pipeline needs, set some parameters, and commit; nothing has been run."""
+    for name in COPIED:
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    home.mkdir(exist_ok=True)
+    project = Project(root, home)
+    project.set_params(params)
+    project.run("git", "init", "--quiet")
+    project.commit()
+    return project
+
+
+def _environment(home: Path) -> dict[str, str]:
+    # What the caller's shell, git hooks or configuration say must not change what is tested
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DVC", "GIT_", "KAGGLE", "PYTHON", "XDG_"))
+    }
+    person = {
+        f"GIT_{role}_{field}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for field, value in (("NAME", "Test"), ("EMAIL", "test@example.org"))
+    }
+    return {
+        **kept,
+        **person,
+        "HOME": str(home),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]]),
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(home / "dvc"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "LC_ALL": "C.UTF-8",
+    }

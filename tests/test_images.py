@@ -1,0 +1,241 @@
+"""Decoding: every kind of picture becomes the same square of RGB pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pawprint.errors import ImageError
+from pawprint.images import decode_image
+
+# covers: R5, B5
+
+CAP = 100_000_000
+RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
+
+
+def encode(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def quarters(size: int = 32) -> np.ndarray:
+    """Top left red, top right green, bottom left blue, bottom right grey."""
+    half = size // 2
+    pixels = np.empty((size, size, 3), np.uint8)
+    pixels[:half, :half], pixels[:half, half:] = RED, GREEN
+    pixels[half:, :half], pixels[half:, half:] = BLUE, GREY
+    return pixels
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that ends where its pixels would begin."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
+
+
+def test_pixels_of_the_asked_size_are_unchanged() -> None:
+    pixels = quarters()
+    decoded = decode_image(encode(Image.fromarray(pixels)), 32, CAP)
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == (32, 32, 3)
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+# What stands in the file → what a viewer shows. Source: EXIF 2.32, tag 0x0112.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),  # a quarter turn clockwise
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_exif_orientation_is_applied(orientation: int, format_: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = quarters()
+    content = encode(Image.fromarray(stored), format_, exif=exif, **LOSSLESS[format_])
+    difference = decode_image(content, 32, CAP).astype(int) - UPRIGHT[orientation](stored)
+    assert np.abs(difference).max() <= (0 if format_ == "PNG" else 4)
+
+
+LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "JPEG": {"quality": 100, "subsampling": 0}}
+
+
+def test_16_bit_grey_is_scaled_not_clipped() -> None:
+    values = np.full((32, 32), 25_700, np.uint16)  # 25,700 / 65,535 · 255 = 100
+    values[:16] = 257  # 1
+    decoded = decode_image(encode(Image.fromarray(values)), 32, CAP)
+    assert np.unique(decoded[:16]).tolist() == [1]
+    assert np.unique(decoded[16:]).tolist() == [100]
+
+
+def test_a_dark_16_bit_picture_stays_dark() -> None:
+    values = np.full((32, 32), 200, np.uint16)  # 200 / 65,535 · 255 = 0.8
+    assert np.unique(decode_image(encode(Image.fromarray(values)), 32, CAP)).tolist() == [1]
+
+
+def test_transparent_places_of_a_palette_are_white() -> None:
+    image = Image.new("P", (32, 32), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.paste(1, (0, 0, 32, 16))
+    decoded = decode_image(encode(image, transparency=0), 32, CAP)
+    assert np.unique(decoded[:16].reshape(-1, 3), axis=0).tolist() == [[0, 0, 255]]
+    assert np.unique(decoded[16:]).tolist() == [255]
+
+
+def test_half_transparent_pixels_are_laid_over_white() -> None:
+    image = Image.new("RGBA", (32, 32), (255, 0, 0, 51))  # a fifth red, four fifths white
+    assert decode_image(encode(image), 32, CAP)[0, 0].tolist() == [255, 204, 204]
+
+
+def test_grey_with_alpha_is_laid_over_white() -> None:
+    image = Image.new("LA", (32, 32), (0, 51))
+    assert decode_image(encode(image), 32, CAP)[0, 0].tolist() == [204, 204, 204]
+
+
+@pytest.mark.parametrize(
+    ("ink", "rgb"),
+    [((0, 0, 0, 0), (255, 255, 255)), ((0, 255, 255, 0), RED), ((0, 0, 0, 255), (0, 0, 0))],
+)
+def test_cmyk_jpeg_becomes_rgb(ink: tuple[int, ...], rgb: tuple[int, ...]) -> None:
+    content = encode(Image.new("CMYK", (32, 32), ink), "JPEG", quality=95)
+    np.testing.assert_allclose(decode_image(content, 32, CAP)[5, 5], rgb, atol=4)
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_and_black_and_white_have_three_equal_channels(mode: str) -> None:
+    decoded = decode_image(encode(Image.new(mode, (40, 40), 255)), 32, CAP)
+    assert decoded.shape == (32, 32, 3)
+    assert np.unique(decoded).tolist() == [255]
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG"])
+def test_the_first_frame_of_an_animation_counts(format_: str) -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in (RED, GREEN, BLUE)]
+    options = {"lossless": True} if format_ == "WEBP" else {}
+    content = encode(
+        frames[0], format_, save_all=True, append_images=frames[1:], duration=100, **options
+    )
+    assert np.unique(decode_image(content, 32, CAP).reshape(-1, 3), axis=0).tolist() == [[*RED]]
+
+
+@pytest.mark.parametrize(
+    "format_", ["JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF"]
+)
+def test_every_format_is_told_by_its_content(format_: str) -> None:
+    content = encode(Image.new("RGB", (48, 48), (200, 30, 90)), format_)
+    np.testing.assert_allclose(decode_image(content, 32, CAP)[16, 16], (200, 30, 90), atol=6)
+
+
+def test_a_downscaled_picture_is_averaged_not_sampled() -> None:
+    checks = np.indices((128, 128)).sum(0) % 2 * 255  # black and white, pixel by pixel
+    decoded = decode_image(encode(Image.fromarray(checks.astype(np.uint8))), 32, CAP)
+    assert np.abs(decoded.astype(int) - 128).max() <= 2
+
+
+def test_a_large_jpeg_is_the_same_picture_as_its_png() -> None:
+    """The decoder may halve a JPEG while it reads it."""
+    x = np.linspace(0, 255, 1024)
+    pixels = np.stack(np.broadcast_arrays(x, x[:, None], 128.0), -1).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    jpeg = decode_image(encode(image, "JPEG", quality=95), 32, CAP).astype(int)
+    assert np.abs(jpeg - decode_image(encode(image), 32, CAP)).max() <= 4
+
+
+def test_one_pixel_fills_the_square() -> None:
+    decoded = decode_image(encode(Image.new("RGB", (1, 1), (9, 8, 7))), 32, CAP)
+    assert np.unique(decoded.reshape(-1, 3), axis=0).tolist() == [[9, 8, 7]]
+
+
+@pytest.mark.parametrize("size", [(10_000, 1), (1, 10_000)])
+def test_a_very_long_picture_keeps_both_of_its_ends(size: tuple[int, int]) -> None:
+    values = np.zeros(10_000, np.uint8)
+    values[5_000:] = 255
+    decoded = decode_image(encode(Image.fromarray(values.reshape(size[::-1]))), 32, CAP)
+    along = decoded[16] if size[0] > 1 else decoded[:, 16]
+    assert along[[0, 10], 0].tolist() == [0, 0]
+    assert along[[21, 31], 0].tolist() == [255, 255]
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_truncated_jpeg_is_refused(kept: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    content = encode(Image.fromarray(noise), "JPEG")
+    with pytest.raises(ImageError, match="truncated"):
+        decode_image(content[: int(len(content) * kept)], 32, CAP)
+
+
+def test_a_damaged_png_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    content = bytearray(encode(Image.fromarray(noise)))
+    content[len(content) // 2] ^= 0xFF
+    with pytest.raises(ImageError, match=r"\w"):
+        decode_image(bytes(content), 32, CAP)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"<!DOCTYPE html><html>404 Not Found</html>", "not a picture in a known format"),
+        (b"\x00" * 1000, "not a picture in a known format"),
+        (b"\xff\xd8\xff", "not a picture in a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a known format"),
+    ],
+)
+def test_what_is_no_picture_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=f"^{reason}$"):
+        decode_image(content, 32, CAP)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    content = encode(Image.fromarray(np.full((32, 32), 0.5, np.float32)), "TIFF")
+    with pytest.raises(ImageError, match="floating-point pixels"):
+        decode_image(content, 32, CAP)
+
+
+def test_the_pixel_cap_is_read_from_the_header() -> None:
+    """The file holds no pixels at all: had they been asked for, the reason would be another."""
+    with pytest.raises(ImageError, match=r"^16000x10000 pixels, more than 100000000$"):
+        decode_image(png_header(16_000, 10_000), 32, CAP)
+
+
+def test_the_pixel_cap_is_inclusive_and_may_exceed_that_of_pillow() -> None:
+    content = encode(Image.new("L", (100, 100), 7))
+    assert decode_image(content, 32, 10_000)[0, 0].tolist() == [7, 7, 7]
+    with pytest.raises(ImageError, match=r"^100x100 pixels, more than 9999$"):
+        decode_image(content, 32, 9_999)
+
+
+def test_reasons_are_the_same_in_every_run() -> None:
+    """They stand in a file that is tracked by its hash: no memory address may be in them."""
+    garbage = [b"GIF89a" + bytes(20), png_header(8, 8), b"BM" + bytes(60), b"P6 9 9 255 "]
+    for content in garbage:
+        reasons = set()
+        for _ in range(2):
+            with pytest.raises(ImageError) as caught:  # noqa: PT011 (each has its own reason)
+                decode_image(content, 32, CAP)
+            reasons.add(str(caught.value))
+        assert len(reasons) == 1
+        assert "0x" not in reasons.pop()

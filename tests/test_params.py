@@ -1,0 +1,249 @@
+"""params.yaml: what is accepted, and how each mistake is named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pawprint.errors import DataError, ParamsError, WeightsError
+from pawprint.params import Params, load_params
+from pawprint.stage import run_stage
+
+# covers: C5, B8
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMITTED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def edited(section: str, key: str, value: str) -> str:
+    """The committed file with another value for one key, written as given."""
+    pattern = rf"(?ms)(^{section}:(?:(?!^\w).)*?^  {key}:)[^\n]*"
+    text, count = re.subn(pattern, lambda match: f"{match[1]} {value}", COMMITTED)
+    assert count == 1
+    return text
+
+
+def load(tmp_path: Path, text: str) -> Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_params(path)
+
+
+def complaint(tmp_path: Path, text: str) -> str:
+    """The message that refuses a file; it must be one line, without the words of a traceback."""
+    with pytest.raises(ParamsError, match=r"params\.yaml") as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "pydantic" not in message
+    return message
+
+
+def test_committed_file_loads() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.split.train + params.split.val + params.split.test == pytest.approx(1)
+    assert isinstance(params.finetune.lr, float)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-05", 1e-05),  # as DVC writes -S finetune.lr=1e-5
+        ("1e-5", 1e-05),
+        ("1E-5", 1e-05),
+        ("1.0e-3", 0.001),
+        ("1e0", 1.0),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("+0.5", 0.5),
+        ("1", 1.0),
+    ],
+)
+def test_floats_of_yaml_1_2_are_floats(tmp_path: Path, written: str, value: float) -> None:
+    lr = load(tmp_path, edited("finetune", "lr", written)).finetune.lr
+    assert lr == value
+    assert isinstance(lr, float)
+
+
+def test_a_large_exponent_is_a_float(tmp_path: Path) -> None:
+    assert load(tmp_path, edited("features", "max_gb", "1e5")).features.max_gb == 100_000.0
+
+
+@pytest.mark.parametrize(("written", "value"), [("15", 15), ("0", 0), ("0x1F", 31), ("0o17", 15)])
+def test_integers_of_yaml_1_2_are_integers(tmp_path: Path, written: str, value: int) -> None:
+    assert load(tmp_path, edited("split", "seed", written)).split.seed == value
+
+
+# YAML 1.1 reads 010 as 8 and 1:30 as 90, while DVC, which reads YAML 1.2, shows 10 and a text.
+@pytest.mark.parametrize("written", ["010", "1:30", "1_000", "0b11", "1e2", "7.0", "'7'", "2020-01-01"])
+def test_what_only_looks_like_an_integer_is_refused(tmp_path: Path, written: str) -> None:
+    assert "split.seed: " in complaint(tmp_path, edited("split", "seed", written))
+
+
+@pytest.mark.parametrize("written", ["'yes'", "1", "0.0", "on_", "~"])
+def test_what_is_no_boolean_is_refused(tmp_path: Path, written: str) -> None:
+    assert "augment.flip: " in complaint(tmp_path, edited("augment", "flip", written))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "written", "names"),
+    [
+        ("finetune", "lr", "fast", ["finetune.lr", "valid number", "'fast'"]),
+        ("finetune", "lr", "'1e-5'", ["finetune.lr", "valid number", "'1e-5'"]),
+        ("finetune", "lr", "-1e-5", ["finetune.lr", "greater than 0", "-1e-05"]),
+        ("finetune", "lr", "true", ["finetune.lr", "True (bool)"]),
+        ("finetune", "lr", ".nan", ["finetune.lr", "nan"]),
+        ("finetune", "lr", ".inf", ["finetune.lr", "inf"]),
+        ("features", "max_gb", ".inf", ["features.max_gb", "inf"]),
+        ("features", "max_gb", ".nan", ["features.max_gb", "nan"]),
+        ("finetune", "lr", "", ["finetune.lr", "None"]),
+        ("finetune", "lr", "null", ["finetune.lr", "None"]),
+        ("head", "epochs", "true", ["head.epochs", "True (bool)"]),
+        ("head", "epochs", "2.5", ["head.epochs", "integer", "2.5"]),
+        ("head", "epochs", "0", ["head.epochs", "greater than or equal to 1", "0"]),
+        ("head", "hidden", "64", ["head.hidden", "list", "64"]),
+        ("baseline", "filters", "[32, x]", ["baseline.filters.1", "integer", "'x'"]),
+        ("model", "pooling", "max", ["model.pooling", "'avg'", "'flatten'", "'max'"]),
+        ("preprocess", "max_pixels", "200000000", ["preprocess.max_pixels", "178956970"]),
+        ("data", "sha256", "abc", ["data.sha256", "'abc'"]),
+        ("data", "kaggle_competition", "no", ["data.kaggle_competition", "False (bool)"]),
+        ("split", "train", "0.9", ["split.train", "0.9 + 0.15 + 0.15 = 1.2"]),
+    ],
+)
+def test_an_impossible_value_is_named(
+    tmp_path: Path, section: str, key: str, written: str, names: list[str]
+) -> None:
+    message = complaint(tmp_path, edited(section, key, written))
+    for name in names:
+        assert name in message
+
+
+def test_a_misspelled_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    text = COMMITTED.replace("\n  head_lr: ", "\n  learning_rat: ")
+    message = complaint(tmp_path, text)
+    assert "finetune.learning_rat: unknown key; known: epochs, batch_size, lr" in message
+    assert "finetune.head_lr: missing key" in message
+
+
+def test_an_unknown_section_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    message = complaint(tmp_path, COMMITTED + "\nx:\n  y: 1\n")  # as by -S +x.y=1
+    assert "x: unknown key; known: data, split, preprocess" in message
+
+
+def test_a_missing_section_is_named(tmp_path: Path) -> None:
+    assert "runtime: missing key" in complaint(tmp_path, COMMITTED.split("\nruntime:")[0])
+
+
+def test_a_key_that_stands_twice_is_named_with_its_line(tmp_path: Path) -> None:
+    text = COMMITTED.replace("\n  seed: 42\n", "\n  seed: 42\n  seed: 43\n")
+    line = text[: text.index("seed: 43")].count("\n") + 1
+    assert f"line {line}: key 'seed' stands twice" in complaint(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected sections of keys, found NoneType"),
+        ("- a\n- b\n", "expected sections of keys, found list"),
+        ("split: 0.7\n", "split: "),
+        ("split: {train: 0.7\n", "not valid YAML"),
+        ("? [a, b]\n: 1\n", "not valid YAML"),
+        ("1: 2\n", "1: keys should be strings"),
+        ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+    ],
+)
+def test_what_is_no_parameter_file_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    assert reason in complaint(tmp_path, text)
+
+
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes("a: é\n".encode("latin-1"))
+    with pytest.raises(ParamsError, match="save it as UTF-8"):
+        load_params(path)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"params\.yaml: cannot be read .*project's root"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_sections_are_frozen() -> None:
+    params = load_params(ROOT / "params.yaml")
+    with pytest.raises(ValidationError, match="frozen"):
+        params.finetune.lr = 1.0  # type: ignore[misc]
+
+
+def test_validation_imports_no_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(edited("finetune", "lr", "fast"), encoding="utf-8")
+    code = (
+        "import sys, pawprint.stage, pawprint.params as params\n"
+        "try: params.load_params('params.yaml')\n"
+        "except params.ParamsError as error: print(error)\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'dvc', 'dvclive'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    message, heavy = run.stdout.splitlines()
+    assert "finetune.lr" in message
+    assert heavy == "[]"
+
+
+def test_a_stage_hands_over_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    received: list[Params] = []
+    run_stage(received.append)
+    assert received == [load_params()]
+
+
+def test_a_stage_refuses_wrong_parameters_of_any_section_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_text(edited("gradcam", "worst", "many"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    received: list[Params] = []
+    with pytest.raises(SystemExit, match=r"^error: params\.yaml: gradcam\.worst: [^\n]*$"):
+        run_stage(received.append)
+    assert not received
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("no pictures; add some"), r"error: no pictures; add some"),
+        (WeightsError("x.h5: damaged"), r"error: x\.h5: damaged"),
+        (OSError(28, "No space left on device", "a/b"), r"error: a/b: No space left on device"),
+        (KeyboardInterrupt(), "error: interrupted"),
+    ],
+)
+def test_a_stage_ends_in_one_line(
+    error: BaseException, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main(params: Params) -> None:
+        raise error
+
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match=f"^{line}") as caught:
+        run_stage(main)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(params: Params) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run_stage(main)

@@ -1,0 +1,135 @@
+"""Decoding a whole manifest: every good picture once, every bad one reported."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pawprint import preprocess
+from pawprint.datasets import read_class_names, read_labelled_images
+from pawprint.errors import DataError
+from pawprint.manifest import Picture, read_archive_index
+from pawprint.params import PreprocessParams
+from pawprint.preprocess import preprocess_pictures
+
+# covers: B5, R5, R11, B1
+
+HTML = b"<html>404 Not Found</html>"
+
+
+def params(max_bad: float = 0.5) -> PreprocessParams:
+    return PreprocessParams(image_size=32, max_bad=max_bad, max_pixels=1_000_000)
+
+
+def png(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (value, value, value)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_archive(path: Path, contents: dict[str, bytes]) -> list[Picture]:
+    """An archive and its manifest: each class's pictures go to train, val and test in turn."""
+    with ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    rows = read_archive_index(path)
+    splits = ("train", "val", "test")
+    return [replace(row, split=splits[i % 3]) for i, row in enumerate(rows)]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return tmp_path / "images.zip"
+
+
+def good_pictures() -> dict[str, bytes]:
+    return {f"{name}/{i}.png": png(10 * i) for name in ("Käfer", "dog") for i in range(6)}
+
+
+def read_quarantine(out: Path) -> list[dict[str, str]]:
+    with open(out / "quarantine.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def processed_bytes(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*.*"))}
+
+
+def test_every_picture_arrives_with_its_label_and_name(archive: Path, tmp_path: Path) -> None:
+    rows = write_archive(archive, good_pictures())
+    assert preprocess_pictures(archive, rows, params(), tmp_path / "out") == {
+        "decoded": 12,
+        "quarantined": 0,
+    }
+    assert read_class_names(tmp_path / "out") == ["Käfer", "dog"]
+    val = read_labelled_images(tmp_path / "out/val")
+    assert val.paths == ["Käfer/1.png", "Käfer/4.png", "dog/1.png", "dog/4.png"]
+    assert val.labels.tolist() == [0, 0, 1, 1]
+    pixels = val.images.gather(range(len(val)))
+    assert pixels.shape == (4, 32, 32, 3)
+    assert pixels[:, 0, 0, 0].tolist() == [10, 40, 10, 40]
+    assert read_quarantine(tmp_path / "out") == []
+
+
+def test_bad_pictures_are_set_aside_and_the_others_keep_their_rows(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocess, "PICTURES_PER_SHARD", 2)
+    contents = good_pictures() | {"Käfer/3.png": HTML, "dog/0.png": b"", "dog/5.png": png(9)[:-30]}
+    rows = write_archive(archive, contents)
+    summary = preprocess_pictures(archive, rows, params(), tmp_path / "out")
+    assert summary == {"decoded": 9, "quarantined": 3}
+    assert [(row["path"], row["class"], row["split"]) for row in read_quarantine(tmp_path / "out")] == [
+        ("Käfer/3.png", "Käfer", "train"),
+        ("dog/0.png", "dog", "train"),
+        ("dog/5.png", "dog", "test"),
+    ]
+    reasons = [row["reason"] for row in read_quarantine(tmp_path / "out")]
+    assert reasons[:2] == ["not a picture in a known format", "empty file"]
+    train = read_labelled_images(tmp_path / "out/train")
+    assert train.paths == ["Käfer/0.png", "dog/3.png"]
+    assert train.images.gather([0, 1])[:, 0, 0, 0].tolist() == [0, 30]
+
+
+def test_a_shard_of_bad_pictures_alone_does_no_harm(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocess, "PICTURES_PER_SHARD", 1)
+    rows = write_archive(archive, good_pictures() | {"dog/0.png": HTML})
+    preprocess_pictures(archive, rows, params(), tmp_path / "out")
+    train = read_labelled_images(tmp_path / "out/train")
+    assert train.images.shape == (3, 32, 32, 3)
+    assert train.images.gather([0, 1, 2])[:, 0, 0, 0].tolist() == [0, 30, 30]
+
+
+def test_too_many_bad_pictures_stop_the_run_and_leave_nothing(
+    archive: Path, tmp_path: Path
+) -> None:
+    rows = write_archive(archive, good_pictures() | {"dog/0.png": HTML, "dog/1.png": b""})
+    with pytest.raises(
+        DataError,
+        match=r"^2 of 12 pictures .* preprocess\.max_bad = 0\.1 allows \(dog/0\.png: not a picture",
+    ):
+        preprocess_pictures(archive, rows, params(max_bad=0.1), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_as_many_bad_pictures_as_allowed_are_allowed(archive: Path, tmp_path: Path) -> None:
+    rows = write_archive(archive, good_pictures() | {"dog/0.png": HTML, "dog/3.png": HTML})
+    with pytest.raises(DataError, match="no training pictures of dog"):
+        preprocess_pictures(archive, rows, params(max_bad=2 / 12), tmp_path / "out")
+
+
+def test_same_pictures_same_bytes(archive: Path, tmp_path: Path) -> None:
+    rows: Sequence[Picture] = write_archive(archive, good_pictures() | {"dog/0.png": HTML})
+    for name in ("a", "b"):
+        preprocess_pictures(archive, rows, params(), tmp_path / name)
+    assert processed_bytes(tmp_path / "a") == processed_bytes(tmp_path / "b")
