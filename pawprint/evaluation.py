@@ -115,13 +115,11 @@ def write_figures(
 def read_history(log_dir: Path) -> list[dict[str, float]]:
     """The curves that a training stage logged through dvclive, one row an epoch."""
     columns = {}
-    for split in ("train", "val"):
-        for name in ("loss", "accuracy"):
-            with open(log_dir / f"plots/metrics/{split}/{name}.tsv", encoding="utf-8") as file:
-                rows = csv.DictReader(file, delimiter="\t")
-                columns[f"{split}_{name}"] = [float(row[name]) for row in rows]
-    epochs = range(1, len(columns["train_loss"]) + 1)
+    for path in sorted(log_dir.glob("plots/metrics/*/*.tsv")):
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            columns[f"{path.parent.name}_{path.stem}"] = [float(row[path.stem]) for row in rows]
     return [
-        {"epoch": epoch, **{name: values[epoch - 1] for name, values in columns.items()}}
-        for epoch in epochs
+        {"epoch": epoch, **dict(zip(columns, values, strict=True))}
+        for epoch, values in enumerate(zip(*columns.values(), strict=True), start=1)
     ]

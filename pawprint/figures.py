@@ -275,8 +275,8 @@ def render_training(
 
     Args:
         histories: for each stage, in order, one row an epoch: epoch, train_loss, val_loss,
-            train_accuracy, val_accuracy. A value that is not finite leaves a gap. The ring is
-            the epoch with the lowest validation loss, whose weights the stage keeps.
+            train_accuracy, val_accuracy, val_log_loss. A value that is not finite leaves a gap.
+            The ring is the epoch with the lowest val_log_loss, whose weights the stage keeps.
     """
 
     def draw(figure: Figure) -> None:
@@ -299,11 +299,11 @@ def _draw_history(axes: Axes, rows: Sequence[Mapping[str, float]], kind: str) ->
     for i, (part, label) in enumerate([("train", "training"), ("val", "validation")]):
         values = np.array([row[f"{part}_{kind}"] for row in rows], dtype=float)
         axes.plot(epochs, values, marker=".", **_line(i), label=label)
-    losses = np.array([row["val_loss"] for row in rows], dtype=float)
+    losses = np.array([row["val_log_loss"] for row in rows], dtype=float)
     if np.isfinite(losses).any():
         best = int(np.where(np.isfinite(losses), losses, np.inf).argmin())
         ring: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.5}
         x, y = epochs[best], rows[best][f"val_{kind}"]
-        axes.plot(x, y, "o", color="black", **ring, label="lowest validation loss")
+        axes.plot(x, y, "o", color="black", **ring, label="kept epoch")
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

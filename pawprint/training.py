@@ -80,7 +80,7 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 class LiveLogger(keras.callbacks.Callback):
-    """Writes each epoch's loss and accuracy through dvclive."""
+    """Writes each epoch's figures through dvclive."""
 
     def __init__(self, live: Live) -> None:
         super().__init__()
@@ -90,6 +90,7 @@ class LiveLogger(keras.callbacks.Callback):
         for name in ("loss", "accuracy"):
             self._live.log_metric(f"train/{name}", float((logs or {})[name]))
             self._live.log_metric(f"val/{name}", float((logs or {})[f"val_{name}"]))
+        self._live.log_metric("val/log_loss", float((logs or {})[MONITOR]))
         self._live.next_step()
 
 
