@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -125,14 +126,32 @@ def _build_application(backbone: Backbone, size_px: int, weights: str) -> keras.
     import keras
 
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
-    application = getattr(keras.applications, backbone.name)
-    options = {"minimalistic": False} if backbone.name.startswith("MobileNetV3") else {}
-    return application(
-        include_top=False,
-        weights=None if weights == "none" else weights,
-        input_tensor=_SCALINGS[backbone.scaling](pixels),
-        **options,
-    )
+    scaled = _SCALINGS[backbone.scaling](pixels)
+    application = partial(getattr(keras.applications, backbone.name), include_top=False)
+    if backbone.name.startswith("MobileNetV3"):
+        application = partial(application, minimalistic=False)
+    loaded = None if weights == "none" else weights
+    if loaded is None or backbone.scaling != "caffe":
+        model = application(weights=loaded, input_tensor=scaled)
+        if backbone.name == "EfficientNetB0" and loaded not in (None, "imagenet"):
+            _divide_by_root_of_deviation(model)
+        return model
+    # Keras' files know nothing of the convolution that scales: load them without it.
+    model = application(weights=None, input_tensor=scaled)
+    original = application(weights=loaded, input_shape=(size_px, size_px, 3))
+    model.set_weights([*model.get_layer("scale").get_weights(), *original.get_weights()])
+    return model
+
+
+def _divide_by_root_of_deviation(model: keras.Model) -> None:
+    """Do in the first convolution what Keras does in a layer of its own if it downloads a file.
+
+    Its ImageNet weights of EfficientNetB0 expect pixels divided once more by the root of
+    ImageNet's standard deviation; from a path, Keras would leave that out.
+    """
+    stem = model.get_layer("stem_conv")
+    (kernel,) = stem.get_weights()
+    stem.set_weights([kernel / np.sqrt([0.229, 0.224, 0.225]).reshape(1, 1, 3, 1)])
 
 
 def _explain(backbone: Backbone, weights: str, error: Exception) -> str:

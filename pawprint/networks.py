@@ -92,13 +92,18 @@ def cut_model(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]
     """Cut a model behind a layer into trunk and tail, which share its layers.
 
     Raises:
-        ModelError: a branch of the network passes the layer by.
+        ModelError: a branch of the network passes the layer by, or nothing follows it.
     """
     boundary = model.get_layer(layer).output
     trunk = keras.Model(model.input, boundary, name="trunk")
-    tail = keras.Model(boundary, model.output, name="tail")
+    try:
+        tail = keras.Model(boundary, model.output, name="tail")
+    except ValueError:  # Keras: the output is not connected to the boundary alone
+        tail = model
     if {part.name for part in trunk.layers} & {part.name for part in tail.layers[1:]}:
-        raise ModelError(f"the network cannot be cut behind {layer}: a branch passes it by")
+        raise ModelError(
+            f"the network cannot be cut behind {layer}: a branch passes it by, or nothing follows"
+        )
     return trunk, tail
 
 
@@ -108,6 +113,7 @@ def unfreeze(model: keras.Model) -> None:
     Statistics of small batches of one data set would replace those of a million pictures.
     The fixed 1x1 convolution that stands for a backbone's preprocessing stays as it is, too.
     """
+    model.trainable = True
     for layer in model.layers:
         fixed = isinstance(layer, layers.BatchNormalization) or layer.name == "scale"
         layer.trainable = not fixed

@@ -6,7 +6,6 @@ import numpy as np
 from tqdm import tqdm
 
 from pawprint.datasets import read_class_names, read_labelled_images
-from pawprint.evaluation import read_history, write_charts, write_figures, write_metrics
 from pawprint.params import Params
 from pawprint.runtime import start_tensorflow
 from pawprint.stage import run_stage
@@ -17,6 +16,7 @@ TRAININGS = ("train_baseline", "train_head", "finetune")
 
 def main(params: Params) -> None:
     start_tensorflow(params.runtime.threads, 0)
+    from pawprint.evaluation import read_history, write_charts, write_figures, write_metrics
     from pawprint.model_files import load_model
     from pawprint.predictor import Predictor
 

@@ -13,12 +13,31 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
     *("pawprint", "stages", "data/source/.gitignore", "data/source/README.md"),
     *("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"),
 )
+# Python imports this module at its start, if it finds it: it notes which files each stage opens
+WATCHER = """
+import os, re, sys
+found = re.search(r"-m stages\\.(\\w+)", " ".join(sys.orig_argv))
+if found:
+    os.environ["WATCHED_STAGE"] = found[1]  # worker processes inherit it
+if "WATCHED_STAGE" in os.environ:
+    root, stage = os.getcwd(), os.environ["WATCHED_STAGE"]
+    log = os.open(".git/opened.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def watch(event, arguments):
+        if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+            path = os.path.relpath(os.path.join(root, arguments[0]), root)
+            mode = "write" if arguments[2] & (os.O_WRONLY | os.O_RDWR) else "read"
+            os.write(log, f"{stage}\\t{mode}\\t{path}\\n".encode(errors="replace"))
+
+    sys.addaudithook(watch)
+"""
 
 
 @dataclass(frozen=True)
@@ -73,8 +92,17 @@ class Project:
         return (self.root / path).read_text(encoding="utf-8")
 
     def lock(self) -> dict[str, dict[str, Any]]:
-        """The stages of dvc.lock."""
-        return yaml.safe_load(self.read("dvc.lock"))["stages"]
+        """The stages of dvc.lock, with numbers as DVC reads them."""
+        return YAML(typ="safe").load(self.root / "dvc.lock")["stages"]
+
+    def opened(self, stage: str) -> dict[str, set[str]]:
+        """The project's own files that a stage has opened so far, by `read` and `write`."""
+        found: dict[str, set[str]] = {"read": set(), "write": set()}
+        for line in self.read(".git/opened.txt").splitlines():
+            name, mode, path = line.split("\t")
+            if name == stage and not path.startswith(".."):
+                found[mode].add(path)
+        return found
 
     def set_params(self, values: Mapping[str, Any]) -> None:
         """Change keys of params.yaml, such as `split.seed`."""
@@ -88,7 +116,13 @@ class Project:
 
     def copy(self, root: Path) -> Project:
         """A clone with all its files, DVC's cache included."""
-        shutil.copytree(self.root, root, symlinks=True)
+        shutil.copytree(self.root, root, symlinks=True, copy_function=_copy_or_link)
+        return Project(root, self.home)
+
+    def clone(self, root: Path) -> Project:
+        """What a colleague gets from git, and the source pictures, which git does not hold."""
+        self.run("git", "clone", "--quiet", str(self.root), str(root))
+        shutil.copytree(self.root / "data/source", root / "data/source", dirs_exist_ok=True)
         return Project(root, self.home)
 
 
@@ -101,12 +135,20 @@ def make_project(root: Path, home: Path, params: Mapping[str, Any]) -> Project:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, target)
-    home.mkdir(exist_ok=True)
+    (home / "modules").mkdir(parents=True, exist_ok=True)
+    (home / "modules/sitecustomize.py").write_text(WATCHER, encoding="utf-8")
     project = Project(root, home)
     project.set_params(params)
     project.run("git", "init", "--quiet")
     project.commit()
     return project
+
+
+def _copy_or_link(source: str, target: str) -> None:
+    if "/.dvc/cache/files/" in source:  # named by their content, and never written again
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -130,4 +172,5 @@ def _environment(home: Path) -> dict[str, str]:
         "DVC_SITE_CACHE_DIR": str(home / "dvc"),
         "GIT_CONFIG_NOSYSTEM": "1",
         "LC_ALL": "C.UTF-8",
+        "PYTHONPATH": str(home / "modules"),
     }

@@ -9,9 +9,10 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from keras.src.applications import mobilenet_v2
+from keras.src.applications import efficientnet, mobilenet_v2
 from keras.src.backend import config as keras_config
 from keras.src.legacy.saving import legacy_h5_format
+from servers import Reply, serve
 
 from pawprint.backbones import (
     BACKBONES,
@@ -23,7 +24,6 @@ from pawprint.backbones import (
 )
 from pawprint.errors import ParamsError, WeightsError
 from pawprint.networks import add_pooling, cut_model
-from tests.servers import Reply, serve
 
 # covers: R3, R2, R16, R13
 
@@ -106,7 +106,6 @@ def test_nothing_of_a_new_backbone_is_trainable(name: str) -> None:
     ("name", "module"), [("ResNet50", "resnet"), ("VGG16", "vgg16"), ("MobileNetV2", "mobilenet_v2")]
 )
 def test_preprocessing_inside_equals_that_of_keras(name: str, module: str) -> None:
-    """And a file of Keras' own weights, legacy or new, is a file for model.weights."""
     plain = application(name)
     preprocess_input = getattr(keras.applications, module).preprocess_input
     expected = run(plain, preprocess_input(PIXELS.copy()))
@@ -119,17 +118,140 @@ def test_preprocessing_inside_equals_that_of_keras(name: str, module: str) -> No
     np.testing.assert_allclose(run(ours), expected, rtol=1e-4, atol=1e-4 * expected.std())
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "EfficientNetLite0"])
-@pytest.mark.parametrize("kind", ["legacy", "new"])
-def test_weights_are_read_from_a_file_of_keras(name: str, kind: str, tmp_path: Path) -> None:
-    plain = application(name)
-    if kind == "legacy":
-        path = save_legacy(plain, tmp_path / "notop.h5")
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ResNet50", "h5"), ("VGG16", "h5"), ("VGG16", "weights.h5"), ("MobileNetV2", "weights.h5")],
+)
+def test_a_file_of_weights_that_keras_wrote_is_read(name: str, kind: str, tmp_path: Path) -> None:
+    plain, path = application(name), tmp_path / f"notop.{kind}"
+    if kind == "h5":
+        save_legacy(plain, path)
     else:
-        path = tmp_path / "notop.weights.h5"
         plain.save_weights(path)
-    loaded = [w for w in build_backbone(name, SIZE, str(path)).weights if "scale/" not in w.path]
-    assert len(loaded) == len(plain.weights)
-    for ours, theirs in zip(loaded, plain.weights, strict=True):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
-    assert loaded
+    model = build_backbone(name, SIZE, str(path))
+    loaded = [w for w in model.weights if not w.path.startswith("scale/")]
+    assert_equal_weights(loaded, plain.weights)
+
+
+def test_one_file_is_one_network_whether_it_is_downloaded_or_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras scales the pixels of EfficientNetB0 by one factor more if it downloads the weights."""
+    path = str(save_legacy(application("EfficientNetB0"), tmp_path / "notop.h5"))
+    given = run(build_backbone("EfficientNetB0", SIZE, path))
+    monkeypatch.setattr(efficientnet.file_utils, "get_file", lambda *_, **__: path)
+    downloaded = run(build_backbone("EfficientNetB0", SIZE, "imagenet"))
+    np.testing.assert_allclose(given, downloaded, rtol=1e-3, atol=1e-3 * downloaded.std())
+
+
+def assert_equal_weights(ours: list[keras.Variable], theirs: list[keras.Variable]) -> None:
+    assert ours
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.fixture
+def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of downloads, reached without a proxy."""
+    monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path / "keras"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "keras"
+
+
+MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
+
+
+@pytest.mark.usefixtures("keras_home")
+def test_imagenet_weights_are_downloaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras.utils.set_random_seed(3)
+    plain = keras.applications.MobileNetV2((96, 96, 3), include_top=False, weights=None)
+    content = save_legacy(plain, tmp_path / "served.h5").read_bytes()
+    with serve({f"/{MOBILENET}": Reply(content)}) as server:
+        monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"{server.address}/")
+        for _ in range(2):
+            model = build_backbone("mobilenet-v2", 96, "imagenet")
+            assert_equal_weights(model.weights, plain.weights)
+        assert [path for _, path, _ in server.requests] == [f"/{MOBILENET}"]
+
+
+@pytest.mark.usefixtures("keras_home")
+@pytest.mark.parametrize("reply", [None, Reply(status=503), Reply(b"<html>login</html>")])
+def test_a_failed_download_names_both_ways_out(
+    reply: Reply | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve({f"/{MOBILENET}": reply} if reply else {}) as server:
+        monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"{server.address}/")
+        with pytest.raises(WeightsError, match=f"of MobileNetV2 cannot be downloaded .*{WAYS_OUT}"):
+            build_backbone("MobileNetV2", 96, "imagenet")
+
+
+@pytest.mark.usefixtures("keras_home")
+def test_a_refused_connection_names_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve({}) as server:
+        address = server.address
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", f"{address}/")
+    with pytest.raises(WeightsError, match=f"refused.*{WAYS_OUT}"):
+        build_backbone("MobileNetV2", 96, "imagenet")
+
+
+@pytest.mark.parametrize("name", ["EfficientNetLite0", "MobileNetV2", "VGG16"])
+@pytest.mark.parametrize("kind", ["absent", "garbage", "other network"])
+def test_a_wrong_file_of_weights_is_named(name: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.weights.h5"
+    if kind == "garbage":
+        path.write_bytes(b"<html>not found</html>")
+    elif kind == "other network":
+        keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(path)
+    with pytest.raises(WeightsError, match=rf"mine\.weights\.h5 cannot be used for {name}") as caught:
+        build_backbone(name, 32, str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_lite0_reads_a_weights_file_of_its_own(tmp_path: Path) -> None:
+    model = random_backbone("EfficientNetLite0")
+    path = tmp_path / "mine.weights.h5"
+    model.save_weights(path)
+    loaded = build_backbone("EfficientNetLite0", SIZE, str(path))
+    assert_equal_weights(loaded.weights, model.weights)
+
+
+def test_lite0_has_the_installed_imagenet_weights() -> None:
+    model = add_pooling(build_backbone("EfficientNetLite0", SIZE, "imagenet"), "avg")
+    features = run(model, ramp())
+    assert features.shape == (1, 1280)
+    np.testing.assert_allclose(features[0, :4], PINNED_FEATURES, atol=1e-3)
+    assert features.mean() == pytest.approx(PINNED_MEAN, abs=1e-3)
+
+
+def ramp() -> np.ndarray:
+    """A picture made of three ramps: red to the right, green downwards, blue to the left."""
+    x = np.linspace(0, 255, SIZE, dtype=np.float32)
+    return np.stack(np.broadcast_arrays(x, x[:, None], x[::-1]), -1)[None]
+
+
+PINNED_FEATURES: list[float] = []
+PINNED_MEAN = 0.0
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "EFFICIENTNET-LITE0", "EfficientNetLite0"])
+def test_names_are_found_in_any_spelling(name: str) -> None:
+    assert find_backbone(name).name == "EfficientNetLite0"
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(
+        ParamsError, match=r"model\.backbone: unknown 'resnet5'; known: .*MobileNetV3Large, ResNet50"
+    ):
+        find_backbone("resnet5")
+
+
+def test_a_cut_is_a_block_or_the_input() -> None:
+    vgg = find_backbone("VGG16")
+    check_cut(vgg, INPUT)
+    check_cut(vgg, "block3")
+    with pytest.raises(
+        ParamsError, match=r"model\.cut: VGG16 has no block 'block5c'; expected input or one of block1,"
+    ):
+        check_cut(vgg, "block5c")

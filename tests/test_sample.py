@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pawprint.sources.sample import draw_picture, draw_sample
 # covers: R13
 
 SHORTCUT_PICTURES = 240
+Cues = Callable[[bytes, np.ndarray], np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,8 @@ def _size_cues(jpeg: bytes, pixels: np.ndarray) -> np.ndarray:
 
 
 def _colour_cues(jpeg: bytes, pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([pixels.mean((0, 1)), pixels.std((0, 1))])
+    some = pixels[::4, ::4].reshape(-1, 3)
+    return np.concatenate([some.mean(0), some.std(0)])
 
 
 def _histogram_cues(jpeg: bytes, pixels: np.ndarray) -> np.ndarray:
@@ -108,7 +111,7 @@ def _thumbnail_cues(jpeg: bytes, pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("cues", [_size_cues, _colour_cues, _histogram_cues, _thumbnail_cues])
-def test_nothing_but_the_animal_tells_the_class(drawn: list[tuple[str, bytes]], cues) -> None:
+def test_nothing_but_the_animal_tells_the_class(drawn: list[tuple[str, bytes]], cues: Cues) -> None:
     """A linear classifier on a shortcut stays within 3.5 standard errors of chance."""
     decoded = [(jpeg, np.asarray(Image.open(io.BytesIO(jpeg)))) for _, jpeg in drawn]
     features = np.array([cues(jpeg, pixels) for jpeg, pixels in decoded])
