@@ -74,7 +74,7 @@ class Project:
             timeout=600,
         )
         outcome = Outcome(done.returncode, done.stdout)
-        assert (outcome.code != 0) == fails, f"{' '.join(command)}: {outcome.code}\n{outcome.text}"
+        assert (outcome.code != 0) == fails, f"{command}: {outcome.code}\n{outcome.text[-3000:]}"
         return outcome
 
     def dvc(self, *arguments: str, fails: bool = False) -> Outcome:
@@ -96,11 +96,14 @@ class Project:
         return YAML(typ="safe").load(self.root / "dvc.lock")["stages"]
 
     def opened(self, stage: str) -> dict[str, set[str]]:
-        """The project's own files that a stage has opened so far, by `read` and `write`."""
+        """Files in the project, but for code and settings, that a stage opened: `read`, `write`."""
         found: dict[str, set[str]] = {"read": set(), "write": set()}
         for line in self.read(".git/opened.txt").splitlines():
             name, mode, path = line.split("\t")
-            if name == stage and not path.startswith(".."):
+            foreign = path.startswith(("..", ".git", ".dvc")) or path.endswith(".py")
+            is_file = mode == "write" or (self.root / path).is_file()  # directories are opened too
+            foreign |= "__pycache__" in path or path in COPIED
+            if name == stage and is_file and not foreign:
                 found[mode].add(path)
         return found
 

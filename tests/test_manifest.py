@@ -30,7 +30,9 @@ from pawprint.params import SplitParams
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
-def params(train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 42) -> SplitParams:
+def params(
+    train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 42
+) -> SplitParams:
     return SplitParams(train=train, val=val, test=test, seed=seed)
 
 

@@ -80,7 +80,9 @@ def test_integers_of_yaml_1_2_are_integers(tmp_path: Path, written: str, value: 
 
 
 # YAML 1.1 reads 010 as 8 and 1:30 as 90, while DVC, which reads YAML 1.2, shows 10 and a text.
-@pytest.mark.parametrize("written", ["010", "1:30", "1_000", "0b11", "1e2", "7.0", "'7'", "2020-01-01"])
+@pytest.mark.parametrize(
+    "written", ["010", "1:30", "1_000", "0b11", "1e2", "7.0", "'7'", "2020-01-01"]
+)
 def test_what_only_looks_like_an_integer_is_refused(tmp_path: Path, written: str) -> None:
     assert "split.seed: " in complaint(tmp_path, edited("split", "seed", written))
 
@@ -176,7 +178,7 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
 def test_sections_are_frozen() -> None:
     params = load_params(ROOT / "params.yaml")
     with pytest.raises(ValidationError, match="frozen"):
-        params.finetune.lr = 1.0  # type: ignore[misc]
+        params.finetune.lr = 1.0
 
 
 def test_validation_imports_no_tensorflow(tmp_path: Path) -> None:

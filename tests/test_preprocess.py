@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -65,10 +64,8 @@ def processed_bytes(out: Path) -> dict[str, bytes]:
 
 def test_every_picture_arrives_with_its_label_and_name(archive: Path, tmp_path: Path) -> None:
     rows = write_archive(archive, good_pictures())
-    assert preprocess_pictures(archive, rows, params(), tmp_path / "out") == {
-        "decoded": 12,
-        "quarantined": 0,
-    }
+    summary = preprocess_pictures(archive, rows, params(), tmp_path / "out")
+    assert summary == {"quarantined": 0}
     assert read_class_names(tmp_path / "out") == ["Käfer", "dog"]
     val = read_labelled_images(tmp_path / "out/val")
     assert val.paths == ["Käfer/1.png", "Käfer/4.png", "dog/1.png", "dog/4.png"]
@@ -86,8 +83,10 @@ def test_bad_pictures_are_set_aside_and_the_others_keep_their_rows(
     contents = good_pictures() | {"Käfer/3.png": HTML, "dog/0.png": b"", "dog/5.png": png(9)[:-30]}
     rows = write_archive(archive, contents)
     summary = preprocess_pictures(archive, rows, params(), tmp_path / "out")
-    assert summary == {"decoded": 9, "quarantined": 3}
-    assert [(row["path"], row["class"], row["split"]) for row in read_quarantine(tmp_path / "out")] == [
+    assert summary == {"quarantined": 3}
+    assert [
+        (row["path"], row["class"], row["split"]) for row in read_quarantine(tmp_path / "out")
+    ] == [
         ("Käfer/3.png", "Käfer", "train"),
         ("dog/0.png", "dog", "train"),
         ("dog/5.png", "dog", "test"),

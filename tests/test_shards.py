@@ -59,7 +59,7 @@ def test_more_than_ten_shards_keep_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.int64])
 def test_every_type_round_trips(tmp_path: Path, dtype: type) -> None:
-    values = np.array([[1, 2], [3, 4]], dtype)
+    values: np.ndarray = np.array([[1, 2], [3, 4]], dtype)
     write_shard(tmp_path / shard_name(0), values.T)  # not contiguous
     rows = ShardedArray(tmp_path).gather([1, 0])
     assert rows.dtype == dtype

@@ -1,0 +1,286 @@
+"""The frozen part runs once: its results on disk equal the network on pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pawprint import features
+from pawprint.augment import apply_transforms, draw_transforms
+from pawprint.datasets import LabelledImages
+from pawprint.features import Cut, extract_features, plan_cut, read_cut
+from pawprint.finetuning import Inputs, cached_inputs, pixel_inputs, unfrozen_part
+from pawprint.networks import LOGITS, add_pooling, build_head, chain, with_precision
+from pawprint.params import AugmentParams, FeaturesParams, FinetuneParams, Params
+from pawprint.shards import ShardedArray, shard_name, write_shard
+from pawprint.training import Validation, train_model
+
+# covers: B2, R2, R4, R8, R15
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+SIZE, CUT = 16, "block1_activation"
+COUNTS = {"train": 10, "val": 6}
+AUGMENT = AugmentParams(
+    rotation=20, shift=0.2, zoom=0.2, flip=True, brightness=0.2, contrast=0.3, saturation=0.5
+)
+
+
+def backbone() -> keras.Model:
+    """Two blocks of convolution, batch norm with statistics of its own, and ReLU; pooled."""
+    keras.utils.set_random_seed(1)
+    pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(pixels)
+    for i in (1, 2):
+        x = keras.layers.Conv2D(4 * i, 3, strides=2, name=f"block{i}_conv")(x)
+        norm = keras.layers.BatchNormalization(name=f"block{i}_bn")
+        x = keras.layers.ReLU(name=f"block{i}_activation")(norm(x))
+        norm.moving_mean.assign(np.linspace(-0.1, 0.1, 4 * i))
+        norm.moving_variance.assign(np.linspace(0.5, 2, 4 * i))
+    model = keras.Model(pixels, x)
+    model.trainable = False
+    return add_pooling(model, "avg")
+
+
+def classifier(committed: Params) -> keras.Model:
+    model = backbone()
+    return chain(model, build_head(committed.head, model.output_shape[-1], 2), "classifier")
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "PICTURES_PER_SHARD", 4)
+
+
+@pytest.fixture
+def splits(tmp_path: Path) -> dict[str, LabelledImages]:
+    rng = np.random.default_rng(0)
+    opened = {}
+    for name, count in COUNTS.items():
+        pixels = rng.integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
+        write_shard(tmp_path / "processed" / name / shard_name(0), pixels)
+        array = ShardedArray(tmp_path / "processed" / name)
+        opened[name] = LabelledImages(array, np.arange(count) % 2, [str(i) for i in range(count)])
+    return opened
+
+
+def section(views: int = 1, max_gb: float = 1.0, seed: int = 7) -> FeaturesParams:
+    return FeaturesParams(views=views, seed=seed, batch_size=3, max_gb=max_gb)
+
+
+def finetune(committed: Params, **changes: Any) -> FinetuneParams:
+    plain = {"epochs": 3, "batch_size": 4, "schedule": "constant", "lr": 0.01, "head_lr": 0.01}
+    return committed.finetune.model_copy(update=plain | changes)
+
+
+def extract(
+    splits: dict[str, LabelledImages], params: FeaturesParams, out: Path, layer: str = CUT
+) -> Cut:
+    model = backbone()
+    cut, _ = plan_cut(model, layer, 10 * params.views + 6, params)
+    extract_features(model, cut, splits, AUGMENT, params, out)
+    assert read_cut(out / "boundary") == cut
+    return cut
+
+
+def pixels_of(images: LabelledImages) -> np.ndarray:
+    return images.images.gather(range(len(images)))
+
+
+def run(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    return model(inputs.astype(np.float32), training=False).numpy()
+
+
+def stored(directory: Path) -> np.ndarray:
+    array = ShardedArray(directory)
+    return array.gather(range(len(array)))
+
+
+def test_cached_activations_through_the_tail_equal_the_network_on_pixels(
+    splits: dict[str, LabelledImages], tmp_path: Path, committed: Params
+) -> None:
+    model, cut = classifier(committed), extract(splits, section(), tmp_path / "out")
+    tail = unfrozen_part(model, cut)
+    for name, images in splits.items():
+        boundary = stored(tmp_path / "out/boundary" / name)
+        assert boundary.dtype == np.float16
+        assert boundary.shape == (COUNTS[name], 1, 7, 7, 4)
+        expected = run(model, pixels_of(images))
+        np.testing.assert_allclose(run(tail, boundary[:, 0]), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_pooled_features_are_those_of_the_backbone(
+    splits: dict[str, LabelledImages], tmp_path: Path
+) -> None:
+    extract(splits, section(), tmp_path / "out")
+    for name, images in splits.items():
+        pooled = stored(tmp_path / "out/pooled" / name)
+        assert pooled.dtype == np.float32
+        expected = run(backbone(), pixels_of(images))
+        np.testing.assert_allclose(pooled[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_view_0_is_plain_and_the_others_are_augmented_by_seed_and_view(
+    splits: dict[str, LabelledImages], tmp_path: Path
+) -> None:
+    extract(splits, section(views=3, seed=7), tmp_path / "out")
+    pooled = stored(tmp_path / "out/pooled/train")
+    assert pooled.shape == (10, 3, 8)
+    assert stored(tmp_path / "out/pooled/val").shape == (6, 1, 8)
+    images, model = pixels_of(splits["train"]), backbone()
+    np.testing.assert_allclose(pooled[:, 0], run(model, images), rtol=1e-4, atol=1e-5)
+    for view in (1, 2):
+        table = draw_transforms(AUGMENT, 10, SIZE, 7, view)
+        expected = run(model, apply_transforms(images, table).numpy())
+        np.testing.assert_allclose(pooled[:, view], expected, rtol=1e-4, atol=1e-5)
+        assert (np.abs(pooled[:, view] - pooled[:, 0]).max(axis=1) > 1e-3).all()
+
+
+def test_features_do_not_depend_on_the_batch_size(
+    splits: dict[str, LabelledImages], tmp_path: Path
+) -> None:
+    extract(splits, section(views=2), tmp_path / "a")
+    extract(splits, section(views=2).model_copy(update={"batch_size": 32}), tmp_path / "b")
+    a, b = (stored(tmp_path / name / "pooled/train") for name in "ab")
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("layer", "max_gb"), [("", 1.0), (CUT, 0.0)])
+def test_activations_that_are_not_kept_leave_no_files(
+    layer: str, max_gb: float, splits: dict[str, LabelledImages], tmp_path: Path
+) -> None:
+    cut = extract(splits, section(max_gb=max_gb), tmp_path / "out", layer)
+    assert not cut.cached
+    assert [path.name for path in (tmp_path / "out/boundary").iterdir()] == ["cut.json"]
+    assert stored(tmp_path / "out/pooled/train").shape == (10, 1, 8)
+
+
+def test_the_plan_says_what_it_decided_and_why() -> None:
+    # 2 bytes · 1,000,000 views · 7 · 7 · 4 = 0.392 GB
+    cut, sentence = plan_cut(backbone(), CUT, 1_000_000, section(max_gb=0.4))
+    assert cut.cached
+    assert sentence == f"activations behind {CUT}: kept (0.39 GB, features.max_gb = 0.4)"
+    cut, sentence = plan_cut(backbone(), CUT, 1_000_000, section(max_gb=0.39))
+    assert not cut.cached
+    assert "not kept, fine-tuning computes them anew" in sentence
+    cut, sentence = plan_cut(backbone(), "", 1_000_000, section())
+    assert (cut.layer, cut.cached) == ("", False)
+    assert "nothing is frozen" in sentence
+
+
+def train(
+    model: keras.Model, inputs: Inputs, splits: dict[str, LabelledImages], params: FinetuneParams
+) -> None:
+    batches, val = inputs
+    validation = Validation(val, splits["val"].labels)
+    train_model(model, batches, 3, validation, params, "finetune", clip_norm=params.clip_norm)
+
+
+def weights_by_layer(model: keras.Model) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def changed_layers(model: keras.Model, before: dict[str, list[np.ndarray]]) -> set[str]:
+    """The layers of which any weight changed, the statistics of batch norm included."""
+    return {
+        name
+        for name, weights in weights_by_layer(model).items()
+        if any((new != old).any() for new, old in zip(weights, before[name], strict=True))
+    }
+
+
+@pytest.mark.parametrize(
+    ("layer", "max_gb", "changed"),
+    [
+        (CUT, 1.0, {"block2_conv", LOGITS}),
+        (CUT, 0.0, {"block2_conv", LOGITS}),
+        ("", 1.0, {"block1_conv", "block2_conv", LOGITS}),
+    ],
+    ids=["cached", "from pixels", "nothing frozen"],
+)
+def test_finetuning_changes_the_unfrozen_convolutions_alone(
+    layer: str,
+    max_gb: float,
+    changed: set[str],
+    splits: dict[str, LabelledImages],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: Params,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cut = extract(splits, section(views=2, max_gb=max_gb), tmp_path / "out", layer)
+    params, model = finetune(committed), classifier(committed)
+    before = weights_by_layer(model)
+    part = unfrozen_part(model, cut)
+    trained = with_precision(part, "float32")
+    inputs = (
+        cached_inputs(tmp_path / "out/boundary", cut, splits["train"].labels, params)
+        if cut.cached
+        else pixel_inputs(splits["train"], splits["val"], cut, AUGMENT, params)
+    )
+    train(trained, inputs, splits, params)
+    part.set_weights(trained.get_weights())
+    assert changed_layers(model, before) == changed
+
+
+def test_cached_or_not_the_same_training_gives_the_same_model(
+    splits: dict[str, LabelledImages],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: Params,
+) -> None:
+    """Epoch e sees view e modulo their number, from the files as from pixels."""
+    monkeypatch.chdir(tmp_path)
+    params = finetune(committed, lr=1e-3, head_lr=1e-3)
+    outputs = []
+    for name, max_gb in (("cached", 1.0), ("pixels", 0.0)):
+        cut = extract(splits, section(views=2, max_gb=max_gb), tmp_path / name)
+        model = classifier(committed)
+        model.get_layer("head_dropout").rate = 0.0
+        start = run(model, pixels_of(splits["val"]))
+        inputs = (
+            cached_inputs(tmp_path / name / "boundary", cut, splits["train"].labels, params)
+            if cut.cached
+            else pixel_inputs(splits["train"], splits["val"], cut, AUGMENT, params)
+        )
+        train(unfrozen_part(model, cut), inputs, splits, params)
+        outputs.append(run(model, pixels_of(splits["val"])))
+        assert np.abs(outputs[-1] - start).max() > 1e-3
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
+
+
+def test_each_epoch_sees_the_next_view(
+    splits: dict[str, LabelledImages], tmp_path: Path, committed: Params
+) -> None:
+    cut = extract(splits, section(views=2), tmp_path / "out")
+    params = finetune(committed, epochs=3, batch_size=10)
+    batches, val = cached_inputs(tmp_path / "out/boundary", cut, splits["train"].labels, params)
+    boundary = stored(tmp_path / "out/boundary/train").astype(np.float32)
+    for epoch, (inputs, labels) in enumerate(batches):
+        assert inputs.dtype == "float32"
+        expected = boundary[:, epoch % 2]
+        order = [int(np.abs(expected - row).sum((1, 2, 3)).argmin()) for row in inputs.numpy()]
+        np.testing.assert_array_equal(inputs, expected[order])
+        np.testing.assert_array_equal(labels, np.arange(10)[order] % 2)
+    rows = np.concatenate([batch.numpy() for batch in val])
+    np.testing.assert_array_equal(rows, stored(tmp_path / "out/boundary/val")[:, 0])
+
+
+def test_with_nothing_frozen_every_epoch_is_augmented_afresh_and_validation_is_plain(
+    splits: dict[str, LabelledImages], committed: Params
+) -> None:
+    params = finetune(committed, epochs=2, batch_size=10)
+    cut = Cut("", False, 1, 7)
+    batches, val = pixel_inputs(splits["train"], splits["val"], cut, AUGMENT, params)
+    images = pixels_of(splits["train"])
+    for epoch, (inputs, _) in enumerate(batches):
+        order = np.random.default_rng([params.seed, epoch]).permutation(10)
+        table = draw_transforms(AUGMENT, 10, SIZE, params.seed, epoch)
+        expected = apply_transforms(images, table).numpy()[order]
+        np.testing.assert_allclose(inputs, expected, atol=1e-3)
+    rows = np.concatenate([batch.numpy() for batch in val])
+    np.testing.assert_array_equal(rows, pixels_of(splits["val"]))

@@ -1,0 +1,432 @@
+# covers: C1, C4, C5, C6, C7, B1, B2, B5, B8, R6, R7, R11, R12, R13, R14, R17
+"""The whole pipeline, run by DVC in projects of its own, on a few pictures of ten classes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from project import Project, make_project
+
+from pawprint.model_files import read_model_info
+from pawprint.params import load_params
+
+STAGES = [
+    *("download", "split", "preprocess", "train_baseline", "features"),
+    *("train_head", "finetune", "evaluate", "gradcam"),
+]
+MODELS = ("baseline", "head", "finetuned")
+HEADLINE = {
+    *("accuracy", "accuracy_low", "accuracy_high", "f1", "log_loss", "roc_auc"),
+    *("average_precision", "calibration_error"),
+}
+# The order is that of code points: a class's place is its label
+CLASS_SIZES = {
+    "A & B": 6,
+    "O'Neill": 6,
+    "a b": 6,
+    "comma, class": 6,
+    "point.class": 6,
+    "żółw": 6,
+    "ñandú": 12,
+    "кот": 3,
+    "猫": 9,
+    "🐶": 20,
+}
+CLASS_NAMES = sorted(CLASS_SIZES)
+DAMAGED = "🐶/снимок 0.jpg"
+TINY: dict[str, Any] = {
+    "data.source": "folder",
+    "preprocess.image_size": 32,
+    "model.cut": "block6d",
+    "features.batch_size": 8,
+    "baseline.image_size": 32,
+    "baseline.filters": [4],
+    "baseline.dense": 4,
+    "baseline.epochs": 2,
+    "head.epochs": 2,
+    "finetune.epochs": 1,
+    "finetune.lr": 1e-3,
+    "gradcam.fixed": 2,
+    "gradcam.worst": 1,
+}
+
+
+def write_pictures(folder: Path) -> None:
+    """Noise in a colour of each class, 32x32 PNG; one damaged JPEG."""
+    rng = np.random.default_rng(0)
+    for label, (class_name, count) in enumerate(CLASS_SIZES.items()):
+        (folder / class_name).mkdir(parents=True)
+        colour = np.array([25 * label, 255 - 25 * label, 60 * (label % 5)])
+        for number in range(1, count + 1):
+            pixels = (colour + rng.integers(-40, 40, (32, 32, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / class_name / f"снимок {number}.png")
+    stream = io.BytesIO()
+    Image.effect_noise((32, 32), 90).save(stream, "JPEG")
+    (folder / DAMAGED).write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
+
+
+def write_zip(path: Path, colours: dict[str, int], order: int = 0) -> None:
+    """Grey PNGs: picture name → brightness; stored in an order of its own."""
+    names = sorted(colours)
+    random.Random(order).shuffle(names)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            stream = io.BytesIO()
+            Image.new("L", (32, 32), colours[name]).save(stream, "PNG")
+            archive.writestr(name, stream.getvalue())
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Path]:
+    # Not pytest's own directory: it would keep the models of the last three runs
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def base(work: Path) -> Project:
+    """The pipeline of ten classes, run once and committed. Tests leave it as it is."""
+    project = make_project(work / "base", work / "home", TINY)
+    write_pictures(project.root / "data/source")
+    assert project.dvc("repro").stages == STAGES
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def copied(base: Project, work: Path) -> Iterator[Project]:
+    """A copy that a test may change."""
+    project = base.copy(work / "copy")
+    yield project
+    shutil.rmtree(project.root)
+
+
+@pytest.fixture(scope="module")
+def misused(base: Project, work: Path) -> Project:
+    """A copy in which every test leaves the results as it found them, or fails."""
+    return base.copy(work / "misused")
+
+
+def read_rows(project: Project, path: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(project.read(path))))
+
+
+def test_second_run_has_nothing_to_do(base):
+    assert base.dvc("status").text.strip() == "Data and pipelines are up to date."
+    again = base.dvc("repro")
+    assert again.stages == []
+    assert "Data and pipelines are up to date." in again.text
+    assert base.changes() == ""
+
+
+def test_lock_holds_a_hash_of_every_output(base):
+    outs = {out["path"]: out["md5"] for stage in base.lock().values() for out in stage["outs"]}
+    models = {f"models/{name}.keras" for name in (*MODELS, "backbone")}
+    assert models | {"data/raw/images.zip", "data/split.csv", "metrics/evaluate.json"} <= set(outs)
+    assert all((base.root / path).exists() for path in outs)
+    assert all(len(md5.removesuffix(".dir")) == 32 for md5 in outs.values())
+
+
+def test_git_keeps_metrics_and_no_data(base):
+    kept = set(base.run("git", "ls-files", "-z").text.split("\0"))
+    assert {"dvc.lock", "metrics/evaluate.json", "metrics/finetune.json"} <= kept
+    assert not any(name.endswith((".keras", ".zip", ".npy", ".png")) for name in kept)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
+    locked, opened = base.lock()[stage], base.opened(stage)
+    deps = {dep["path"] for dep in locked["deps"] if not dep["path"].endswith(".py")}
+    outs = {out["path"] for out in locked["outs"]}
+    reads = {path for path in opened["read"] if not lies_in(path, deps | outs)}
+    writes = {path for path in opened["write"] if not lies_in(path.removesuffix(".tmp"), outs)}
+    assert reads == set(), f"{stage} reads what is not among its deps"
+    assert writes == set(), f"{stage} writes what is not among its outs"
+    unread = {dep for dep in deps if not any(lies_in(path, {dep}) for path in opened["read"])}
+    assert unread == set(), f"{stage} never reads these deps"
+
+
+def lies_in(path: str, places: set[str]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def test_ten_unicode_classes_reach_the_model_files(base):
+    for name in MODELS:
+        info = read_model_info(base.root / f"models/{name}.keras")
+        assert info.class_names == CLASS_NAMES
+        assert info.image_size == 32
+
+
+def test_smallest_class_has_a_picture_in_each_split(base):
+    rows = [row for row in read_rows(base, "data/split.csv") if row["class_name"] == "кот"]
+    assert sorted(row["split"] for row in rows) == ["test", "train", "val"]
+    assert {row["path"] for row in rows} == {f"кот/снимок {i}.png" for i in (1, 2, 3)}
+
+
+def test_predictions_name_every_test_picture(base):
+    test = {row["path"] for row in read_rows(base, "data/split.csv") if row["split"] == "test"}
+    predictions = read_rows(base, "metrics/evaluate/predictions.csv")
+    assert sorted(row["path"] for row in predictions) == sorted(test - {DAMAGED})
+    assert {row["actual"] for row in predictions} == set(CLASS_NAMES)
+    assert {row["head_predicted"] for row in predictions} <= set(CLASS_NAMES)
+
+
+def test_damaged_picture_is_quarantined_and_counted(base):
+    (row,) = read_rows(base, "data/processed/quarantine.csv")
+    assert row["path"] == DAMAGED
+    assert row["class"] == "🐶"
+    assert "truncated" in row["reason"]
+    assert json.loads(base.read("metrics/preprocess.json"))["quarantined"] == 1
+    indexed = [
+        r["path"]
+        for s in ("train", "val", "test")
+        for r in read_rows(base, f"data/processed/{s}/index.csv")
+    ]
+    assert len(indexed) == sum(CLASS_SIZES.values())
+    assert DAMAGED not in indexed
+
+
+def test_too_many_damaged_pictures_stop_preprocess(copied):
+    outcome = copied.dvc("exp", "run", "-S", "preprocess.max_bad=0.01", fails=True)
+    assert outcome.stages == ["preprocess"]
+    assert error_line(outcome.text).startswith(
+        "error: 1 of 81 pictures cannot be decoded, more than preprocess.max_bad = 0.01 allows"
+    )
+    assert DAMAGED in error_line(outcome.text)
+
+
+def test_metrics_show_has_the_same_few_keys_for_each_model(base):
+    shown = json.loads(base.dvc("metrics", "show", "--json").text)[""]["data"]
+    evaluate = shown["metrics/evaluate.json"]["data"]
+    assert {name: set(values) for name, values in evaluate.items()} == dict.fromkeys(
+        MODELS, HEADLINE
+    )
+    for values in evaluate.values():
+        assert 0 <= values["accuracy_low"] <= values["accuracy"] <= values["accuracy_high"] <= 1
+    training = {"metrics/train_baseline.json", "metrics/train_head.json", "metrics/finetune.json"}
+    for name in training:
+        assert {"best_epoch", "val_accuracy", "val_log_loss"} <= set(shown[name]["data"])
+
+
+def test_report_compares_the_models(base):
+    report = base.read("metrics/evaluate/report.md")
+    header = next(line for line in report.splitlines() if line.startswith("|"))
+    assert [cell.strip() for cell in header.strip("|").split("|")] == ["", *MODELS]
+    assert all(class_name in report for class_name in CLASS_NAMES)
+
+
+def test_plots_show_holds_curves_charts_and_pictures(copied):
+    shown = json.loads(copied.dvc("plots", "show", "--json").text)
+    assert not shown.get("errors")
+    plots = shown["data"]
+    for title, field in (("Loss", "loss"), ("Accuracy", "accuracy")):
+        rows = chart_rows(plots[title])
+        lengths = {
+            (stage, split): sum(
+                f"{stage}/plots/metrics/{split}/" in row["filename"] for row in rows
+            )
+            for stage in ("train_baseline", "train_head", "finetune")
+            for split in ("train", "val")
+        }
+        assert lengths == {
+            **dict.fromkeys([("train_baseline", "train"), ("train_baseline", "val")], 2),
+            **dict.fromkeys([("train_head", "train"), ("train_head", "val")], 2),
+            **dict.fromkeys([("finetune", "train"), ("finetune", "val")], 1),
+        }
+        assert all(float(row[field]) >= 0 for row in rows)
+    for title in ("ROC", "Precision-recall", "Reliability"):
+        files = {Path(row["filename"]).stem for row in chart_rows(plots[title])}
+        assert files == set(MODELS), title
+    tested = len(read_rows(copied, "metrics/evaluate/predictions.csv"))
+    for name in MODELS:
+        confusion = chart_rows(plots[f"Confusion of {name}"])
+        assert len(confusion) == tested
+        assert {row["actual"] for row in confusion} == set(CLASS_NAMES)
+        fixed = [plots[f"plots/gradcam/{name}_fixed_{i:02d}.png"] for i in (1, 2)]
+        assert [image[0]["type"] for image in fixed] == ["image", "image"]
+
+
+def chart_rows(plot: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    (chart,) = plot
+    return chart["content"]["data"]["values"]
+
+
+def test_plots_page_is_written(copied):
+    copied.dvc("plots", "show", "--out", "page")
+    page = copied.read("page/index.html")
+    assert "Confusion of finetuned" in page
+    pictures = sorted(path.name for path in (copied.root / "page/static").iterdir())
+    assert len(pictures) == len(list((copied.root / "plots/gradcam").iterdir()))
+
+
+def test_overlays_are_pictures_of_each_model(base):
+    for name in MODELS:
+        for number in (1, 2):
+            path = base.root / f"plots/gradcam/{name}_fixed_{number:02d}.png"
+            with Image.open(path) as image:
+                image.load()
+                assert image.format == "PNG"
+
+
+def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
+    before = copied.lock()
+    outcome = copied.dvc("exp", "run", "--name", "slow", "-S", "finetune.lr=1e-5")
+    assert outcome.stages == ["finetune", "evaluate", "gradcam"]
+    after = copied.lock()
+    assert [name for name in STAGES if before[name] != after[name]] == outcome.stages
+    rate = after["finetune"]["params"]["params.yaml"]["finetune"]["lr"]
+    assert (type(rate), rate) == (float, 1e-05)
+    assert load_params(copied.root / "params.yaml").finetune.lr == 1e-05
+
+    changed = json.loads(copied.dvc("metrics", "diff", "--json").text)
+    assert set(changed) == {"metrics/finetune.json", "metrics/evaluate.json"}
+    assert {key.split(".")[0] for key in changed["metrics/evaluate.json"]} == {"finetuned"}
+    assert changed["metrics/evaluate.json"]["finetuned.log_loss"]["diff"] != 0
+    plots = json.loads(copied.dvc("plots", "diff", "HEAD", "--json").text)["data"]
+    assert {row["rev"] for row in chart_rows(plots["Loss"])} == {"HEAD", "workspace"}
+    table = list(csv.DictReader(io.StringIO(copied.dvc("exp", "show", "--csv").text)))
+    assert {row["Experiment"]: float(row["finetune.lr"]) for row in table if row["Experiment"]} == {
+        "slow": 1e-05
+    }
+    assert all(f"{name}.{key}" in table[0] for name in MODELS for key in HEADLINE)
+
+    copied.run("git", "checkout", "--quiet", "params.yaml")
+    back = copied.dvc("repro")
+    assert back.stages == []
+    for stage in outcome.stages:
+        assert f"Stage '{stage}' is cached - skipping run" in back.text
+    assert copied.changes() == ""
+
+
+def test_head_starts_from_cached_features(copied):
+    outcome = copied.dvc("exp", "run", "-S", "head.lr=2e-3", "train_head")
+    assert outcome.stages == ["train_head"]
+    assert set(json.loads(copied.dvc("status", "--json").text)) == {
+        *("finetune", "evaluate", "gradcam")
+    }
+
+
+def test_cut_moves_without_training_the_head_again(copied):
+    outcome = copied.dvc("exp", "run", "-S", "model.cut=block6c", "train_head")
+    assert outcome.stages == ["features"]
+    assert "finetune" in json.loads(copied.dvc("status", "--json").text)
+
+
+def test_second_clone_gets_the_same_bytes(base, work):
+    second = base.clone(work / "elsewhere" / "second")
+    assert second.dvc("repro", "--force").stages == STAGES
+    assert second.changes() == ""
+    assert second.lock() == base.lock()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "stages", "message"),
+    [
+        ("+x.y=1", ["gradcam"], "params.yaml: x: unknown key; known: data, split"),
+        (
+            *("+finetune.learning_rat=1", ["finetune"]),
+            "params.yaml: finetune.learning_rat: unknown key; known: epochs, batch_size, lr",
+        ),
+        (
+            *("head.lr=fast", ["train_head"]),
+            "params.yaml: head.lr: input should be a valid number, found 'fast' (str)",
+        ),
+        (
+            *("split.train=0.9", ["split"]),
+            "params.yaml: split.train + split.val + split.test must be 1, found 0.9 + 0.15 + 0.15",
+        ),
+    ],
+    ids=["unknown section", "unknown key", "wrong type", "impossible value"],
+)
+def test_wrong_parameter_stops_the_run_and_costs_no_result(misused, assignment, stages, message):
+    outcome = misused.dvc("exp", "run", "-S", assignment, fails=True)
+    assert outcome.stages == stages
+    assert error_line(outcome.text).startswith(f"error: {message}")
+    misused.run("git", "checkout", "--quiet", "params.yaml")
+    assert misused.dvc("repro").stages == []
+    assert misused.changes() == ""
+
+
+def test_misspelt_parameter_is_refused_by_dvc_before_any_stage(misused):
+    outcome = misused.dvc("exp", "run", "-S", "finetune.learning_rat=1", fails=True)
+    assert "Could not override 'finetune.learning_rat'" in outcome.text
+    assert outcome.stages == []
+    assert misused.changes() == ""
+
+
+def error_line(text: str) -> str:
+    """The one line with which a stage ended."""
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in text
+    return line
+
+
+GREYS = {
+    f"{name}/{i}.png": 9 * i + start for name, start in (("a", 0), ("b", 99)) for i in range(9)
+}
+
+
+@pytest.fixture
+def archives(work: Path) -> Iterator[Project]:
+    """A project that takes its pictures from a zip; its first two stages have run."""
+    source = {"data.source": "archive", "data.archive": "data/source/pictures.zip"}
+    project = make_project(work / "archives", work / "home", TINY | source)
+    write_zip(project.root / "data/source/pictures.zip", GREYS)
+    assert project.dvc("repro", "split").stages == ["download", "split"]
+    yield project
+    shutil.rmtree(project.root)
+
+
+def test_changed_archive_at_the_same_path_is_noticed(archives):
+    write_zip(archives.root / "data/source/pictures.zip", GREYS | {"b/new.png": 255})
+    assert archives.dvc("repro", "split").stages == ["download", "split"]
+    paths = [row["path"] for row in read_rows(archives, "data/split.csv")]
+    assert paths == sorted([*GREYS, "b/new.png"])
+
+
+def test_same_pictures_elsewhere_and_otherwise_packed_are_the_same_data(archives):
+    before = archives.read("data/split.csv")
+    other = archives.root.with_name("packed anew.zip")
+    write_zip(other, GREYS, order=1)
+    archives.set_params({"data.archive": str(other)})
+    assert archives.dvc("repro", "split").stages == ["download"]
+
+    with zipfile.ZipFile(other) as archive:
+        archive.extractall(archives.root / "data/source/folder")
+    archives.set_params({"data.source": "folder", "data.folder": "data/source/folder"})
+    assert archives.dvc("repro", "split").stages == ["download"]
+    assert archives.read("data/split.csv") == before
+
+
+def test_division_of_an_archive_is_kept(archives):
+    folders = {0: "train", 1: "valid", 2: "test"}
+    divided = {f"x/{folders[i % 3]}/{name}": grey for i, (name, grey) in enumerate(GREYS.items())}
+    write_zip(archives.root / "data/source/pictures.zip", divided)
+    assert archives.dvc("repro", "split").stages == ["download", "split"]
+    rows = read_rows(archives, "data/split.csv")
+    kept = {"train": "train", "valid": "val", "test": "test"}
+    assert {row["path"]: row["split"] for row in rows} == {
+        f"{kept[path.split('/')[1]]}/{path.split('/', 2)[2]}": kept[path.split("/")[1]]
+        for path in divided
+    }
+
+
+def test_sample_source_needs_nothing(work):
+    source = {"data.source": "sample", "data.sample_images": 20}
+    project = make_project(work / "sample", work / "home", TINY | source)
+    assert project.dvc("repro", "split").stages == ["download", "split"]
+    rows = read_rows(project, "data/split.csv")
+    assert sorted(row["class_name"] for row in rows) == ["cat"] * 10 + ["dog"] * 10
+    assert {row["split"] for row in rows} == {"train", "val", "test"}

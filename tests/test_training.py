@@ -1,0 +1,320 @@
+"""The training procedure, on data small enough to know the answer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pawprint.datasets import steps_per_epoch, training_batches
+from pawprint.errors import ModelError
+from pawprint.model_files import ModelInfo, load_model, save_model
+from pawprint.networks import LOGITS, add_probs, build_head, scale_logits, with_precision
+from pawprint.params import HeadParams, Params
+from pawprint.predictor import Predictor
+from pawprint.training import Validation, log_loss, train_model
+
+# covers: R8, R14, R17, R20, B1, B6, C6
+
+pytestmark = pytest.mark.usefixtures("tensorflow", "_in_a_new_directory")
+
+ROOT = Path(__file__).resolve().parent.parent
+RNG = np.random.default_rng(0)
+LABELS = np.arange(64) % 2
+FEATURES = (RNG.normal(size=(64, 4)) + np.outer(2 * LABELS - 1, [1, -1, 0, 0])).astype(np.float32)
+
+
+@pytest.fixture
+def _in_a_new_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def section(committed: Params, **changes: Any) -> HeadParams:
+    """The section head: plain, constant steps unless said otherwise."""
+    plain = {
+        "dropout": 0.0,
+        "schedule": "constant",
+        "weight_decay": 0.0,
+        "batch_size": 8,
+        "lr": 0.01,
+    }
+    return committed.head.model_copy(update=plain | changes)
+
+
+def new_head(params: HeadParams, seed: int = 0) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    return build_head(params, 4, 2)
+
+
+def train(
+    params: HeadParams,
+    model: keras.Model,
+    features: np.ndarray = FEATURES,
+    labels: np.ndarray = LABELS,
+    val_labels: np.ndarray | None = None,
+    **options: Any,
+) -> float:
+    """Train on labelled features; validate on the same features, with these or other labels."""
+    batches = training_batches(lambda epoch, rows: (features[rows],), labels, params, lambda x: x)
+    inputs = tf.data.Dataset.from_tensor_slices(features).batch(16)
+    validation = Validation(inputs, labels if val_labels is None else val_labels)
+    steps = steps_per_epoch(len(labels), params.batch_size)
+    return train_model(model, batches, steps, validation, params, "train_head", **options)
+
+
+def curve(name: str) -> list[float]:
+    with open(f"plots/train_head/plots/metrics/{name}.tsv", newline="") as file:
+        return [float(row[name.split("/")[-1]]) for row in csv.DictReader(file, delimiter="\t")]
+
+
+def summary() -> dict[str, float]:
+    return json.loads(Path("metrics/train_head.json").read_text())
+
+
+def predicted(model: keras.Model) -> np.ndarray:
+    return model(FEATURES, training=False).numpy()
+
+
+def test_a_head_learns_and_its_curves_are_written(committed: Params) -> None:
+    params = section(committed, epochs=5, lr=0.05)
+    model = new_head(params)
+    before = log_loss(predicted(model), LABELS)
+    train(params, model)
+    after = log_loss(predicted(model), LABELS)
+    assert after < 0.5 * before
+    for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy"):
+        assert len(curve(name)) == 5
+    assert curve("train/loss")[-1] < curve("train/loss")[0]
+    assert set(summary()) == {"best_epoch", "val_accuracy", "val_log_loss"}
+    accuracy = np.mean(predicted(model).argmax(-1) == LABELS)
+    assert summary()["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_the_best_epoch_is_kept_and_training_stops_early(committed: Params) -> None:
+    """Validated on the opposite labels, every epoch is worse than the one before."""
+    opposite = 1 - LABELS
+    model = new_head(section(committed))
+    train(section(committed, epochs=20, patience=2), model, val_labels=opposite)
+    assert len(curve("val/loss")) == 3  # the best one, and two that were worse
+    assert summary()["best_epoch"] == 1
+    once = new_head(section(committed))
+    train(section(committed, epochs=1), once, val_labels=opposite)
+    for kept, expected in zip(model.get_weights(), once.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, expected)
+
+
+def test_the_figures_are_those_of_the_returned_weights(committed: Params) -> None:
+    params = section(committed, epochs=6, lr=1.0)
+    model = new_head(params)
+    noisy = np.where(RNG.random(64) < 0.3, 1 - LABELS, LABELS)
+    temperature = train(params, model, val_labels=noisy)
+    calibrated = log_loss(predicted(model) / temperature, noisy)
+    assert summary()["val_log_loss"] == pytest.approx(calibrated, abs=2e-6)
+    assert calibrated <= log_loss(predicted(model), noisy)
+
+
+def test_a_diverged_training_says_so(committed: Params) -> None:
+    params = section(committed, epochs=2)
+    features = np.full_like(FEATURES, 3e38)
+    with pytest.raises(ModelError, match="training has diverged, lower its lr"):
+        train(params, new_head(params), features)
+
+
+def test_plateau_lowers_the_learning_rate(
+    committed: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = section(committed, epochs=9, patience=2, schedule="plateau")
+    train(params, new_head(params), val_labels=1 - LABELS)
+    rates = re.findall(r"reducing learning rate to ([\d.]+\d)", capsys.readouterr().out)
+    # two worse epochs, each of which multiplies by 0.3
+    assert [float(rate) for rate in rates] == pytest.approx([0.003, 0.0009], rel=1e-4)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_cosine_ends_at_zero(accumulate: int, committed: Params) -> None:
+    params = section(committed, epochs=3, schedule="cosine", warmup=0.2, accumulate=accumulate)
+    model = new_head(params)
+    train(params, model)
+    assert float(model.optimizer.learning_rate) < 1e-5
+
+
+def test_warmup_starts_small(committed: Params) -> None:
+    """One step of AdamW moves every weight by the learning rate: zero, in the first of ten."""
+    changes = {"epochs": 1, "batch_size": 64, "schedule": "cosine"}
+    for warmup, moved in ((0.0, 0.01), (0.9, 0.0)):
+        params = section(committed, warmup=warmup, **changes)
+        model = new_head(params)
+        kernel = model.get_layer(LOGITS).kernel.numpy()
+        train(params, model)
+        moves = np.abs(model.get_layer(LOGITS).kernel.numpy() - kernel)
+        np.testing.assert_allclose(moves, moved, atol=1e-5)
+
+
+def test_two_accumulated_batches_are_one_of_twice_the_size(committed: Params) -> None:
+    models = []
+    for batch_size, accumulate in ((16, 1), (8, 2), (8, 1)):
+        params = section(committed, epochs=2, batch_size=batch_size, accumulate=accumulate)
+        models.append(new_head(params))
+        train(params, models[-1])
+    large, accumulated, small = (model.get_layer(LOGITS).kernel.numpy() for model in models)
+    np.testing.assert_allclose(accumulated, large, atol=1e-5)
+    assert np.abs(small - large).max() > 1e-3
+
+
+def test_the_head_may_have_its_own_learning_rate(committed: Params) -> None:
+    """One step of AdamW moves every weight by its learning rate."""
+    params = section(committed, hidden=[6], epochs=1, batch_size=64)
+    model = new_head(params, seed=3)
+    before = {name: model.get_layer(name).kernel.numpy() for name in ("head1_dense", LOGITS)}
+    train(params, model, multiplier=lambda path: 0.1 if path.startswith(LOGITS) else 1.0)
+    for name, rate in (("head1_dense", 0.01), (LOGITS, 0.001)):
+        moves = np.abs(model.get_layer(name).kernel.numpy() - before[name])
+        assert np.median(moves) == pytest.approx(rate, rel=1e-3)
+
+
+def test_weight_decay_shrinks_kernels_and_spares_biases(committed: Params) -> None:
+    params = section(committed, epochs=1, batch_size=64, weight_decay=0.5)
+    model = new_head(params)
+    layer = model.get_layer(LOGITS)
+    layer.bias.assign([100.0, 100.0])
+    kernel = layer.kernel.numpy()
+    train(params, model, np.zeros_like(FEATURES), np.where(np.arange(64) < 16, 0, 1))
+    np.testing.assert_allclose(layer.kernel.numpy(), kernel * (1 - 0.01 * 0.5), rtol=1e-5)
+    np.testing.assert_allclose(layer.bias.numpy(), [99.99, 100.01], atol=1e-4)
+
+
+def test_label_smoothing_by_hand(committed: Params) -> None:
+    params = section(committed, epochs=1, batch_size=64, label_smoothing=0.2)
+    model = new_head(params)
+    model.get_layer(LOGITS).bias.assign([np.log(3), 0])  # probabilities 3/4 and 1/4
+    train(params, model, np.zeros_like(FEATURES), np.zeros(64, int), LABELS)
+    expected = -0.9 * np.log(0.75) - 0.1 * np.log(0.25)
+    assert curve("train/loss") == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_small_gradients_are_unmoved_by_clipping_and_large_ones_are_not(committed: Params) -> None:
+    kernels = {}
+    for clip_norm in (0.0, 1e3, 1e-9):
+        model = new_head(section(committed))
+        train(section(committed, epochs=1), model, clip_norm=clip_norm)
+        kernels[clip_norm] = model.get_layer(LOGITS).kernel.numpy()
+    np.testing.assert_allclose(kernels[0.0], kernels[1e3], atol=1e-6)
+    assert np.abs(kernels[0.0] - kernels[1e-9]).max() > 1e-3  # of the size of AdamW's epsilon
+
+
+def test_bfloat16_trains_float32_weights(committed: Params) -> None:
+    params = section(committed, hidden=[16], epochs=4, lr=0.02, precision="bfloat16")
+    head = new_head(params)
+    trained = with_precision(head, params.precision)
+    before = log_loss(predicted(trained), LABELS)
+    train(params, trained)
+    assert {weight.dtype for weight in trained.weights} == {"float32"}
+    assert log_loss(predicted(trained), LABELS) < 0.8 * before
+    head.set_weights(trained.get_weights())
+    np.testing.assert_allclose(predicted(head), predicted(trained), atol=0.1)
+
+
+def test_the_saved_file_gives_calibrated_probabilities(committed: Params) -> None:
+    params = section(committed, epochs=5, lr=0.5)
+    model = new_head(params)
+    noisy = np.where(RNG.random(64) < 0.2, 1 - LABELS, LABELS)
+    temperature = train(params, model, val_labels=noisy)
+    assert abs(temperature - 1) > 0.05
+    logits = predicted(model).astype(np.float64) / temperature
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    scale_logits(model, temperature)
+    save_model(add_probs(model), Path("head.keras"), ModelInfo(["cat", "dog"], 0))
+    (probs,) = Predictor(load_model(Path("head.keras")))(FEATURES)
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
+
+
+def test_one_seed_gives_the_same_file_and_two_do_not(committed: Params) -> None:
+    contents = []
+    for seed in (5, 5, 6):
+        params = section(committed, hidden=[8], dropout=0.5, epochs=3, seed=seed)
+        model = new_head(params, seed=1)
+        train(params, model)
+        save_model(add_probs(model), Path("head.keras"), ModelInfo(["cat", "dog"], 0))
+        contents.append(Path("head.keras").read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_every_epoch_has_every_row_once_in_an_order_of_its_own(committed: Params) -> None:
+    params = section(committed, epochs=3, batch_size=10)
+    seen: list[tuple[int, list[int]]] = []
+
+    def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.full(len(rows), epoch), rows)
+
+    for pair, labels in training_batches(gather, LABELS, params, lambda *arrays: tf.stack(arrays)):
+        epochs, rows = pair.numpy()
+        np.testing.assert_array_equal(labels, LABELS[rows])
+        seen.append((int(epochs[0]), rows.tolist()))
+    assert [len(rows) for _, rows in seen] == 3 * [10, 10, 10, 10, 10, 10, 4]
+    orders = [[row for epoch, rows in seen if epoch == e for row in rows] for e in range(3)]
+    assert [sorted(order) for order in orders] == 3 * [list(range(64))]
+    assert orders[0] != orders[1] != orders[2]
+
+
+MIRRORED = """
+import sys
+import numpy as np
+from pawprint.params import load_params
+from pawprint.runtime import choose_strategy, start_tensorflow
+
+start_tensorflow(2, 0)
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+assert tf.config.threading.get_intra_op_parallelism_threads() == 2
+assert choose_strategy().num_replicas_in_sync == 1
+
+from pawprint.datasets import training_batches
+from pawprint.networks import build_head
+from pawprint.training import Validation, train_model
+
+changes = {"dropout": 0.0, "schedule": "constant", "batch_size": 16, "epochs": 3, "lr": 0.05}
+params = load_params(sys.argv[1]).head.model_copy(update=changes)
+data = np.load("data.npz")
+x, y = data["x"], data["y"]
+strategy = choose_strategy(sys.argv[2].split(",")) if sys.argv[2] else choose_strategy()
+print(strategy.num_replicas_in_sync)
+with strategy.scope():
+    model = build_head(params, 4, 2)
+    for weights in model.weights:
+        weights.assign(np.zeros(weights.shape))
+    validation = Validation(tf.data.Dataset.from_tensor_slices(x).batch(16), y)
+    batches = training_batches(lambda epoch, rows: (x[rows],), y, params, lambda x: x)
+    train_model(model, batches, 4, validation, params, "train_head",
+                multiplier=lambda path: 0.5 if path.startswith("logits") else 1.0)
+np.save("kernel.npy", model.get_weights()[0])
+"""
+
+
+def test_several_devices_train_the_same_model_as_one(tmp_path: Path) -> None:
+    np.savez("data.npz", x=FEATURES, y=LABELS)
+    kernels = []
+    for devices, replicas in (("", "1"), ("CPU:0,CPU:1", "2")):
+        run = subprocess.run(
+            [sys.executable, "-c", MIRRORED, str(ROOT / "params.yaml"), devices],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+        assert run.stdout.splitlines()[0] == replicas
+        kernels.append(np.load("kernel.npy"))
+    assert np.abs(kernels[0]).max() > 0.05
+    np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-4)
