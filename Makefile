@@ -8,11 +8,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 repro: .venv/installed
 	dvc repro
 	@echo
-	@dvc metrics show
-	@echo
-	@echo "Comparison of the models: metrics/evaluate/report.md"
-	@echo "Charts: plots/figures/    Where the models look: plots/gradcam/    All in one page: dvc plots show"
-	@echo "Before using dvc yourself: source $(BIN)/activate"
+	@sed '/^## /,$$d' metrics/evaluate/report.md
+	@echo "Where to look next:"
+	@echo "  metrics/evaluate/report.md   the same, and each class"
+	@echo "  plots/figures/               curves, confusion matrices, ROC"
+	@echo "  plots/gradcam/               where the models look"
+	@echo "  source $(BIN)/activate       then: dvc metrics show, dvc plots show, dvc exp run -S finetune.lr=1e-5"
 
 test: .venv/installed-dev
 	python -m pytest
