@@ -24,7 +24,7 @@ class AdamW(keras.optimizers.AdamW):
     """AdamW whose learning rate may differ between variables.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). Biases and
-    normalization are not decayed.
+    normalization are not decayed; the rest decays with the common learning rate.
 
     Args:
         multiplier: a variable's path → factor of its learning rate.

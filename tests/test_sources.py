@@ -350,6 +350,14 @@ def test_url_gives_the_archive_and_removes_the_download(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_archive_may_be_an_address_too(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT)}) as server:
+        address = f"{server.address}/pets.zip"
+        params = data_params(source="archive", archive=address, sha256=SHA256)
+        fetch(params, tmp_path / "out.zip", tmp_path / "work")
+    assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
+
+
 def test_broken_download_resumes(tmp_path):
     with serve({"/pets.zip": Reply(CONTENT, cuts=[100_000])}) as server:
         url = f"{server.address}/pets.zip"

@@ -100,6 +100,8 @@ def _fetch_folder(data: DataParams, out: Path, work: Path) -> FetchReport:
 
 
 def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
+    if url.is_http(data.archive):
+        return _download_and_repack(data.archive, data, out, work)
     path = Path(data.archive)
     if not path.is_file():
         raise SourceError(
@@ -116,8 +118,12 @@ def _kind(path: Path) -> str:
 
 
 def _fetch_url(data: DataParams, out: Path, work: Path) -> FetchReport:
-    path = url.download(data.url, data.sha256, work, data.timeout_s)
-    report = _repack(path, out, work, f"data.url = {url.public(data.url)}")
+    return _download_and_repack(data.url, data, out, work)
+
+
+def _download_and_repack(address: str, data: DataParams, out: Path, work: Path) -> FetchReport:
+    path = url.download(address, data.sha256, work, data.timeout_s)
+    report = _repack(path, out, work, url.public(address))
     path.unlink()
     return report
 

@@ -34,7 +34,7 @@ def download(url: str, sha256: str, directory: Path, timeout_s: float) -> Path:
             silent or cannot be reached, or the sum is another (the file is removed then).
         OSError: the file cannot be written.
     """
-    if not _is_http(url):
+    if not is_http(url):
         raise SourceError(
             "data.url: expected the http(s) address of a zip, "
             f"found {url!r}: set it with -S data.url=ADDRESS"
@@ -49,7 +49,8 @@ def download(url: str, sha256: str, directory: Path, timeout_s: float) -> Path:
     return target
 
 
-def _is_http(url: str) -> bool:
+def is_http(url: str) -> bool:
+    """Whether this is an http(s) address, rather than a path."""
     try:
         parts = urlsplit(url)
     except ValueError:
