@@ -20,7 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=10)]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -97,10 +97,10 @@ class TrainingParams(Section):
     lr: Rate
     weight_decay: NonNegative
     schedule: Literal["cosine", "plateau", "constant"]
-    warmup: Dropout
+    warmup: BelowOne
     patience: Positive
     accumulate: Positive
-    label_smoothing: Dropout
+    label_smoothing: BelowOne
     precision: Literal["float32", "bfloat16"]
     seed: Seed
 
@@ -109,13 +109,13 @@ class BaselineParams(TrainingParams):
     image_size: Annotated[int, Field(ge=32, le=1024)]
     filters: Annotated[list[Positive], Field(min_length=1, max_length=5)]
     dense: Positive
-    dropout: Dropout
+    dropout: BelowOne
 
 
 class HeadParams(TrainingParams):
     hidden: Annotated[list[Positive], Field(max_length=4)]
     batch_norm: bool
-    dropout: Dropout
+    dropout: BelowOne
 
 
 class FinetuneParams(TrainingParams):
