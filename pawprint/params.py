@@ -121,6 +121,7 @@ class HeadParams(TrainingParams):
 class FinetuneParams(TrainingParams):
     head_lr: Rate
     clip_norm: NonNegative
+    blend: Annotated[float, Field(gt=0, le=1)]
 
 
 class EvaluateParams(Section):

@@ -104,6 +104,7 @@ def train_model(
     *,
     multiplier: Callable[[str], float] = lambda path: 1.0,
     clip_norm: float = 0.0,
+    blend: float = 1.0,
 ) -> float:
     """Train a model in place and leave it with the weights of its best epoch.
 
@@ -113,14 +114,17 @@ def train_model(
         steps: batches of an epoch.
         validation: what the best epoch is chosen by, and the temperature fitted on.
         params: the stage's section.
-        stage: its name: dvclive's curves go to ``plots/<stage>/``, the figures of the best epoch
-            to ``metrics/<stage>.json``.
+        stage: its name: dvclive's curves go to ``plots/<stage>/``, the figures of the result to
+            ``metrics/<stage>.json``.
         multiplier: a variable's path → factor of the learning rate.
         clip_norm: largest norm of a step's gradients; 0: unlimited.
+        blend: share of the trained weights in the result; the rest is those from before.
+            Source: Wortsman et al., Robust fine-tuning of zero-shot models (2022), equation 1.
 
     Returns:
         The temperature to divide the logits by, fitted on the validation data.
     """
+    before = model.get_weights()
     model.compile(
         optimizer=_build_optimizer(params, steps, multiplier, clip_norm),
         loss=_build_loss(model.output_shape[-1], params.label_smoothing),
@@ -141,15 +145,18 @@ def train_model(
             callbacks=_build_callbacks(params, validation, live, best),
         ).history
         model.load_weights(best)
-        epoch = int(np.argmin(history[MONITOR]))
-        summary = {
-            "best_epoch": epoch + 1,
-            "val_accuracy": round(history["val_accuracy"][epoch], 6),
-            "val_log_loss": round(history[MONITOR][epoch], 6),
-        }
-    Path(live.metrics_file).unlink()  # the last epoch's figures; the best epoch's are these:
+    after = model.get_weights()
+    model.set_weights([(1 - blend) * a + blend * b for a, b in zip(before, after, strict=True)])
+    logits = validation.predict(model)
+    temperature = fit_temperature(logits, validation.labels)
+    summary = {
+        "best_epoch": int(np.argmin(history[MONITOR])) + 1,
+        "val_accuracy": round(float(np.mean(logits.argmax(-1) == validation.labels)), 6),
+        "val_log_loss": round(log_loss(logits / temperature, validation.labels), 6),
+    }
+    Path(live.metrics_file).unlink()  # the last epoch's figures; those of the result are these:
     write_json(Path(f"metrics/{stage}.json"), summary)
-    return fit_temperature(validation.predict(model), validation.labels)
+    return temperature
 
 
 def _build_optimizer(

@@ -41,6 +41,7 @@ def main(params: Params) -> None:
                 config.head_lr / config.lr if path.split("/")[0] in head_layers else 1.0
             ),
             clip_norm=config.clip_norm,
+            blend=config.blend,
         )
     tail.set_weights(trained.get_weights())
     scale_logits(model, temperature)

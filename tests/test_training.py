@@ -212,6 +212,18 @@ def test_small_gradients_are_unmoved_by_clipping_and_large_ones_are_not(committe
     assert np.abs(kernels[0.0] - kernels[1e-9]).max() > 1e-3  # of the size of AdamW's epsilon
 
 
+def test_blend_lies_between_the_weights_before_and_after(committed: Params) -> None:
+    params = section(committed, epochs=2)
+    before, after = new_head(params), new_head(params)
+    train(params, after)
+    half = new_head(params)
+    train(params, half, blend=0.5)
+    expected = [(a + b) / 2 for a, b in zip(before.get_weights(), after.get_weights(), strict=True)]
+    for found, wanted in zip(half.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert not np.allclose(before.get_weights()[0], after.get_weights()[0], atol=1e-3)
+
+
 def test_bfloat16_trains_float32_weights(committed: Params) -> None:
     params = section(committed, hidden=[16], epochs=4, lr=0.02, precision="bfloat16")
     head = new_head(params)
