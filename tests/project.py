@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 COPIED = (
     *("pawprint", "stages", "data/source/.gitignore", "data/source/README.md"),
     *("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"),
+    *(".dvc/plots", ".dvc/plots.html"),
 )
 # Python imports this module at its start, if it finds it: it notes which files each stage opens
 WATCHER = """

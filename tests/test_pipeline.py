@@ -269,6 +269,7 @@ def test_plots_page_is_written(copied):
     assert "Confusion of finetuned" in page
     pictures = sorted(path.name for path in (copied.root / "page/static").iterdir())
     assert len(pictures) == len(list((copied.root / "plots/gradcam").iterdir()))
+    assert "<script src" not in page  # its libraries are inside: it works offline
 
 
 def test_overlays_are_pictures_of_each_model(base):
