@@ -165,7 +165,7 @@ def main() -> None:
         if options.keep:
             print(f"kept: {directory}")
         else:
-            shutil.rmtree(directory)
+            shutil.rmtree(directory, ignore_errors=True)  # an ended stage may still be writing
     sys.exit(0 if good else 1)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -76,14 +78,21 @@ def run_measured(
         process.returncode = os.waitstatus_to_exitcode(status)  # for Popen: it has been waited for
     finally:
         if process.returncode is None:
-            process.terminate()
-            process.wait()
+            _terminate(process)
     text = log.read_text(encoding="utf-8", errors="replace")
     if process.returncode:
         last = " | ".join(line for line in text.replace("\r", "\n").splitlines()[-5:] if line)
         raise PawprintError(f"{' '.join(command)}: exit code {process.returncode}: {last[-800:]}")
     cpu_s = used.ru_utime + used.ru_stime
     return Usage(wall_s, cpu_s, memory.peak_mb, memory.below_peak_mb, text)
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all below it, and wait for it."""
+    for pid in [*descendants(process.pid), process.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    process.wait()
 
 
 class _MemorySampler:

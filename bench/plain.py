@@ -75,13 +75,15 @@ def unpack(root: Path, out: Path) -> None:
     """Unpack the decodable pictures of train and val into ``<split>/<class>/``."""
     with open(root / "data/processed/quarantine.csv", encoding="utf-8", newline="") as file:
         bad = {row["path"] for row in csv.DictReader(file)}
+    pictures = read_manifest(root / "data/split.csv")
+    for class_name in {picture.class_name for picture in pictures}:
+        for split in ("train", "val"):  # also where a class has no picture: folders give labels
+            (out / split / class_name).mkdir(parents=True)
     with ZipFile(root / "data/raw/images.zip") as archive:
-        for picture in read_manifest(root / "data/split.csv"):
-            if picture.split == "test" or picture.path in bad:
-                continue
-            target = out / picture.split / picture.class_name / Path(picture.path).name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(picture.path))
+        for picture in pictures:
+            if picture.split != "test" and picture.path not in bad:
+                target = out / picture.split / picture.class_name / Path(picture.path).name
+                target.write_bytes(archive.read(picture.path))
 
 
 def load_pictures(directory: Path, size_px: int, batch_size: int, shuffle: bool) -> Pictures:
