@@ -101,10 +101,7 @@ def _features(bench: Workbench, repeat: int, name: str) -> Sides:
     """Wall clock without the start, which ``features_stage_s`` has; CPU-seconds with it."""
     plain, plain_usage = bench.plain("features", repeat)
     project = bench.full()
-    known = "precision" in project.params["features"]
-    if not known and name == "features_bf16":
-        raise PawprintError("params.yaml: no key features.precision, which this part needs")
-    project.set_params({"features.precision": PRECISIONS[name]} if known else {})
+    project.set_params({"features.precision": PRECISIONS[name]})
     bench.log("dvc repro --force --single-item features")
     usage = project.dvc("repro", "--force", "--single-item", "features")
     rate = count_images_per_s(usage.text)

@@ -15,7 +15,7 @@ from bench.measure import Summary, summarize
 from bench.parts import PARTS, Sides
 
 Measurement = dict[str, dict[str, Summary]]
-PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "pillow", "dvc")
+PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "opencv-python-headless", "pillow", "dvc")
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
 
 

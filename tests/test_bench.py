@@ -103,9 +103,7 @@ def test_usage_counts_the_processes_below(tmp_path):
 
 def test_plain_network_computes_what_pawprints_head_model_does(tensorflow, committed):
     from pawprint.backbones import block_end, build_backbone, find_backbone
-    from pawprint.features import Cut
-    from pawprint.finetuning import unfrozen_part
-    from pawprint.networks import add_pooling, build_head, chain
+    from pawprint.networks import add_pooling, build_head, chain, cut_model, unfreeze
 
     name, cut = committed.model.backbone, committed.model.cut
     backbone = build_backbone(name, 64, "none")
@@ -126,7 +124,8 @@ def test_plain_network_computes_what_pawprints_head_model_does(tensorflow, commi
 
     layer = block_end(find_backbone(name), backbone, cut)
     unfreeze_top(backbone, layer)
-    tail = unfrozen_part(ours, Cut(layer, cached=True, views=1, seed=0))
+    tail = cut_model(ours, layer)[1]
+    unfreeze(tail, freeze_depthwise=False)
     assert [w.shape for w in plain.trainable_weights] == [w.shape for w in tail.trainable_weights]
 
 
