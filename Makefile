@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check setup lock
+.PHONY: repro test check bench setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -22,6 +22,11 @@ check: .venv/installed-dev
 	ruff check .
 	ruff format --check .
 	mypy
+
+# For example: make bench DATA=dogs-vs-cats.zip ARGS="--scaling"; all options: python -m bench --help
+DATA ?= sample
+bench: .venv/installed
+	python -m bench --data "$(DATA)" $(ARGS)
 
 setup: .venv/installed-dev
 
