@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.checkpoints import open_checkpoints
 from pawprint.datasets import read_labelled_images, steps_per_epoch
 from pawprint.params import Params
 from pawprint.runtime import choose_strategy, start_tensorflow
@@ -10,6 +11,7 @@ from pawprint.stage import run_stage
 
 def main(params: Params) -> None:
     config, processed = params.finetune, Path("data/processed")
+    checkpoints = open_checkpoints("finetune", params)
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.features import read_cut
     from pawprint.finetuning import read_inputs, unfrozen_part
@@ -33,6 +35,7 @@ def main(params: Params) -> None:
             Validation(inputs, val.labels),
             config,
             "finetune",
+            checkpoints,
             multiplier=lambda path: (
                 config.head_lr / config.lr if path.split("/")[0] in head_layers else 1.0
             ),
@@ -41,6 +44,7 @@ def main(params: Params) -> None:
         )
     scale_logits(model, temperature)
     save_model(add_probs(model), Path("models/finetuned.keras"), read_model_info(head_path))
+    checkpoints.remove()
 
 
 if __name__ == "__main__":

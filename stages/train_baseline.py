@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.augment import apply_transforms, draw_transforms
+from pawprint.checkpoints import open_checkpoints
 from pawprint.datasets import (
     plain_batches,
     read_class_names,
@@ -18,6 +19,7 @@ from pawprint.stage import run_stage
 
 
 def main(params: Params) -> None:
+    checkpoints = open_checkpoints("train_baseline", params)
     start_tensorflow(params.runtime.threads, params.baseline.seed)
     from pawprint.model_files import ModelInfo, save_model
     from pawprint.networks import (
@@ -50,10 +52,12 @@ def main(params: Params) -> None:
             ),
             config,
             "train_baseline",
+            checkpoints,
         )
     scale_logits(model, temperature)
     whole = add_probs(chain(resizing, model, "baseline"))
     save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))
+    checkpoints.remove()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pawprint.checkpoints import open_checkpoints
 from pawprint.datasets import (
     plain_batches,
     read_class_names,
@@ -19,6 +20,7 @@ from pawprint.stage import run_stage
 
 def main(params: Params) -> None:
     config, processed, pooled = params.head, Path("data/processed"), Path("data/features/pooled")
+    checkpoints = open_checkpoints("train_head", params)
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.model_files import ModelInfo, load_model, read_model_info, save_model
     from pawprint.networks import add_probs, build_head, chain, scale_logits
@@ -44,12 +46,14 @@ def main(params: Params) -> None:
             ),
             config,
             "train_head",
+            checkpoints,
         )
     scale_logits(head, temperature)
     path = Path("models/backbone.keras")
     classifier = add_probs(chain(load_model(path), head, "classifier"))
     info = ModelInfo(class_names, read_model_info(path).image_size)
     save_model(classifier, Path("models/head.keras"), info)
+    checkpoints.remove()
 
 
 if __name__ == "__main__":
