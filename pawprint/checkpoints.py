@@ -1,23 +1,16 @@
-"""Unfinished trainings, kept so that a killed stage continues behind its last finished epoch.
-
-They lie in ``.resume/<stage>/<fingerprint>/``, which git ignores and DVC does not know: it deletes
-a stage's declared outputs before it runs the stage.
-"""
+"""Unfinished trainings, kept so that a killed stage continues after its last finished epoch."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pawprint.files import atomic_write
-from pawprint.fingerprint import fingerprint
-from pawprint.params import Params
 
 KEPT = 2  # should the newest be damaged, the one before serves
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
@@ -68,29 +61,8 @@ class Checkpoints:
         for path in self._paths()[:-KEPT]:
             path.unlink()
 
-    def remove(self) -> None:
-        """Forget the stage's training: its results are written."""
-        shutil.rmtree(self.directory.parent)
-
     def _paths(self) -> list[Path]:
         return sorted(self.directory.glob("epoch_*.checkpoint"))
-
-
-def open_checkpoints(stage: str, params: Params) -> Checkpoints:
-    """The checkpoints of a stage as it would run now; those of anything else are deleted.
-
-    Args:
-        stage: its name in ``dvc.yaml``; run from the project's root.
-        params: of which the sections that the stage tracks count.
-
-    Raises:
-        OSError: a dependency of the stage cannot be read.
-    """
-    directory = Path(".resume", stage, fingerprint(stage, params))
-    for other in directory.parent.glob("*/"):
-        if other != directory:
-            shutil.rmtree(other)
-    return Checkpoints(directory)
 
 
 _GROUPS = ("weights", "optimizer", "best_weights")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.checkpoints import open_checkpoints
+from pawprint.checkpoints import Checkpoints
 from pawprint.datasets import (
     plain_batches,
     read_class_names,
@@ -13,13 +13,13 @@ from pawprint.datasets import (
     steps_per_epoch,
     training_batches,
 )
+from pawprint.fingerprint import fingerprint
 from pawprint.params import Params
 from pawprint.runtime import choose_strategy, start_tensorflow
-from pawprint.stage import run_stage
+from pawprint.stage import run_stage, unfinished_work
 
 
 def main(params: Params) -> None:
-    checkpoints = open_checkpoints("train_baseline", params)
     start_tensorflow(params.runtime.threads, params.baseline.seed)
     from pawprint.model_files import ModelInfo, save_model
     from pawprint.networks import (
@@ -41,23 +41,24 @@ def main(params: Params) -> None:
         table = draw_transforms(params.augment, len(train), size_px, config.seed, epoch)
         return (apply_transforms(train.images.gather(rows), table[rows]),)
 
-    with choose_strategy().scope():
-        model = build_baseline(config, len(class_names))
-        temperature = train_model(
-            model,
-            training_batches(gather, train.labels, config, resizing),
-            steps_per_epoch(len(train), config.batch_size),
-            Validation(
-                plain_batches(val.images.gather, len(val), config.batch_size, resizing), val.labels
-            ),
-            config,
-            "train_baseline",
-            checkpoints,
-        )
-    scale_logits(model, temperature)
-    whole = add_probs(chain(resizing, model, "baseline"))
-    save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))
-    checkpoints.remove()
+    with unfinished_work("train_baseline", fingerprint("train_baseline", params)) as work:
+        with choose_strategy().scope():
+            model = build_baseline(config, len(class_names))
+            temperature = train_model(
+                model,
+                training_batches(gather, train.labels, config, resizing),
+                steps_per_epoch(len(train), config.batch_size),
+                Validation(
+                    plain_batches(val.images.gather, len(val), config.batch_size, resizing),
+                    val.labels,
+                ),
+                config,
+                "train_baseline",
+                Checkpoints(work),
+            )
+        scale_logits(model, temperature)
+        whole = add_probs(chain(resizing, model, "baseline"))
+        save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))
 
 
 if __name__ == "__main__":
