@@ -1,6 +1,7 @@
 """Writes everything that evaluation says about the models, from labels and probabilities.
 
 metrics/evaluate.json            the headline metrics of each model
+metrics/machine.json             what may change the last bits of all results
 metrics/evaluate/report.md       comparison and per-class tables, to read
 metrics/evaluate/details.json    the same and more, for programs
 metrics/evaluate/predictions.csv one row a picture
@@ -15,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pawprint import figures
-from pawprint.files import write_csv, write_json
+from pawprint.files import atomic_directory, write_csv, write_json
+from pawprint.fingerprint import describe_machine
 from pawprint.metrics import Array, reliability_curve
 from pawprint.params import EvaluateParams
 from pawprint.reports import (
@@ -38,10 +40,10 @@ def write_metrics(
     class_names: list[str],
     params: EvaluateParams,
 ) -> str:
-    """Write ``evaluate.json`` and ``evaluate/`` below a directory; return the comparison table.
+    """Write ``evaluate.json``, ``machine.json`` and ``evaluate/``; return the comparison table.
 
     Args:
-        directory: such as ``metrics``.
+        directory: where, such as ``metrics``.
         paths: of the n test pictures.
         y_true: int64 [n].
         predictions: model → probabilities, float32 [n, c].
@@ -51,18 +53,18 @@ def write_metrics(
     found = details(y_true, predictions, class_names, params.confidence, params.calibration_bins)
     headline = {name: model["metrics"] for name, model in found["models"].items()}
     write_json(directory / "evaluate.json", headline)
-    reports = directory / "evaluate"
-    reports.mkdir(exist_ok=True)
-    write_json(reports / "details.json", found)
+    write_json(directory / "machine.json", [f"{k}: {v}" for k, v in describe_machine().items()])
     table = comparison_table(found)
     sections = [
         f"## {name}\n\n{class_report_text(model['report'])}"
         for name, model in found["models"].items()
     ]
     text = "\n\n".join(["# Evaluation on the test split", table, *sections])
-    (reports / "report.md").write_text(text + "\n", encoding="utf-8")
     rows = prediction_rows(paths, y_true, predictions, class_names)
-    write_predictions(reports / "predictions.csv", rows)
+    with atomic_directory(directory / "evaluate") as reports:
+        write_json(reports / "details.json", found)
+        (reports / "report.md").write_text(text + "\n", encoding="utf-8")
+        write_predictions(reports / "predictions.csv", rows)
     return table
 
 
@@ -74,20 +76,21 @@ def write_charts(
     bins: int,
 ) -> None:
     """Write the points of DVC's charts: ``<chart>/<model>.json`` (.csv for confusion)."""
-    for name, probs in predictions.items():
-        charts = {
-            "roc": roc_points(y_true, probs),
-            "precision_recall": precision_recall_points(y_true, probs),
-            "reliability": reliability_curve(y_true, probs, bins),
-        }
-        for chart, points in charts.items():
-            write_json(directory / chart / f"{name}.json", points)
-        rows = confusion_rows(y_true, probs.argmax(axis=1), class_names)
-        write_csv(
-            directory / "confusion" / f"{name}.csv",
-            ("actual", "predicted"),
-            [(row["actual"], row["predicted"]) for row in rows],
-        )
+    with atomic_directory(directory) as charts:
+        for name, probs in predictions.items():
+            points = {
+                "roc": roc_points(y_true, probs),
+                "precision_recall": precision_recall_points(y_true, probs),
+                "reliability": reliability_curve(y_true, probs, bins),
+            }
+            for chart, found in points.items():
+                write_json(charts / chart / f"{name}.json", found)
+            rows = confusion_rows(y_true, probs.argmax(axis=1), class_names)
+            write_csv(
+                charts / "confusion" / f"{name}.csv",
+                ("actual", "predicted"),
+                [(row["actual"], row["predicted"]) for row in rows],
+            )
 
 
 def write_figures(
@@ -99,17 +102,18 @@ def write_figures(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> None:
     """Write the PNG figures; ``histories`` as for ``figures.render_training``."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, probs in predictions.items():
-        figures.render_confusion(
-            directory / f"confusion_{name}.png", y_true, probs.argmax(axis=1), class_names, name
+    with atomic_directory(directory) as out:
+        for name, probs in predictions.items():
+            y_pred = probs.argmax(axis=1)
+            figures.render_confusion(
+                out / f"confusion_{name}.png", y_true, y_pred, class_names, name
+            )
+        figures.render_roc(out / "roc.png", y_true, predictions, class_names)
+        figures.render_precision_recall(
+            out / "precision_recall.png", y_true, predictions, class_names
         )
-    figures.render_roc(directory / "roc.png", y_true, predictions, class_names)
-    figures.render_precision_recall(
-        directory / "precision_recall.png", y_true, predictions, class_names
-    )
-    figures.render_reliability(directory / "reliability.png", y_true, predictions, bins)
-    figures.render_training(directory / "training.png", histories)
+        figures.render_reliability(out / "reliability.png", y_true, predictions, bins)
+        figures.render_training(out / "training.png", histories)
 
 
 def read_history(log_dir: Path) -> list[dict[str, float]]:

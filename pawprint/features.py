@@ -80,6 +80,10 @@ class FeatureShard:
     batch_size: int
     outputs: tuple[tuple[Path, str], ...]
 
+    @property
+    def files(self) -> list[Path]:
+        return [path for path, _ in self.outputs]
+
 
 def plan_cut(
     model: keras.Model, layer: str, num_views: int, params: FeaturesParams
@@ -114,6 +118,7 @@ def extract_features(
     params: FeaturesParams,
     out: Path,
     executor: Executor,
+    journal: Path | None = None,
 ) -> None:
     """Write what is described at the top of this module.
 
@@ -125,6 +130,7 @@ def extract_features(
         params: views, seed, batch size, precision.
         out: the directory to fill.
         executor: what runs ``extract_shard``.
+        journal: see ``map_shards``.
     """
     boundary = out / "boundary"
     write_json(boundary / "cut.json", asdict(cut))
@@ -134,7 +140,7 @@ def extract_features(
     network = save_network(model, layers, out / "network")
     try:
         shards = _divide(network, cut, splits, augment, params, out)
-        map_shards(extract_shard, shards, "features", executor)
+        map_shards(extract_shard, shards, "features", executor, journal)
     finally:
         for path in out.glob("network.*"):
             path.unlink()
@@ -171,8 +177,8 @@ def _divide(
     return shards
 
 
-def extract_shard(shard: FeatureShard) -> list[str]:
-    """Write the outputs of one shard; return their checksums."""
+def extract_shard(shard: FeatureShard) -> None:
+    """Write the outputs of one shard."""
     predictor = _open_once(shard.network, shard.precision)
     images = ShardedArray(shard.images)
     size_px = images.shape[1]
@@ -181,10 +187,8 @@ def extract_shard(shard: FeatureShard) -> list[str]:
         table = view_transforms(shard.augment, shard.count, size_px, shard.seed, view)
         batches = _read_ahead(images, shard.rows, table, shard.batch_size)
         views.append([np.concatenate(a) for a in zip(*predict(predictor, batches), strict=True)])
-    return [
+    for arrays, (path, dtype) in zip(zip(*views, strict=True), shard.outputs, strict=True):
         write_shard(path, np.stack(arrays, axis=1).astype(dtype))
-        for arrays, (path, dtype) in zip(zip(*views, strict=True), shard.outputs, strict=True)
-    ]
 
 
 @lru_cache(maxsize=1)

@@ -1,15 +1,19 @@
-"""Writes files so that a reader meets the old file or the whole new one, never a part."""
+"""Writes files and directories so that a reader meets the old one or the whole new one."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -22,12 +26,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     the same path at once.
 
     Raises:
-        OSError: the directory cannot be written, or the disk is full.
+        OSError: the directory cannot be written, or the disk is full; it names the path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w+b") as file:
+        with _names_what_is_full(path), temporary.open("w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -35,14 +39,69 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    _sync(path.parent)
 
 
-def _sync_directory(directory: Path) -> None:
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Makes a new directory that takes the name `path` only when the block ends well.
+
+    It is filled as `<path>.tmp`, flushed to the disk and renamed; whatever stood at `path` goes. A
+    block that raises leaves that as it was, and no `.tmp`. A killed process leaves the `.tmp`,
+    which the next one replaces.
+
+    Raises:
+        OSError: the parent directory cannot be written, or the disk is full; it names the path.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        with _names_what_is_full(path):
+            yield temporary
+        move_directory(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def move_directory(source: Path, target: Path) -> None:
+    """Gives a directory, its files flushed to the disk, the name `target`, replacing what is there.
+
+    Where `target` lies on another file system, a copy takes its name.
+    """
+    for path in [*source.rglob("*"), source]:
+        _sync(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_directory(target) as copy:
+            shutil.copytree(source, copy, dirs_exist_ok=True)
+        shutil.rmtree(source)
+    _sync(target.parent)
+
+
+@contextmanager
+def _names_what_is_full(path: Path) -> Iterator[None]:
+    # A write that fails knows no name, unlike an open; the user must know which disk it was
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _sync(path: Path) -> None:
     # A rename survives a power cut only once its directory is on the disk; Windows has no such call
     if os.name != "posix":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -36,9 +36,17 @@ class DecodingShard:
     size_px: int
     max_pixels: int
 
+    @property
+    def files(self) -> list[Path]:
+        return [self.output]
+
 
 def preprocess_pictures(
-    archive: Path, pictures: Sequence[Picture], params: PreprocessParams, out: Path
+    archive: Path,
+    pictures: Sequence[Picture],
+    params: PreprocessParams,
+    out: Path,
+    journal: Path | None = None,
 ) -> dict[str, int]:
     """Decode all pictures of a manifest.
 
@@ -47,6 +55,7 @@ def preprocess_pictures(
         pictures: its manifest, each with its split.
         params: size and limits.
         out: directory to make, as described at the top of this module.
+        journal: see ``map_shards``.
 
     Returns:
         How many were ``quarantined``, for ``metrics/preprocess.json``.
@@ -56,8 +65,9 @@ def preprocess_pictures(
             has none left.
     """
     shards = _divide(archive, pictures, params, out)
-    results = map_shards(decode_shard, shards, "decoding")
-    bad = [row for reasons in results for row in reasons]
+    results = map_shards(decode_shard, shards, "decoding", journal=journal)
+    known = {picture.path: picture for picture in pictures}
+    bad = [(known[path], reason) for rows in results for path, reason in rows]
     if len(bad) > params.max_bad * len(pictures):
         shutil.rmtree(out, ignore_errors=True)
         examples = "; ".join(f"{picture.path}: {reason}" for picture, reason in bad[:3])
@@ -92,8 +102,8 @@ def _divide(
     return shards
 
 
-def decode_shard(shard: DecodingShard) -> list[tuple[Picture, str]]:
-    """Decode one shard's pictures into its file; return those that failed, with the reason."""
+def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
+    """Decode one shard's pictures into its file; return paths that failed, with the reason."""
     rows, bad = [], []
     with ZipFile(shard.archive) as archive:
         for picture in shard.pictures:
@@ -104,7 +114,7 @@ def decode_shard(shard: DecodingShard) -> list[tuple[Picture, str]]:
                 bad.append((picture, str(error)))
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)
     write_shard(shard.output, np.stack(rows) if rows else empty)
-    return bad
+    return [(picture.path, reason) for picture, reason in bad]
 
 
 def _write_tables(

@@ -5,11 +5,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from pawprint.backbones import INPUT, block_end, build_backbone, check_cut, find_backbone
+from pawprint.files import move_directory
+from pawprint.fingerprint import fingerprint
 from pawprint.params import Params
 from pawprint.processes import worker_pool
 from pawprint.runtime import start_engine
 from pawprint.shards import ShardedArray
-from pawprint.stage import run_stage
+from pawprint.stage import run_stage, unfinished_work
 
 
 def main(params: Params) -> None:
@@ -38,7 +40,13 @@ def run(params: Params, executor: Executor) -> None:
     plan, sentence = plan_cut(model, layer, num_views, params.features)
     print(sentence)
     out, start = Path("data/features"), time.monotonic()
-    extract_features(model, plan, splits, params.augment, params.features, out, executor)
+    with unfinished_work("features", fingerprint("features", params)) as work:
+        made, journal = work / "features", work / "journal"
+        extract_features(
+            model, plan, splits, params.augment, params.features, made, executor, journal
+        )
+        for name in ("boundary", "pooled"):
+            move_directory(made / name, out / name)
     rate = num_views / (time.monotonic() - start)
     print(f"features of {num_views} pictures in {out}/ ({rate:.1f} images/s)")
 

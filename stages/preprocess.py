@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
-from pawprint.files import write_json
+from pawprint.files import move_directory, write_json
+from pawprint.fingerprint import fingerprint
 from pawprint.manifest import read_manifest
 from pawprint.params import Params
 from pawprint.preprocess import preprocess_pictures
-from pawprint.stage import run_stage
+from pawprint.stage import run_stage, unfinished_work
 
 
 def main(params: Params) -> None:
     out = Path("data/processed")
     pictures = read_manifest(Path("data/split.csv"))
-    summary = preprocess_pictures(Path("data/raw/images.zip"), pictures, params.preprocess, out)
+    archive, key = Path("data/raw/images.zip"), fingerprint("preprocess", params)
+    with unfinished_work("preprocess", key) as work:
+        made, journal = work / "processed", work / "journal"
+        summary = preprocess_pictures(archive, pictures, params.preprocess, made, journal)
+        move_directory(made, out)
     write_json(Path("metrics/preprocess.json"), summary)
     bad = summary["quarantined"]
     print(f"{len(pictures) - bad} pictures decoded into {out}/")

@@ -66,7 +66,7 @@ class Project:
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=_environment(self.home),
+            env=environment(self.home),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -101,7 +101,7 @@ class Project:
         found: dict[str, set[str]] = {"read": set(), "write": set()}
         for line in self.read(".git/opened.txt").splitlines():
             name, mode, path = line.split("\t")
-            foreign = path.startswith(("..", ".git", ".dvc")) or path.endswith(".py")
+            foreign = path.startswith(("..", ".git", ".dvc", ".resume")) or path.endswith(".py")
             is_file = mode == "write" or (self.root / path).is_file()  # directories are opened too
             foreign |= "__pycache__" in path or path in COPIED
             if name == stage and is_file and not foreign:
@@ -160,7 +160,7 @@ def _copy_or_link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
     # What the caller's shell, git hooks or configuration say must not change what is tested
     kept = {
         name: value
