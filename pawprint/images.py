@@ -55,12 +55,14 @@ def _decode(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
         # JPEG: let the decoder itself halve the picture while it stays twice too large.
         image.draft(None, (2 * size_px, 2 * size_px))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        square = _to_rgb(upright).resize((size_px, size_px), Image.Resampling.BILINEAR)
+        ImageOps.exif_transpose(image, in_place=True)
+        square = _to_rgb(image).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(square)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image  # convert would copy it
     if image.mode.startswith("I"):  # convert("RGB") would clip instead of scaling
         values = np.asarray(image)
         top = 65535 if values.max(initial=0) > 255 or image.mode != "I" else 255
