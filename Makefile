@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check setup lock
+.PHONY: repro test check fuzz setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -22,6 +22,11 @@ check: .venv/installed-dev
 	ruff check .
 	ruff format --check .
 	mypy
+
+# The properties of tests/test_fuzz.py on other examples than those of the tests, and many more.
+FUZZ_EXAMPLES ?= 20000
+fuzz: .venv/installed-dev
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/test_fuzz.py
 
 setup: .venv/installed-dev
 

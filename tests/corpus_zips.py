@@ -175,7 +175,7 @@ def names_refused() -> Iterator[tuple[str, ZipCase]]:
         ZipCase(pack(endless | with_name("eel/1.jpg")), reason="more than 65535 bytes"),
     )
     garbled = pack(with_name("cat/\u00e9.jpg")).replace("\u00e9".encode(), b"\xff\xff")
-    yield "name that is no text", ZipCase(garbled, reason="name that is not UTF-8")
+    yield "name that is no text", ZipCase(garbled, reason="a name that is not UTF-8")
 
 
 def damaged() -> Iterator[tuple[str, ZipCase]]:

@@ -35,7 +35,7 @@ MAX_NESTING = 2  # zips within zips within the zip
 ENCRYPTED = 0x1
 UTF8 = 0x800
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,22 @@ def reading(label: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise SourceError(
-            f"{label} is damaged: expected a whole zip, found: {reason}; fetch or pack it again"
-        ) from error
+        raise _damaged(label, error) from error
     except PermissionError as error:
         raise SourceError(f"{label} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        cause = zipfile.BadZipFile("a place outside of the file")
+        raise _damaged(label, cause) from cause
+
+
+def _damaged(label: str, error: Exception) -> SourceError:
+    reason = "a name that is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    return SourceError(
+        f"{label} is damaged: expected a whole zip, found: {reason or type(error).__name__}; "
+        "fetch or pack it again"
+    )
 
 
 @contextmanager
@@ -179,10 +189,7 @@ class _Nest:
 
 def _open_archive(file: Path | IO[bytes], label: str) -> zipfile.ZipFile:
     with reading(label):
-        try:
-            return zipfile.ZipFile(file)
-        except UnicodeDecodeError as error:
-            raise zipfile.BadZipFile("a file name that is not UTF-8") from error
+        return zipfile.ZipFile(file)
 
 
 def _list_zip(
@@ -191,7 +198,7 @@ def _list_zip(
     nest.quota.count_files(len(archive.infolist()))
     for info in archive.infolist():
         name = prefix + _decode_name(info)
-        if info.is_dir():
+        if name.endswith("/"):
             continue
         _check_readable(info, f"{nest.quota.place}: {name!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
@@ -322,7 +329,7 @@ class _FilePart(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if origin + offset < 0:
-            raise ValueError(f"negative seek position {origin + offset}")
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as files do
         self._position = origin + offset
         return self._position
 
