@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check bench setup lock
+.PHONY: repro test check bench fuzz setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -27,6 +27,11 @@ check: .venv/installed-dev
 DATA ?= sample
 bench: .venv/installed
 	python -m bench --data "$(DATA)" $(ARGS)
+
+# The properties of tests/test_fuzz.py on other examples than those of the tests, and many more.
+FUZZ_EXAMPLES ?= 20000
+fuzz: .venv/installed-dev
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/test_fuzz.py
 
 setup: .venv/installed-dev
 
