@@ -39,8 +39,9 @@ def run(params: Params, executor: Executor) -> None:
     num_views = counts["train"] * params.features.views + counts["val"]
     plan, sentence = plan_cut(model, layer, num_views, params.features)
     print(sentence)
-    out, start = Path("data/features"), time.monotonic()
-    with unfinished_work("features", fingerprint("features", params)) as work:
+    out, key = Path("data/features"), fingerprint("features", params)
+    start = time.monotonic()
+    with unfinished_work("features", key) as work:
         made, journal = work / "features", work / "journal"
         extract_features(
             model, plan, splits, params.augment, params.features, made, executor, journal
