@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -154,6 +155,7 @@ def run_benchmark(options: argparse.Namespace, directory: Path) -> bool:
 
 def main() -> None:
     options = parse_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up then, too
     directory = Path(tempfile.mkdtemp(prefix="pawprint-bench-"))
     try:
         good = run_benchmark(options, directory)
