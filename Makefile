@@ -1,9 +1,11 @@
 # make repro: everything from a fresh clone to results.   make test: the same set-up, then the tests.
 PYTHON ?= python3
+KILLS ?= 30
+SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check bench fuzz setup lock
+.PHONY: repro test check bench fuzz chaos setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -32,6 +34,10 @@ bench: .venv/installed
 FUZZ_EXAMPLES ?= 20000
 fuzz: .venv/installed-dev
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/test_fuzz.py
+
+# Stops dvc repro at random moments, again and again; the results must be those of an undisturbed run.
+chaos: .venv/installed-dev
+	python tests/chaos.py --kills $(KILLS) --seed $(SEED)
 
 setup: .venv/installed-dev
 
