@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check fuzz setup lock
+.PHONY: repro test check fuzz bench setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -27,6 +27,11 @@ check: .venv/installed-dev
 FUZZ_EXAMPLES ?= 20000
 fuzz: .venv/installed-dev
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/test_fuzz.py
+
+# For example: make bench DATA=dogs-vs-cats.zip ARGS="--scaling"; all options: python -m bench --help
+DATA ?= sample
+bench: .venv/installed
+	python -m bench --data "$(DATA)" $(ARGS)
 
 setup: .venv/installed-dev
 

@@ -1,22 +1,18 @@
 """Random changes of training pictures that leave their class as it is.
 
 What happens to a picture depends on a seed, a round (an epoch, or a view) and its row alone:
-neither on its batch nor on what ran before. The random numbers are drawn with NumPy, the pictures
-are changed with TensorFlow.
+neither on its batch nor on what ran before.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import cv2
 import numpy as np
 
 from pawprint.params import AugmentParams
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-TRANSFORM_SIZE = 11  # eight numbers of a projective transform, then three of colour
+TRANSFORM_SIZE = 9  # six numbers of an affine map, then three of colour
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B (ITU-R BT.601)
 
 
 def draw_transforms(
@@ -32,9 +28,9 @@ def draw_transforms(
         round_: the epoch or the view.
 
     Returns:
-        float32 [n, 11]: the 3x3 matrix that maps a place of the result to a place of the source,
-        row by row without its last element (1); then brightness (added, in 0...255 units),
-        contrast and saturation (factors).
+        float32 [n, 9]: the 2x3 matrix that maps a place (x, y, 1) of the result to a place of the
+        source, row by row; then brightness (added, in 0...255 units), contrast and saturation
+        (factors).
     """
     u = np.random.default_rng([seed, round_]).uniform(-1, 1, (num_images, 8))
     angle = np.deg2rad(params.rotation) * u[:, 0]
@@ -52,8 +48,6 @@ def draw_transforms(
         b0,
         b1,
         centre - b0 * centre - b1 * centre + shift_y,
-        np.zeros(num_images),
-        np.zeros(num_images),
     ]
     colour = [
         255 * params.brightness * u[:, 5],
@@ -63,31 +57,34 @@ def draw_transforms(
     return np.stack(matrix + colour, axis=1).astype(np.float32)
 
 
-def apply_transforms(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+def apply_transforms(images: np.ndarray, transforms: np.ndarray) -> np.ndarray:
     """Change a batch of pictures.
 
     Args:
-        images: [n, size, size, 3], any real type, 0...255.
-        transforms: float32 [n, 11], see ``draw_transforms``.
+        images: uint8 [n, size, size, 3], RGB in 0...255.
+        transforms: float32 [n, 9], see ``draw_transforms``.
 
     Returns:
-        float32 [n, size, size, 3] in 0...255. Places from outside the picture mirror its inside.
+        uint8 [n, size, size, 3]. Places from outside the picture mirror its inside.
     """
-    import tensorflow as tf
+    changed = np.empty(images.shape, np.uint8)
+    for image, transform, target in zip(images, transforms, changed, strict=True):
+        moved = cv2.warpAffine(
+            image,
+            transform[:6].reshape(2, 3),
+            image.shape[1::-1],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        cv2.transform(moved, _colour_matrix(moved, *transform[6:]), dst=target)
+    return changed
 
-    pixels = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=transforms[:, :8],
-        output_shape=tf.shape(images)[1:3],
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-        fill_value=0.0,
-    )
-    brightness, contrast, saturation = (
-        transforms[:, 8 + k, tf.newaxis, tf.newaxis, tf.newaxis] for k in range(3)
-    )
-    grey = tf.reduce_sum(pixels * tf.constant([0.299, 0.587, 0.114]), axis=-1, keepdims=True)
-    pixels = grey + (pixels - grey) * saturation
-    mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
-    pixels = mean + (pixels - mean) * contrast + brightness
-    return tf.clip_by_value(pixels, 0.0, 255.0)
+
+def _colour_matrix(
+    image: np.ndarray, brightness: float, contrast: float, saturation: float
+) -> np.ndarray:
+    """float32 [3, 4]: saturation about each pixel's grey, contrast about the mean grey, offset."""
+    mean = float(GREY @ cv2.mean(image)[:3])
+    matrix = contrast * (saturation * np.eye(3) + (1 - saturation) * np.tile(GREY, (3, 1)))
+    offset = (1 - contrast) * mean + brightness
+    return np.column_stack([matrix, np.full(3, offset)]).astype(np.float32)

@@ -102,21 +102,28 @@ def steps_per_epoch(num_pictures: int, batch_size: int) -> int:
 
 
 def plain_batches(
-    array: ShardedArray, batch_size: int, transform: Callable[[tf.Tensor], tf.Tensor]
+    gather: Callable[[np.ndarray], np.ndarray],
+    num_rows: int,
+    batch_size: int,
+    transform: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.data.Dataset:
-    """All rows of an array in order, once: the inputs of validation.
+    """All rows in order, once: the inputs of validation.
 
     Args:
-        array: [n, ...].
+        gather: rows int64 [k] → array [k, ...].
+        num_rows: n.
         batch_size: rows of a batch; the last batch may be smaller.
-        transform: rows as a tensor → float32 inputs of the model.
+        transform: an array as a tensor → float32 inputs of the model.
     """
     import tensorflow as tf
 
-    batches = tf.data.Dataset.from_generator(
-        lambda: array.batches(batch_size),
-        output_signature=tf.TensorSpec((None, *array.shape[1:]), array.dtype),
-    )
-    steps = steps_per_epoch(len(array), batch_size)
+    def generate() -> Iterator[np.ndarray]:
+        for start in range(0, num_rows, batch_size):
+            yield gather(np.arange(start, min(start + batch_size, num_rows)))
+
+    example = gather(np.arange(1))
+    signature = tf.TensorSpec((None, *example.shape[1:]), example.dtype)
+    batches = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    steps = steps_per_epoch(num_rows, batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.map(transform).prefetch(4)

@@ -2,7 +2,8 @@
 
     data/features/pooled/<split>/00000.npy     float32 [n, views, d]: what the head sees
     data/features/boundary/<split>/00000.npy   float16 [n, views, h, w, c]: activations at the cut
-    data/features/boundary/cut.json            where the cut is, and whether it is kept
+    data/features/boundary/cut.json            where the cut is, and whether they are kept
+    data/features/boundary/trunk.*             instead of the activations, if they are too large
 
 View 0 is the plain picture, the others are augmented by (seed, view, row); validation has view 0
 alone. The test split is not touched here: evaluation runs whole models on pixels.
@@ -12,21 +13,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-from tqdm import tqdm
 
 from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.datasets import LabelledImages
 from pawprint.files import write_json
 from pawprint.params import AugmentParams, FeaturesParams
-from pawprint.predictor import Predictor
-from pawprint.shards import ShardedArray, shard_name, write_shard
+from pawprint.predictor import Precision, Predictor, open_predictor, predict, save_network
+from pawprint.shards import ShardedArray, map_shards, shard_name, write_shard
 
-PICTURES_PER_SHARD = 256
+if TYPE_CHECKING:
+    import keras
+
+PICTURES_PER_SHARD = 128
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,43 @@ class Cut:
         cached: whether the activations there are on disk.
         views: of each training picture.
         seed: of the augmented views.
+        precision: of the trunk's arithmetic.
     """
 
     layer: str
     cached: bool
     views: int
     seed: int
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class FeatureShard:
+    """The work of one process: run these rows of a split through a network.
+
+    Attributes:
+        network: file from ``save_network``: pixels → the activations of each of ``outputs``.
+        precision: of its arithmetic.
+        images: directory of the split's pixels.
+        rows: of these pixels.
+        count: pictures of the whole split.
+        views: how many; the first is the plain picture.
+        seed: of the augmented views.
+        augment: how they are changed.
+        batch_size: pictures handed to the network at once.
+        outputs: for each of the network's outputs, the file to write and its type.
+    """
+
+    network: Path
+    precision: Precision
+    images: Path
+    rows: range
+    count: int
+    views: int
+    seed: int
+    augment: AugmentParams
+    batch_size: int
+    outputs: tuple[tuple[Path, str], ...]
 
 
 def plan_cut(
@@ -55,96 +90,134 @@ def plan_cut(
         model: the pooled backbone.
         layer: the last frozen layer; empty for the input.
         num_views: pictures times views that would be kept.
-        params: views, seed, limit.
+        params: views, seed, precision, limit.
 
     Returns:
         The cut, and a sentence for the user that says what was decided and why.
     """
     if not layer:
-        return Cut(
-            "", False, params.views, params.seed
-        ), "nothing is frozen: no activations to keep"
+        cut = Cut("", False, params.views, params.seed, params.precision)
+        return cut, "nothing is frozen: no activations to keep"
     size = 2 * num_views * int(np.prod(model.get_layer(layer).output.shape[1:])) / 1e9
     cached = size <= params.max_gb
-    verb = "kept" if cached else "not kept, fine-tuning computes them anew"
+    verb = "kept" if cached else "not kept, fine-tuning computes them anew in every epoch"
     reason = f"{size:.2f} GB, features.max_gb = {params.max_gb:g}"
     sentence = f"activations behind {layer}: {verb} ({reason})"
-    return Cut(layer, cached, params.views, params.seed), sentence
+    return Cut(layer, cached, params.views, params.seed, params.precision), sentence
 
 
 def extract_features(
     model: keras.Model,
     cut: Cut,
-    splits: dict[str, LabelledImages],
+    splits: dict[str, Path],
     augment: AugmentParams,
     params: FeaturesParams,
     out: Path,
+    executor: Executor,
 ) -> None:
     """Write what is described at the top of this module.
 
     Args:
         model: pixels → pooled features.
         cut: from ``plan_cut``.
-        splits: ``train`` and ``val``.
+        splits: directories of the pixels of ``train`` and ``val``.
         augment: of the views beyond the first.
-        params: views, seed, batch size.
+        params: views, seed, batch size, precision.
         out: the directory to fill.
+        executor: what runs ``extract_shard``.
     """
-    outputs = [model.get_layer(cut.layer).output] if cut.cached else []
-    predictor = Predictor(keras.Model(model.input, [*outputs, model.output]))
-    total = sum(
-        len(images) * (cut.views if name == "train" else 1) for name, images in splits.items()
-    )
-    with tqdm(total=total, desc="features", unit="img") as progress:
-        for name, images in splits.items():
-            views = cut.views if name == "train" else 1
-            transforms = _draw_views(augment, images, views, params.seed)
-            for number, start in enumerate(range(0, len(images), PICTURES_PER_SHARD)):
-                rows = range(start, min(start + PICTURES_PER_SHARD, len(images)))
-                arrays = _run_rows(predictor, images, rows, transforms, params.batch_size)
-                progress.update(len(rows) * views)
-                write_shard(out / "pooled" / name / shard_name(number), arrays[-1])
-                if cut.cached:
-                    activations = arrays[0].astype(np.float16)
-                    write_shard(out / "boundary" / name / shard_name(number), activations)
     boundary = out / "boundary"
     write_json(boundary / "cut.json", asdict(cut))
+    if cut.layer and not cut.cached:
+        save_network(model, [cut.layer], boundary / "trunk")
+    layers = [*([cut.layer] if cut.cached else []), model.layers[-1].name]
+    network = save_network(model, layers, out / "network")
+    try:
+        shards = _divide(network, cut, splits, augment, params, out)
+        map_shards(extract_shard, shards, "features", executor)
+    finally:
+        for path in out.glob("network.*"):
+            path.unlink()
+
+
+def _divide(
+    network: Path,
+    cut: Cut,
+    splits: dict[str, Path],
+    augment: AugmentParams,
+    params: FeaturesParams,
+    out: Path,
+) -> list[FeatureShard]:
+    shards = []
+    for name, images in splits.items():
+        count = len(ShardedArray(images))
+        for number, start in enumerate(range(0, count, PICTURES_PER_SHARD)):
+            pooled = (out / "pooled" / name / shard_name(number), "float32")
+            kept = (out / "boundary" / name / shard_name(number), "float16")
+            shards.append(
+                FeatureShard(
+                    network,
+                    params.precision,
+                    images,
+                    range(start, min(start + PICTURES_PER_SHARD, count)),
+                    count,
+                    cut.views if name == "train" else 1,
+                    params.seed,
+                    augment,
+                    params.batch_size,
+                    (kept, pooled) if cut.cached else (pooled,),
+                )
+            )
+    return shards
+
+
+def extract_shard(shard: FeatureShard) -> list[str]:
+    """Write the outputs of one shard; return their checksums."""
+    predictor = _open_once(shard.network, shard.precision)
+    images = ShardedArray(shard.images)
+    size_px = images.shape[1]
+    views = []
+    for view in range(shard.views):
+        table = view_transforms(shard.augment, shard.count, size_px, shard.seed, view)
+        batches = _read_ahead(images, shard.rows, table, shard.batch_size)
+        views.append([np.concatenate(a) for a in zip(*predict(predictor, batches), strict=True)])
+    return [
+        write_shard(path, np.stack(arrays, axis=1).astype(dtype))
+        for arrays, (path, dtype) in zip(zip(*views, strict=True), shard.outputs, strict=True)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _open_once(network: Path, precision: Precision) -> Predictor:
+    return open_predictor(network, precision, cores=1)
+
+
+def view_transforms(
+    augment: AugmentParams, num_images: int, size_px: int, seed: int, view: int
+) -> np.ndarray | None:
+    """The transforms of a view, float32 [n, 9]; None for view 0, the plain one."""
+    return draw_transforms(augment, num_images, size_px, seed, view) if view else None
+
+
+def read_view(images: ShardedArray, rows: np.ndarray, table: np.ndarray | None) -> np.ndarray:
+    """Rows of pixels as a view shows them, uint8 [k, size, size, 3]."""
+    pixels = images.gather(rows)
+    return pixels if table is None else apply_transforms(pixels, table[rows])
+
+
+def _read_ahead(
+    images: ShardedArray, rows: range, table: np.ndarray | None, size: int
+) -> Iterator[np.ndarray]:
+    """Batches, each read and augmented while the network works on the one before."""
+    batches = [np.arange(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read_view, images, batches[0], table)
+        for batch in [*batches[1:], None]:
+            ready = coming.result()
+            if batch is not None:
+                coming = reader.submit(read_view, images, batch, table)
+            yield ready
 
 
 def read_cut(boundary: Path) -> Cut:
     return Cut(**json.loads((boundary / "cut.json").read_text()))
-
-
-def _draw_views(
-    augment: AugmentParams, images: LabelledImages, views: int, seed: int
-) -> list[np.ndarray | None]:
-    """The transforms of each view, [n, 11]; None for the plain one."""
-    size_px = images.images.shape[1]
-    return [
-        draw_transforms(augment, len(images), size_px, seed, view) if view else None
-        for view in range(views)
-    ]
-
-
-def _run_rows(
-    predictor: Predictor,
-    images: LabelledImages,
-    rows: range,
-    transforms: list[np.ndarray | None],
-    batch_size: int,
-) -> list[np.ndarray]:
-    """Every output of the predictor for these rows, [len(rows), views, ...] each."""
-    views = []
-    for table in transforms:
-        batches = predictor.predict(_batches(images.images, rows, table, batch_size))
-        views.append([np.concatenate(arrays) for arrays in zip(*batches, strict=True)])
-    return [np.stack(arrays, axis=1) for arrays in zip(*views, strict=True)]
-
-
-def _batches(
-    images: ShardedArray, rows: range, transforms: np.ndarray | None, size: int
-) -> Iterator[np.ndarray]:
-    for start in range(rows.start, rows.stop, size):
-        batch = np.arange(start, min(start + size, rows.stop))
-        pixels = images.gather(batch)
-        yield pixels if transforms is None else apply_transforms(pixels, transforms[batch]).numpy()

@@ -7,6 +7,7 @@ layer ``logits``; what is saved ends in ``probs``, its softmax.
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import layers
 
 from pawprint.errors import ModelError
@@ -37,10 +38,35 @@ def build_baseline(params: BaselineParams, num_classes: int) -> keras.Model:
 
 
 def build_resizing(size_px: int, target_px: int) -> keras.Model:
-    """Pixels [n, size_px, size_px, 3] → [n, target_px, target_px, 3], antialiased bilinear."""
+    """Pixels [n, size_px, size_px, 3] → [n, target_px, target_px, 3], antialiased bilinear.
+
+    Two products with a fixed matrix, since Keras' own antialiased resizing differs between its
+    backends.
+    """
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
-    resize = layers.Resizing(target_px, target_px, antialias=True, name="resize")
-    return keras.Model(pixels, resize(pixels), name="resizing")
+    matrix = resizing_matrix(size_px, target_px)
+    x = layers.Permute((3, 1, 2), name="resize_channels_first")(pixels)
+    for axis in ("width", "height"):
+        dense = layers.Dense(target_px, use_bias=False, trainable=False, name=f"resize_{axis}")
+        x = layers.Permute((1, 3, 2), name=f"resize_{axis}_turn")(dense(x))
+        dense.set_weights([matrix.T])
+    return keras.Model(pixels, layers.Permute((2, 3, 1), name="resize")(x), name="resizing")
+
+
+def resizing_matrix(size_px: int, target_px: int) -> np.ndarray:
+    """Weights float32 [target_px, size_px] of a row of pixels in its resized row; they sum to 1.
+
+    A triangle around each new pixel's place, as wide as the pixels that it stands for; two old
+    pixels if the row grows.
+
+    >>> (resizing_matrix(4, 2) * 7).round(4).tolist()
+    [[3.0, 3.0, 1.0, 0.0], [0.0, 1.0, 3.0, 3.0]]
+    """
+    scale = size_px / target_px
+    places = (np.arange(target_px) + 0.5) * scale
+    distance = np.abs(np.arange(size_px) + 0.5 - places[:, None])
+    weights = np.maximum(0, 1 - distance / max(scale, 1))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def add_pooling(backbone: keras.Model, pooling: str) -> keras.Model:
@@ -107,16 +133,22 @@ def cut_model(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]
     return trunk, tail
 
 
-def unfreeze(model: keras.Model) -> None:
+def unfreeze(model: keras.Model, freeze_depthwise: bool) -> None:
     """Make a network trainable, except for batch norm, which stays in inference mode.
 
     Statistics of small batches of one data set would replace those of a million pictures.
     The fixed 1x1 convolution that stands for a backbone's preprocessing stays as it is, too.
+
+    Args:
+        model: changed in place.
+        freeze_depthwise: leave the kernels of depthwise convolutions as they are: few weights,
+            whose gradients take longer than all others together.
     """
     model.trainable = True
     for layer in model.layers:
+        depthwise = isinstance(layer, layers.DepthwiseConv2D) and freeze_depthwise
         fixed = isinstance(layer, layers.BatchNormalization) or layer.name == "scale"
-        layer.trainable = not fixed
+        layer.trainable = not (fixed or depthwise)
 
 
 def with_precision(model: keras.Model, precision: str) -> keras.Model:

@@ -90,6 +90,7 @@ class FeaturesParams(Section):
     views: Annotated[int, Field(ge=1, le=100)]
     seed: Seed
     batch_size: Positive
+    precision: Literal["f32", "bf16"]
     max_gb: NonNegative
 
 
@@ -105,7 +106,7 @@ class TrainingParams(Section):
     patience: Positive
     accumulate: Positive
     label_smoothing: BelowOne
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     seed: Seed
 
 
@@ -124,6 +125,7 @@ class HeadParams(TrainingParams):
 
 class FinetuneParams(TrainingParams):
     head_lr: Rate
+    freeze_depthwise: bool
     clip_norm: NonNegative
     blend: Annotated[float, Field(gt=0, le=1)]
 
@@ -142,6 +144,7 @@ class GradcamParams(Section):
 
 class RuntimeParams(Section):
     threads: Annotated[int, Field(ge=1, le=1024)]
+    engine: Literal["auto", "openvino", "tensorflow"]
 
 
 class Params(Section):

@@ -23,7 +23,7 @@ from pawprint.manifest import SPLITS, Picture, check_splits
 from pawprint.params import PreprocessParams
 from pawprint.shards import map_shards, shard_name, write_shard
 
-PICTURES_PER_SHARD = 256
+PICTURES_PER_SHARD = 128
 
 
 @dataclass(frozen=True)

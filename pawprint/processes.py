@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from threading import Thread
 
 
-def worker_pool() -> ProcessPoolExecutor:
+def worker_pool(module: str = "") -> ProcessPoolExecutor:
     """A pool with a process for each core; use it in a ``with`` block.
 
     Spawned, not forked: a fork copies the locks of threads that it does not copy.
+
+    Args:
+        module: the processes start at once and import this module, while the caller does
+            something else; without it they start with the first work.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(os.cpu_count() or 1, context, initializer=_die_with_parent)
+    cores = available_cores()
+    pool = ProcessPoolExecutor(cores, context, initializer=_start_worker, initargs=(module,))
+    if module:
+        for _ in range(cores):
+            pool.submit(int)
+    return pool
 
 
-def _die_with_parent() -> None:
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker(module: str) -> None:
     """End a worker when its parent is killed; it would otherwise wait for work for ever."""
 
     def watch() -> None:
@@ -27,3 +42,5 @@ def _die_with_parent() -> None:
             os._exit(1)
 
     Thread(target=watch, daemon=True).start()
+    if module:
+        importlib.import_module(module)

@@ -1,4 +1,7 @@
-"""Sets TensorFlow up the same way in every stage that needs it."""
+"""Starts what computes: TensorFlow for training, or the engine that only runs networks forward.
+
+Both are reached through Keras, which has one backend a process: call one of these functions first.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,34 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+Engine = Literal["auto", "openvino", "tensorflow"]
+
+
+def start_engine(engine: Engine, threads: int) -> str:
+    """Choose what runs networks forward in this process.
+
+    OpenVINO starts without TensorFlow.
+
+    Args:
+        engine: ``auto``: TensorFlow if there is an NVIDIA GPU, OpenVINO otherwise.
+        threads: of TensorFlow; OpenVINO uses all cores, and its results do not depend on them.
+
+    Returns:
+        The engine's name.
+    """
+    if engine == "auto":
+        engine = "tensorflow" if Path("/proc/driver/nvidia/version").exists() else "openvino"
+    if engine == "tensorflow":
+        start_tensorflow(threads, 0)
+    else:
+        os.environ["KERAS_BACKEND"] = "openvino"
+    return engine
 
 
 def start_tensorflow(threads: int, seed: int) -> None:
@@ -21,6 +48,7 @@ def start_tensorflow(threads: int, seed: int) -> None:
         threads: of one operation. Sums are divided among them, so their number changes bits.
         seed: of Python, NumPy, TensorFlow and Keras.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():
         import keras
@@ -62,3 +90,22 @@ def choose_strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
         if len(devices) > 1
         else tf.distribute.get_strategy()
     )
+
+
+def choose_precision(precision: str) -> str:
+    """The arithmetic of training: ``auto`` becomes ``bfloat16`` where the hardware has it.
+
+    Args:
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+    """
+    if precision != "auto":
+        return precision
+    import openvino as ov
+    import tensorflow as tf
+
+    if gpus := tf.config.list_physical_devices("GPU"):
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        has_it = all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+    else:
+        has_it = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bfloat16" if has_it else "float32"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,31 +20,45 @@ Result = TypeVar("Result")
 
 
 def map_shards(
-    function: Callable[[Shard], Result], shards: Sequence[Shard], title: str
+    function: Callable[[Shard], Result],
+    shards: Sequence[Shard],
+    title: str,
+    executor: Executor | None = None,
 ) -> list[Result]:
-    """Apply a function to every shard in a pool of processes.
+    """Apply a function to every shard.
 
     Args:
-        function: a module's function that depends on its shard alone and writes, if it writes,
-            to a place of that shard's own.
+        function: a module's function whose outputs depend on its shard alone. It writes them with
+            ``write_shard``, to places of that shard's own, and returns their checksums, so that
+            whoever runs it, here or elsewhere, can tell whether they arrived.
         shards: picklable descriptions of the work.
         title: what the progress bar says.
+        executor: what runs the function; by default a pool with a process for each core.
 
     Returns:
         One result for each shard, in the order of the shards.
     """
-    with worker_pool() as pool:
-        return list(tqdm(pool.map(function, shards), desc=title, total=len(shards), unit="shard"))
+    if executor is None:
+        with worker_pool() as pool:
+            return map_shards(function, shards, title, pool)
+    results = executor.map(function, shards)
+    return list(tqdm(results, desc=title, total=len(shards), unit="shard"))
 
 
 def shard_name(number: int) -> str:
     return f"{number:05d}.npy"
 
 
-def write_shard(path: Path, array: np.ndarray) -> None:
-    """Write an array so that it appears whole or not at all."""
+def write_shard(path: Path, array: np.ndarray) -> str:
+    """Write an array so that it appears whole or not at all.
+
+    Returns:
+        The SHA-256 of the array's elements, in hexadecimal.
+    """
+    array = np.ascontiguousarray(array)
     with atomic_write(path) as file:
-        np.save(file, np.ascontiguousarray(array))
+        np.save(file, array)
+    return hashlib.sha256(array.data).hexdigest()
 
 
 class ShardedArray:

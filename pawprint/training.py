@@ -15,7 +15,9 @@ from dvclive import Live
 
 from pawprint.files import write_json
 from pawprint.metrics import fit_temperature
+from pawprint.networks import with_precision
 from pawprint.params import TrainingParams
+from pawprint.runtime import choose_precision
 
 MONITOR = "val_log_loss"
 
@@ -106,10 +108,13 @@ def train_model(
     clip_norm: float = 0.0,
     blend: float = 1.0,
 ) -> float:
-    """Train a model in place and leave it with the weights of its best epoch.
+    """Train a model and leave it with the weights of its best epoch.
+
+    The training itself runs in the section's precision; what is left, and judged in
+    ``metrics/<stage>.json``, is float32.
 
     Args:
-        model: inputs → logits.
+        model: inputs → logits, float32.
         batches: (inputs, labels), all epochs in a row.
         steps: batches of an epoch.
         validation: what the best epoch is chosen by, and the temperature fitted on.
@@ -125,7 +130,8 @@ def train_model(
         The temperature to divide the logits by, fitted on the validation data.
     """
     before = model.get_weights()
-    model.compile(
+    trained = with_precision(model, choose_precision(params.precision))
+    trained.compile(
         optimizer=_build_optimizer(params, steps, multiplier, clip_norm),
         loss=_build_loss(model.output_shape[-1], params.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
@@ -136,7 +142,7 @@ def train_model(
         Live(f"plots/{stage}", dvcyaml=None, save_dvc_exp=False, report=None) as live,
     ):
         best = Path(directory, "best.weights.h5")
-        history = model.fit(
+        history = trained.fit(
             batches,
             epochs=params.epochs,
             steps_per_epoch=steps,
@@ -144,8 +150,8 @@ def train_model(
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=_build_callbacks(params, validation, live, best),
         ).history
-        model.load_weights(best)
-    after = model.get_weights()
+        trained.load_weights(best)
+    after = trained.get_weights()
     model.set_weights([(1 - blend) * a + blend * b for a, b in zip(before, after, strict=True)])
     logits = validation.predict(model)
     temperature = fit_temperature(logits, validation.labels)

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from pawprint.datasets import read_class_names, read_labelled_images
 from pawprint.params import Params
-from pawprint.runtime import start_tensorflow
+from pawprint.runtime import start_engine
 from pawprint.stage import run_stage
 
 MODELS = ("baseline", "head", "finetuned")
@@ -15,23 +15,23 @@ TRAININGS = ("train_baseline", "train_head", "finetune")
 
 
 def main(params: Params) -> None:
-    start_tensorflow(params.runtime.threads, 0)
+    start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.evaluation import read_history, write_charts, write_figures, write_metrics
     from pawprint.model_files import load_model
-    from pawprint.predictor import Predictor
+    from pawprint.predictor import build_predictor, predict
 
     test = read_labelled_images(Path("data/processed/test"))
     class_names = read_class_names(Path("data/processed"))
     config, predictions = params.evaluate, {}
     for name in MODELS:
-        predictor = Predictor(load_model(Path(f"models/{name}.keras")))
+        predictor = build_predictor(load_model(Path(f"models/{name}.keras")))
         batches = tqdm(
             test.images.batches(config.batch_size),
             desc=name,
             total=-(-len(test) // config.batch_size),
             unit="batch",
         )
-        predictions[name] = np.concatenate([probs for (probs,) in predictor.predict(batches)])
+        predictions[name] = np.concatenate([probs for (probs,) in predict(predictor, batches)])
 
     bins = config.calibration_bins
     metrics = Path("metrics")

@@ -1,36 +1,46 @@
 """Pixels → models/backbone.keras, data/features/: the frozen part of the network, once."""
 
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from pawprint.backbones import INPUT, block_end, build_backbone, check_cut, find_backbone
-from pawprint.datasets import read_labelled_images
 from pawprint.params import Params
-from pawprint.runtime import start_tensorflow
+from pawprint.processes import worker_pool
+from pawprint.runtime import start_engine
+from pawprint.shards import ShardedArray
 from pawprint.stage import run_stage
 
 
 def main(params: Params) -> None:
-    backbone = find_backbone(params.model.backbone)
-    check_cut(backbone, params.model.cut)
-    start_tensorflow(params.runtime.threads, params.features.seed)
+    check_cut(find_backbone(params.model.backbone), params.model.cut)
+    engine = start_engine(params.runtime.engine, params.runtime.threads)
+    on_gpu = engine == "tensorflow"  # one process has it all; cores work for themselves
+    with ThreadPoolExecutor(1) if on_gpu else worker_pool("pawprint.features") as executor:
+        run(params, executor)
+
+
+def run(params: Params, executor: Executor) -> None:
     from pawprint.features import extract_features, plan_cut
     from pawprint.model_files import ModelInfo, save_model
     from pawprint.networks import add_pooling
 
-    splits = {name: read_labelled_images(Path("data/processed", name)) for name in ("train", "val")}
-    size_px = splits["train"].images.shape[1]
+    splits = {name: Path("data/processed", name) for name in ("train", "val")}
+    counts = {name: len(ShardedArray(path)) for name, path in splits.items()}
+    size_px = ShardedArray(splits["train"]).shape[1]
+    backbone, cut = find_backbone(params.model.backbone), params.model.cut
     network = build_backbone(backbone.name, size_px, params.model.weights)
     model = add_pooling(network, params.model.pooling)
     save_model(model, Path("models/backbone.keras"), ModelInfo([], size_px))
 
-    cut = params.model.cut
     layer = "" if cut == INPUT else block_end(backbone, model, cut)
-    num_views = len(splits["train"]) * params.features.views + len(splits["val"])
+    num_views = counts["train"] * params.features.views + counts["val"]
     plan, sentence = plan_cut(model, layer, num_views, params.features)
     print(sentence)
-    out = Path("data/features")
-    extract_features(model, plan, splits, params.augment, params.features, out)
-    print(f"features of {num_views} pictures in {out}/")
+    out, start = Path("data/features"), time.monotonic()
+    extract_features(model, plan, splits, params.augment, params.features, out, executor)
+    rate = num_views / (time.monotonic() - start)
+    print(f"features of {num_views} pictures in {out}/ ({rate:.1f} images/s)")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ def main(params: Params) -> None:
     config, processed = params.finetune, Path("data/processed")
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.features import read_cut
-    from pawprint.finetuning import cached_inputs, pixel_inputs, unfrozen_part
+    from pawprint.finetuning import read_inputs, unfrozen_part
     from pawprint.model_files import load_model, read_model_info, save_model
-    from pawprint.networks import LOGITS, add_probs, scale_logits, with_precision, without_probs
+    from pawprint.networks import LOGITS, add_probs, scale_logits, without_probs
     from pawprint.training import Validation, train_model
 
     head_path, boundary = Path("models/head.keras"), Path("data/features/boundary")
@@ -22,16 +22,12 @@ def main(params: Params) -> None:
     cut = read_cut(boundary)
     with choose_strategy().scope():
         model = without_probs(load_model(head_path))
-        tail = unfrozen_part(model, cut)
-        trained = with_precision(tail, config.precision)
-        if cut.cached:
-            batches, inputs = cached_inputs(boundary, cut, train.labels, config)
-        else:
-            batches, inputs = pixel_inputs(train, val, cut, params.augment, config)
-        head_layers = {layer.name for layer in trained.layers if layer.name.startswith("head")}
+        tail = unfrozen_part(model, cut, config.freeze_depthwise)
+        batches, inputs = read_inputs(boundary, cut, train, val, params.augment, config)
+        head_layers = {layer.name for layer in tail.layers if layer.name.startswith("head")}
         head_layers.add(LOGITS)
         temperature = train_model(
-            trained,
+            tail,
             batches,
             steps_per_epoch(len(train), config.batch_size),
             Validation(inputs, val.labels),
@@ -43,7 +39,6 @@ def main(params: Params) -> None:
             clip_norm=config.clip_norm,
             blend=config.blend,
         )
-    tail.set_weights(trained.get_weights())
     scale_logits(model, temperature)
     save_model(add_probs(model), Path("models/finetuned.keras"), read_model_info(head_path))
 

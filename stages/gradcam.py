@@ -7,7 +7,7 @@ import numpy as np
 
 from pawprint.datasets import read_class_names, read_labelled_images
 from pawprint.params import Params
-from pawprint.runtime import start_tensorflow
+from pawprint.runtime import start_engine
 from pawprint.selection import fixed_rows, worst_rows
 from pawprint.stage import run_stage
 
@@ -15,7 +15,7 @@ MODELS = ("baseline", "head", "finetuned")
 
 
 def main(params: Params) -> None:
-    start_tensorflow(params.runtime.threads, 0)
+    start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.gradcam import GradCam, render_overlay
     from pawprint.model_files import load_model
 

@@ -26,7 +26,6 @@ def main(params: Params) -> None:
         build_resizing,
         chain,
         scale_logits,
-        with_precision,
     )
     from pawprint.training import Validation, train_model
 
@@ -37,28 +36,21 @@ def main(params: Params) -> None:
     resizing = build_resizing(size_px, config.image_size)
 
     def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        transforms = draw_transforms(
-            params.augment, len(train), config.image_size, config.seed, epoch
-        )
-        return train.images.gather(rows), transforms[rows]
+        table = draw_transforms(params.augment, len(train), size_px, config.seed, epoch)
+        return (apply_transforms(train.images.gather(rows), table[rows]),)
 
     with choose_strategy().scope():
         model = build_baseline(config, len(class_names))
-        trained = with_precision(model, config.precision)
         temperature = train_model(
-            trained,
-            training_batches(
-                gather,
-                train.labels,
-                config,
-                lambda images, transforms: apply_transforms(resizing(images), transforms),
-            ),
+            model,
+            training_batches(gather, train.labels, config, resizing),
             steps_per_epoch(len(train), config.batch_size),
-            Validation(plain_batches(val.images, config.batch_size, resizing), val.labels),
+            Validation(
+                plain_batches(val.images.gather, len(val), config.batch_size, resizing), val.labels
+            ),
             config,
             "train_baseline",
         )
-    model.set_weights(trained.get_weights())
     scale_logits(model, temperature)
     whole = add_probs(chain(resizing, model, "baseline"))
     save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))

@@ -21,7 +21,7 @@ def main(params: Params) -> None:
     config, processed, pooled = params.head, Path("data/processed"), Path("data/features/pooled")
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.model_files import ModelInfo, load_model, read_model_info, save_model
-    from pawprint.networks import add_probs, build_head, chain, scale_logits, with_precision
+    from pawprint.networks import add_probs, build_head, chain, scale_logits
     from pawprint.training import Validation, train_model
 
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
@@ -34,19 +34,17 @@ def main(params: Params) -> None:
 
     with choose_strategy().scope():
         head = build_head(config, num_features, len(class_names))
-        trained = with_precision(head, config.precision)
         temperature = train_model(
-            trained,
+            head,
             training_batches(gather, labels, config, lambda features: features),
             steps_per_epoch(len(labels), config.batch_size),
             Validation(
-                plain_batches(val, config.batch_size, lambda features: features[:, 0]),
+                plain_batches(val.gather, len(val), config.batch_size, lambda x: x[:, 0]),
                 read_labels(processed / "val"),
             ),
             config,
             "train_head",
         )
-    head.set_weights(trained.get_weights())
     scale_logits(head, temperature)
     path = Path("models/backbone.keras")
     classifier = add_probs(chain(load_model(path), head, "classifier"))

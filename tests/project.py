@@ -108,6 +108,11 @@ class Project:
                 found[mode].add(path)
         return found
 
+    def imports(self, module: str) -> set[str]:
+        """The stages that imported a library."""
+        lines = (line.split("\t") for line in self.read(".git/opened.txt").splitlines())
+        return {stage for stage, _, path in lines if f"-packages/{module}/" in path}
+
     def set_params(self, values: Mapping[str, Any]) -> None:
         """Change keys of params.yaml, such as `split.seed`."""
         path = self.root / "params.yaml"

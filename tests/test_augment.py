@@ -11,14 +11,12 @@ from pawprint.params import AugmentParams
 
 # covers: R4, R17
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 SIZE = 32
 OFF = AugmentParams(rotation=0, shift=0, zoom=0, flip=False, brightness=0, contrast=0, saturation=0)
 ALL = AugmentParams(
     rotation=20, shift=0.2, zoom=0.2, flip=True, brightness=0.2, contrast=0.3, saturation=0.5
 )
-IDENTITY = (1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1)
+IDENTITY = (1, 0, 0, 0, 1, 0, 0, 1, 1)
 
 
 def pictures(count: int) -> np.ndarray:
@@ -26,12 +24,12 @@ def pictures(count: int) -> np.ndarray:
 
 
 def apply(images: np.ndarray, *transforms: tuple[float, ...]) -> np.ndarray:
-    return apply_transforms(images, np.array(transforms, np.float32)).numpy()
+    return apply_transforms(images, np.array(transforms, np.float32))
 
 
 def augmented(images: np.ndarray, params: AugmentParams, seed: int, round_: int) -> np.ndarray:
     table = draw_transforms(params, len(images), SIZE, seed, round_)
-    return apply_transforms(images, table).numpy()
+    return apply_transforms(images, table)
 
 
 def only(**changes: float | bool) -> AugmentParams:
@@ -43,7 +41,7 @@ def test_one_seed_repeats_two_differ() -> None:
     first = augmented(images, ALL, seed=1, round_=2)
     np.testing.assert_array_equal(first, augmented(images, ALL, seed=1, round_=2))
     for other in (augmented(images, ALL, 2, 2), augmented(images, ALL, 1, 3)):
-        assert (np.abs(first - other).mean(axis=(1, 2, 3)) > 1).all()
+        assert (np.abs(first.astype(float) - other).mean(axis=(1, 2, 3)) > 1).all()
 
 
 def test_pictures_of_one_round_are_changed_differently() -> None:
@@ -70,11 +68,11 @@ def test_a_shift_by_hand() -> None:
     row = np.array([10, 20, 30, 40], np.uint8)
     image = np.broadcast_to(row[None, :, None], (1, 4, 4, 3))
     # the result at x is the source at x + 1; beyond the edge its last pixels come back
-    shifted = apply(image, (1, 0, 1, 0, 1, 0, 0, 0, 0, 1, 1))
+    shifted = apply(image, (1, 0, 1, 0, 1, 0, 0, 1, 1))
     np.testing.assert_allclose(shifted[0, 0, :, 0], [20, 30, 40, 40], atol=1e-3)
-    half = apply(image, (1, 0, 0.5, 0, 1, 0, 0, 0, 0, 1, 1))
+    half = apply(image, (1, 0, 0.5, 0, 1, 0, 0, 1, 1))
     np.testing.assert_allclose(half[0, 0, :3, 0], [15, 25, 35], atol=1e-3)
-    down = apply(image.swapaxes(1, 2), (1, 0, 0, 0, 1, -2, 0, 0, 0, 1, 1))
+    down = apply(image.swapaxes(1, 2), (1, 0, 0, 0, 1, -2, 0, 1, 1))
     np.testing.assert_allclose(down[0, :, 0, 0], [20, 10, 10, 20], atol=1e-3)
 
 
@@ -82,7 +80,7 @@ def test_a_quarter_turn_is_counter_clockwise() -> None:
     """cos = 0, sin = 1: the source of (x, y) is (-y, x) about the centre, y pointing down."""
     images = pictures(1)
     centre = (SIZE - 1) / 2
-    turned = apply(images, (0, -1, 2 * centre, 1, 0, 0, 0, 0, 0, 1, 1))
+    turned = apply(images, (0, -1, 2 * centre, 1, 0, 0, 0, 1, 1))
     np.testing.assert_allclose(turned[0], np.rot90(images[0]), atol=1e-2)
 
 
@@ -97,7 +95,7 @@ def test_geometry_equals_that_of_scipy(params: AugmentParams) -> None:
         expected = ndimage.affine_transform(
             image[..., 1].astype(float), [[e, d], [b, a]], [f, c], order=1, mode="reflect"
         )
-        np.testing.assert_allclose(result[..., 1], expected, atol=0.05)
+        np.testing.assert_allclose(result[..., 1], expected, atol=0.55)  # rounded to whole numbers
 
 
 @pytest.mark.parametrize(("size_px", "share"), [(32, 0.25), (100, 0.1)])
@@ -127,34 +125,34 @@ def test_colours_by_hand() -> None:
     image = np.zeros((1, 2, 1, 3), np.uint8)
     image[0, 0, 0], image[0, 1, 0] = (100, 50, 0), (200, 200, 200)
     # grey of the first pixel: 0.299 · 100 + 0.587 · 50 = 59.25; mean grey: (59.25 + 200) / 2
-    brighter = apply(image, (*IDENTITY[:8], 60, 1, 1))
-    np.testing.assert_allclose(brighter[0, :, 0], [[160, 110, 60], [255, 255, 255]], atol=1e-3)
-    darker = apply(image, (*IDENTITY[:8], -60, 1, 1))
-    np.testing.assert_allclose(darker[0, :, 0], [[40, 0, 0], [140, 140, 140]], atol=1e-3)
-    flat = apply(image, (*IDENTITY[:8], 0, 0, 1))
-    np.testing.assert_allclose(flat, 129.625, atol=1e-3)
-    grey = apply(image, (*IDENTITY[:8], 0, 1, 0))
-    np.testing.assert_allclose(grey[0, :, 0], np.array([[59.25] * 3, [200] * 3]), atol=1e-3)
+    brighter = apply(image, (*IDENTITY[:6], 60, 1, 1))
+    np.testing.assert_allclose(brighter[0, :, 0], [[160, 110, 60], [255, 255, 255]], atol=0.51)
+    darker = apply(image, (*IDENTITY[:6], -60, 1, 1))
+    np.testing.assert_allclose(darker[0, :, 0], [[40, 0, 0], [140, 140, 140]], atol=0.51)
+    flat = apply(image, (*IDENTITY[:6], 0, 0, 1))
+    np.testing.assert_allclose(flat, 129.625, atol=0.51)
+    grey = apply(image, (*IDENTITY[:6], 0, 1, 0))
+    np.testing.assert_allclose(grey[0, :, 0], np.array([[59.25] * 3, [200] * 3]), atol=0.51)
 
 
 def test_colour_ranges() -> None:
     table = draw_transforms(only(brightness=0.1, contrast=0.2, saturation=0.3), 2000, SIZE, 0, 0)
     assert table.shape == (2000, TRANSFORM_SIZE)
-    for column, low, high in ((8, -25.5, 25.5), (9, 0.8, 1.2), (10, 0.7, 1.3)):
+    for column, low, high in ((6, -25.5, 25.5), (7, 0.8, 1.2), (8, 0.7, 1.3)):
         assert low - 1e-4 <= table[:, column].min() < low + 0.02 * (high - low)
         assert high - 0.02 * (high - low) < table[:, column].max() <= high + 1e-4
 
 
 def test_results_stay_within_pixels() -> None:
     changed = augmented(pictures(64), only(brightness=1, contrast=1, saturation=1, zoom=0.9), 0, 0)
-    assert changed.dtype == np.float32
+    assert changed.dtype == np.uint8
     assert changed.min() == 0
     assert changed.max() == 255
 
 
 def test_a_picture_does_not_depend_on_its_batch() -> None:
     images, table = pictures(8), draw_transforms(ALL, 8, SIZE, 0, 0)
-    together = apply_transforms(images, table).numpy()
+    together = apply_transforms(images, table)
     for i in range(8):
-        alone = apply_transforms(images[i : i + 1], table[i : i + 1]).numpy()
+        alone = apply_transforms(images[i : i + 1], table[i : i + 1])
         np.testing.assert_array_equal(alone[0], together[i])

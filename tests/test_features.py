@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from pawprint import features
 from pawprint.augment import apply_transforms, draw_transforms
 from pawprint.datasets import LabelledImages
 from pawprint.features import Cut, extract_features, plan_cut, read_cut
-from pawprint.finetuning import Inputs, cached_inputs, pixel_inputs, unfrozen_part
-from pawprint.networks import LOGITS, add_pooling, build_head, chain, with_precision
+from pawprint.finetuning import Inputs, read_inputs, unfrozen_part
+from pawprint.networks import LOGITS, add_pooling, build_head, chain
 from pawprint.params import AugmentParams, FeaturesParams, FinetuneParams, Params
 from pawprint.shards import ShardedArray, shard_name, write_shard
 from pawprint.training import Validation, train_model
@@ -69,11 +70,12 @@ def splits(tmp_path: Path) -> dict[str, LabelledImages]:
 
 
 def section(views: int = 1, max_gb: float = 1.0, seed: int = 7) -> FeaturesParams:
-    return FeaturesParams(views=views, seed=seed, batch_size=3, max_gb=max_gb)
+    return FeaturesParams(views=views, seed=seed, batch_size=3, precision="f32", max_gb=max_gb)
 
 
 def finetune(committed: Params, **changes: Any) -> FinetuneParams:
     plain = {"epochs": 3, "batch_size": 4, "schedule": "constant", "lr": 0.01, "head_lr": 0.01}
+    plain |= {"precision": "float32"}
     return committed.finetune.model_copy(update=plain | changes)
 
 
@@ -82,7 +84,9 @@ def extract(
 ) -> Cut:
     model = backbone()
     cut, _ = plan_cut(model, layer, 10 * params.views + 6, params)
-    extract_features(model, cut, splits, AUGMENT, params, out)
+    directories = {name: split.images.paths[0].parent for name, split in splits.items()}
+    with ThreadPoolExecutor(1) as executor:
+        extract_features(model, cut, directories, AUGMENT, params, out, executor)
     assert read_cut(out / "boundary") == cut
     return cut
 
@@ -104,7 +108,7 @@ def test_cached_activations_through_the_tail_equal_the_network_on_pixels(
     splits: dict[str, LabelledImages], tmp_path: Path, committed: Params
 ) -> None:
     model, cut = classifier(committed), extract(splits, section(), tmp_path / "out")
-    tail = unfrozen_part(model, cut)
+    tail = unfrozen_part(model, cut, False)
     for name, images in splits.items():
         boundary = stored(tmp_path / "out/boundary" / name)
         assert boundary.dtype == np.float16
@@ -135,7 +139,7 @@ def test_view_0_is_plain_and_the_others_are_augmented_by_seed_and_view(
     np.testing.assert_allclose(pooled[:, 0], run(model, images), rtol=1e-4, atol=1e-5)
     for view in (1, 2):
         table = draw_transforms(AUGMENT, 10, SIZE, 7, view)
-        expected = run(model, apply_transforms(images, table).numpy())
+        expected = run(model, apply_transforms(images, table))
         np.testing.assert_allclose(pooled[:, view], expected, rtol=1e-4, atol=1e-5)
         assert (np.abs(pooled[:, view] - pooled[:, 0]).max(axis=1) > 1e-3).all()
 
@@ -155,7 +159,8 @@ def test_activations_that_are_not_kept_leave_no_files(
 ) -> None:
     cut = extract(splits, section(max_gb=max_gb), tmp_path / "out", layer)
     assert not cut.cached
-    assert [path.name for path in (tmp_path / "out/boundary").iterdir()] == ["cut.json"]
+    names = sorted(path.name for path in (tmp_path / "out/boundary").iterdir())
+    assert names == (["cut.json", "trunk.keras"] if layer else ["cut.json"])
     assert stored(tmp_path / "out/pooled/train").shape == (10, 1, 8)
 
 
@@ -170,6 +175,12 @@ def test_the_plan_says_what_it_decided_and_why() -> None:
     cut, sentence = plan_cut(backbone(), "", 1_000_000, section())
     assert (cut.layer, cut.cached) == ("", False)
     assert "nothing is frozen" in sentence
+
+
+def inputs_of(
+    boundary: Path, cut: Cut, splits: dict[str, LabelledImages], params: FinetuneParams
+) -> Inputs:
+    return read_inputs(boundary, cut, splits["train"], splits["val"], AUGMENT, params)
 
 
 def train(
@@ -215,15 +226,9 @@ def test_finetuning_changes_the_unfrozen_convolutions_alone(
     cut = extract(splits, section(views=2, max_gb=max_gb), tmp_path / "out", layer)
     params, model = finetune(committed), classifier(committed)
     before = weights_by_layer(model)
-    part = unfrozen_part(model, cut)
-    trained = with_precision(part, "float32")
-    inputs = (
-        cached_inputs(tmp_path / "out/boundary", cut, splits["train"].labels, params)
-        if cut.cached
-        else pixel_inputs(splits["train"], splits["val"], cut, AUGMENT, params)
-    )
-    train(trained, inputs, splits, params)
-    part.set_weights(trained.get_weights())
+    part = unfrozen_part(model, cut, False)
+    inputs = inputs_of(tmp_path / "out/boundary", cut, splits, params)
+    train(part, inputs, splits, params)
     assert changed_layers(model, before) == changed
 
 
@@ -242,12 +247,8 @@ def test_cached_or_not_the_same_training_gives_the_same_model(
         model = classifier(committed)
         model.get_layer("head_dropout").rate = 0.0
         start = run(model, pixels_of(splits["val"]))
-        inputs = (
-            cached_inputs(tmp_path / name / "boundary", cut, splits["train"].labels, params)
-            if cut.cached
-            else pixel_inputs(splits["train"], splits["val"], cut, AUGMENT, params)
-        )
-        train(unfrozen_part(model, cut), inputs, splits, params)
+        inputs = inputs_of(tmp_path / name / "boundary", cut, splits, params)
+        train(unfrozen_part(model, cut, False), inputs, splits, params)
         outputs.append(run(model, pixels_of(splits["val"])))
         assert np.abs(outputs[-1] - start).max() > 1e-3
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
@@ -258,7 +259,7 @@ def test_each_epoch_sees_the_next_view(
 ) -> None:
     cut = extract(splits, section(views=2), tmp_path / "out")
     params = finetune(committed, epochs=3, batch_size=10)
-    batches, val = cached_inputs(tmp_path / "out/boundary", cut, splits["train"].labels, params)
+    batches, val = inputs_of(tmp_path / "out/boundary", cut, splits, params)
     boundary = stored(tmp_path / "out/boundary/train").astype(np.float32)
     for epoch, (inputs, labels) in enumerate(batches):
         assert inputs.dtype == "float32"
@@ -274,13 +275,13 @@ def test_with_nothing_frozen_every_epoch_is_augmented_afresh_and_validation_is_p
     splits: dict[str, LabelledImages], committed: Params
 ) -> None:
     params = finetune(committed, epochs=2, batch_size=10)
-    cut = Cut("", False, 1, 7)
-    batches, val = pixel_inputs(splits["train"], splits["val"], cut, AUGMENT, params)
+    cut = Cut("", False, 1, 7, "f32")
+    batches, val = inputs_of(Path("unused"), cut, splits, params)
     images = pixels_of(splits["train"])
     for epoch, (inputs, _) in enumerate(batches):
         order = np.random.default_rng([params.seed, epoch]).permutation(10)
         table = draw_transforms(AUGMENT, 10, SIZE, params.seed, epoch)
-        expected = apply_transforms(images, table).numpy()[order]
+        expected = apply_transforms(images, table)[order]
         np.testing.assert_allclose(inputs, expected, atol=1e-3)
     rows = np.concatenate([batch.numpy() for batch in val])
     np.testing.assert_array_equal(rows, pixels_of(splits["val"]))

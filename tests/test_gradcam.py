@@ -7,9 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from pawprint.gradcam import GradCam, normalize_heatmap, render_overlay
+from pawprint.errors import ModelError
+from pawprint.gradcam import GradCam, normalize_heatmap, render_overlay, score_gradient
 from pawprint.networks import FEATURE_MAP, LOGITS, add_pooling, add_probs
 
 # covers: R7, B7, B1
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("tensorflow")
 # The feature map is the picture's red and green channel, 2 x 2 places.
 RED = [[1.0, 2.0], [3.0, 4.0]]
 GREEN = [[8.0, 0.0], [0.0, 4.0]]
-PICTURE = np.stack([RED, GREEN, np.full((2, 2), 9.0)], axis=-1)[None]
+PICTURE = np.stack([RED, GREEN, np.full((2, 2), 9.0)], axis=-1)[None].astype(np.uint8)
 
 
 def classifier(pooling: str, kernel: np.ndarray) -> keras.Model:
@@ -74,6 +76,42 @@ def test_layers_between_the_map_and_the_logits_are_differentiated() -> None:
     logits.set_weights([np.array([[1.0, 0], [5, 0]]), np.zeros(2)])
     heatmap = GradCam(model)(PICTURE, np.array([0]))
     np.testing.assert_allclose(heatmap[0], np.array([[0.25, 0.5], [0.75, 1]]), atol=1e-6)
+
+
+def every_layer_of_a_tail() -> keras.Model:
+    """All kinds of layers that may lie behind a feature map, with random weights."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((7, 6, 3))
+    x = keras.layers.MaxPooling2D(2)(keras.layers.Identity()(inputs))
+    x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(x))
+    x = keras.layers.Dense(9, activation="relu")(x)
+    norm = keras.layers.BatchNormalization()
+    x = keras.layers.ReLU()(norm(keras.layers.Dense(8, use_bias=False)(x)))
+    rng = np.random.default_rng(0)
+    norm.set_weights([rng.uniform(0.5, 2, 8) for _ in range(4)])
+    return keras.Model(inputs, keras.layers.Dense(4)(x))
+
+
+def test_gradients_equal_those_of_tensorflow() -> None:
+    pooled = keras.Input((7, 6, 3))
+    average = keras.layers.GlobalAveragePooling2D()(pooled)
+    simple = keras.Model(pooled, keras.layers.Dense(4)(average))
+    inputs = np.random.default_rng(1).normal(size=(5, 7, 6, 3)).astype(np.float32)
+    classes = np.array([0, 3, 1, 2, 3])
+    for model in (simple, every_layer_of_a_tail()):
+        with tf.GradientTape() as tape:
+            variable = tf.Variable(inputs)
+            scores = tf.gather(model(variable, training=False), classes, axis=1, batch_dims=1)
+            total = tf.reduce_sum(scores)
+        gradient = score_gradient(model.layers[1:], inputs, classes)
+        assert np.abs(gradient).max() > 1e-3
+        np.testing.assert_allclose(gradient, tape.gradient(total, variable), atol=1e-6)
+
+
+def test_a_layer_of_unknown_kind_is_named() -> None:
+    layer = keras.layers.Softmax(name="odd")
+    with pytest.raises(ModelError, match=r"no gradient of layer odd \(Softmax\)"):
+        score_gradient([layer], np.ones((1, 2), np.float32), np.array([0]))
 
 
 def test_pictures_of_a_batch_do_not_mix() -> None:

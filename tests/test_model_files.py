@@ -16,7 +16,7 @@ from pawprint.errors import ModelError
 from pawprint.model_files import ModelInfo, load_model, read_model_info, save_model
 from pawprint.networks import add_pooling, add_probs, build_head, chain
 from pawprint.params import Params
-from pawprint.predictor import Predictor
+from pawprint.predictor import build_predictor, predict
 
 # covers: B1, R11, R10
 
@@ -143,7 +143,7 @@ def test_a_predictor_equals_the_model_it_was_made_of(committed: Params) -> None:
     model = classifier(committed)
     statistics = [np.full(4, value) for value in (1.5, 0.1, 20.0, 900.0)]
     model.get_layer("bn").set_weights(statistics)
-    predictor = Predictor(model)
+    predictor = build_predictor(model)
     for count in (1, 5):
         expected = model(pixels(count).astype(np.float32), training=False).numpy()
         (probs,) = predictor(pixels(count))
@@ -153,8 +153,9 @@ def test_a_predictor_equals_the_model_it_was_made_of(committed: Params) -> None:
 
 def test_a_predictor_has_every_output_and_keeps_the_order_of_batches(committed: Params) -> None:
     model = classifier(committed)
-    both = Predictor(keras.Model(model.input, [model.get_layer("conv").output, model.output]))
-    batches = list(both.predict(pixels(5)[start : start + 2] for start in (0, 2, 4)))
+    outputs = [model.get_layer("conv").output, model.output]
+    both = build_predictor(keras.Model(model.input, outputs))
+    batches = list(predict(both, (pixels(5)[start : start + 2] for start in (0, 2, 4))))
     assert [[output.shape for output in batch] for batch in batches] == [
         [(2, 6, 6, 4), (2, 3)],
         [(2, 6, 6, 4), (2, 3)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from pawprint.errors import ModelError
 from pawprint.networks import (
@@ -129,6 +130,17 @@ def test_resizing_stands_before_the_baseline(committed: Params) -> None:
     np.testing.assert_allclose(run(whole, inputs), run(baseline, run(resizing, inputs)), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("size_px", "target_px"), [(64, 32), (64, 24), (32, 48)])
+def test_resizing_equals_pillows(size_px: int, target_px: int) -> None:
+    picture = pixels(1, size_px)[0].astype(np.float32)
+    resized = run(build_resizing(size_px, target_px), picture[None])[0]
+    for channel in range(3):
+        expected = Image.fromarray(picture[..., channel]).resize(
+            (target_px, target_px), Image.Resampling.BILINEAR
+        )
+        np.testing.assert_allclose(resized[..., channel], np.asarray(expected), atol=0.01)
+
+
 def test_probs_are_the_softmax_of_logits_and_can_be_taken_off(committed: Params) -> None:
     head, inputs = build_head(committed.head, 4, 3), pixels(1, 2).reshape(3, 4) / 100
     model = add_probs(head)
@@ -165,9 +177,14 @@ def test_unfreezing_leaves_batch_norm_and_preprocessing_frozen() -> None:
     scaling = keras.Model(inputs, keras.layers.Conv2D(3, 1, name="scale")(inputs))
     model = chain(scaling, small_backbone(), "backbone")
     model.trainable = False
-    unfreeze(model)
-    trainable = {weight.path.split("/")[0] for weight in model.trainable_weights}
-    assert trainable == {"block1_conv", "block2_conv"}
+    unfreeze(model, freeze_depthwise=False)
+    assert trainable_layers(model) == {"block1_conv", "block2_conv"}
+    unfreeze(model, freeze_depthwise=True)
+    assert trainable_layers(model) == {"block1_conv"}  # the other one is depthwise
+
+
+def trainable_layers(model: keras.Model) -> set[str]:
+    return {weight.path.split("/")[0] for weight in model.trainable_weights}
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -1,0 +1,174 @@
+"""Keras models as OpenVINO graphs, laid out as OpenVINO likes them.
+
+Keras' own OpenVINO backend makes the graph. It keeps Keras' order of axes (channels last) between
+layers and turns every convolution's input and output round, which costs more than the convolution
+itself; here these transpositions are moved along the graph until they meet and cancel.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+    import openvino as ov
+
+_UNARY = ("Clamp", "Relu", "Sigmoid", "Swish", "HSwish", "HSigmoid", "Tanh", "Convert")
+_BINARY = ("Add", "Multiply", "Subtract", "Divide", "Minimum", "Maximum")
+
+
+def build_graph(model: keras.Model, batch_size: int) -> ov.Model:
+    """Turn a Keras model into an OpenVINO graph for raw pixels.
+
+    Keras must run on its OpenVINO backend, see ``pawprint.runtime``.
+
+    Args:
+        model: float32 [n, size, size, 3] in 0...255 → one or several outputs.
+        batch_size: n, fixed in the graph.
+
+    Returns:
+        uint8 [batch_size, size, size, 3] → the same outputs.
+    """
+    import keras
+    import openvino as ov
+    from openvino.preprocess import PrePostProcessor
+
+    shape = (batch_size, *model.input_shape[1:])
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "model.xml")
+        signature = [keras.InputSpec(shape=shape, dtype="float32")]
+        model.export(str(path), format="openvino", input_signature=signature, verbose=False)
+        # read from memory: the weights of a graph read from files would stay tied to these
+        xml, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    tensor = ov.Tensor(np.frombuffer(weights, np.uint8).copy())
+    graph = ov.Core().read_model(xml, tensor)
+    sink_transposes(graph)
+    steps = PrePostProcessor(graph)
+    steps.input().tensor().set_element_type(ov.Type.u8)
+    return steps.build()
+
+
+def sink_transposes(graph: ov.Model) -> None:
+    """Move transpositions towards the outputs, in place, and drop those that cancel.
+
+    What the graph computes stays the same. Handled are elementwise operations, batch norm, padding
+    and means over axes; a transposition stops at anything else.
+    """
+    from openvino import opset14 as ops
+
+    for node in graph.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind == "Transpose":
+            _merge(node)
+        elif kind in _UNARY:
+            _sink(node, [node.input_value(0)])
+        elif kind in _BINARY:
+            _sink(node, [node.input_value(0), node.input_value(1)])
+        elif kind == "BatchNormInference":
+            order = _order(node.input_value(0))
+            if order and order[1] == 1:  # it works on axis 1
+                _sink(node, [node.input_value(0)])
+        elif kind == "Pad":
+            order = _order(node.input_value(0))
+            pads = [_constant(node.input_value(i)) for i in (1, 2)]
+            if order and all(p is not None for p in pads):
+                places = np.argsort(order)
+                for i, pad in enumerate(pads, start=1):
+                    assert pad is not None
+                    node.input(i).replace_source_output(ops.constant(pad[places]).output(0))
+                _sink(node, [node.input_value(0)])
+        elif kind == "ReduceMean":
+            _sink_mean(node)
+    graph.validate_nodes_and_infer_types()
+
+
+def _constant(value: ov.Output) -> np.ndarray | None:
+    node = value.get_node()
+    return node.get_data() if node.get_type_name() == "Constant" else None
+
+
+def _order(value: ov.Output) -> list[int] | None:
+    """The order of axes of a value that is a transposition by a constant."""
+    node = value.get_node()
+    if node.get_type_name() != "Transpose":
+        return None
+    order = _constant(node.input_value(1))
+    return None if order is None or not order.size else [int(axis) for axis in order]
+
+
+def _source(value: ov.Output) -> ov.Output:
+    """What a transposition transposes."""
+    return value.get_node().input_value(0)
+
+
+def _redirect(targets: Iterable[ov.Input], value: ov.Output) -> None:
+    for target in list(targets):
+        target.replace_source_output(value)
+
+
+def _merge(node: ov.Node) -> None:
+    """Two transpositions in a row become one, or none."""
+    from openvino import opset14 as ops
+
+    outer, inner = _order(node.output(0)), _order(node.input_value(0))
+    if outer is None or inner is None:
+        return
+    order = [inner[axis] for axis in outer]
+    source = _source(node.input_value(0))
+    targets = node.output(0).get_target_inputs()
+    same = order == sorted(order)
+    _redirect(targets, source if same else ops.transpose(source, order).output(0))
+
+
+def _sink(node: ov.Node, values: Sequence[ov.Output]) -> None:
+    """Let a node work on what its inputs were before their transposition, and transpose after it.
+
+    Args:
+        node: whose result's axes are those of its inputs.
+        values: its first inputs; the others do not depend on the order of axes.
+    """
+    from openvino import opset14 as ops
+
+    order = next((order for order in map(_order, values) if order), None)
+    if order is None:
+        return
+    inverse = [int(axis) for axis in np.argsort(order)]
+    before = []
+    for value in values:
+        constant = _constant(value)
+        if _order(value) == order:
+            before.append(_source(value))
+        elif constant is not None and constant.ndim <= len(order):
+            full = constant.reshape((1,) * (len(order) - constant.ndim) + constant.shape)
+            before.append(ops.constant(np.ascontiguousarray(full.transpose(inverse))).output(0))
+        elif len(value.partial_shape) == len(order):
+            before.append(ops.transpose(value, inverse).output(0))
+        else:
+            return
+    targets = node.output(0).get_target_inputs()
+    for i, value in enumerate(before):
+        node.input(i).replace_source_output(value)
+    node.validate_and_infer_types()
+    _redirect(targets, ops.transpose(node.output(0), order).output(0))
+
+
+def _sink_mean(node: ov.Node) -> None:
+    """A mean over axes: over the same axes before the transposition."""
+    from openvino import opset14 as ops
+
+    order, axes = _order(node.input_value(0)), _constant(node.input_value(1))
+    if order is None or axes is None:
+        return
+    over = [order[axis] for axis in axes.reshape(-1)]
+    keep = node.get_attributes()["keep_dims"]
+    mean = ops.reduce_mean(_source(node.input_value(0)), over, keep).output(0)
+    left = order if keep else [axis for axis in order if axis not in over]
+    order = [int(axis) for axis in np.argsort(np.argsort(left))]
+    targets = node.output(0).get_target_inputs()
+    same = order == sorted(order)
+    _redirect(targets, mean if same else ops.transpose(mean, order).output(0))

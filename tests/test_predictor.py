@@ -1,0 +1,138 @@
+"""Both engines give what Keras gives, whatever the batch; OpenVINO does so without TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pawprint.backbones import BACKBONES, build_backbone
+from pawprint.model_files import ModelInfo, save_model
+from pawprint.networks import add_pooling, add_probs, build_baseline, build_resizing, chain
+from pawprint.params import Params
+from pawprint.predictor import OpenVinoPredictor, find_network, open_predictor, save_network
+
+# covers: R3, R20, B2, B6
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+SIZE = 64
+PICTURES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3)).astype(np.uint8)
+# For each model: its outputs on the pictures, its network saved for other processes, and the
+# number of transpositions that are left in the graph
+SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+from pawprint.runtime import start_engine
+assert start_engine("openvino", 2) == "openvino"
+from pawprint.model_files import load_model
+from pawprint.openvino_graph import build_graph
+from pawprint.predictor import build_predictor, save_network
+pictures = np.load("pictures.npy")
+for path in sorted(Path().glob("*.keras")):
+    model = load_model(path)
+    (outputs,) = build_predictor(model)(pictures)
+    kinds = [node.get_type_name() for node in build_graph(model, 2).get_ordered_ops()]
+    np.savez(path.with_suffix(".npz"), outputs=outputs, transposes=kinds.count("Transpose"))
+    save_network(model, [model.layers[-1].name], path.with_suffix(""))
+assert "tensorflow" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def models(
+    tmp_path_factory: pytest.TempPathFactory, committed: Params
+) -> dict[str, tuple[Path, keras.Model]]:
+    """Every backbone and the baseline, saved by Keras on TensorFlow and run by OpenVINO."""
+    directory = tmp_path_factory.mktemp("engines")
+    built = {backbone.name: random_backbone(backbone.name) for backbone in BACKBONES}
+    baseline = build_baseline(committed.baseline.model_copy(update={"image_size": 48}), 3)
+    built["baseline"] = add_probs(chain(build_resizing(SIZE, 48), baseline, "baseline"))
+    for name, model in built.items():
+        save_model(model, directory / f"{name}.keras", ModelInfo([], SIZE))
+    np.save(directory / "pictures.npy", PICTURES)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=directory,
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {name: (directory / name, model) for name, model in built.items()}
+
+
+def random_backbone(name: str) -> keras.Model:
+    """A backbone with random weights, whose batch norm has the statistics of other pictures."""
+    keras.utils.set_random_seed(5)
+    model = build_backbone(name, SIZE, "none")
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+    model.trainable = True
+    rng = np.random.default_rng(5)
+    model(rng.integers(0, 256, (32, SIZE, SIZE, 3)).astype(np.float32), training=True)
+    for layer in norms:
+        noise = [rng.uniform(0.9, 1.1, w.shape) for w in layer.get_weights()]
+        layer.set_weights([w * n for w, n in zip(layer.get_weights(), noise, strict=True)])
+    return add_pooling(model, "avg")
+
+
+NAMES = [*(backbone.name for backbone in BACKBONES), "baseline"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_openvino_gives_what_keras_gives(
+    models: dict[str, tuple[Path, keras.Model]], name: str
+) -> None:
+    path, model = models[name]
+    outputs = np.load(path.with_suffix(".npz"))["outputs"]
+    expected = model(PICTURES.astype(np.float32), training=False).numpy()
+    assert outputs.dtype == np.float32
+    assert np.ptp(expected, axis=0).max() > 1e-3 * np.abs(expected).max()  # pictures matter
+    np.testing.assert_allclose(outputs, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hardly_a_transposition_is_left(
+    models: dict[str, tuple[Path, keras.Model]], name: str
+) -> None:
+    """One at the input, one before flattening, and tiny ones of squeeze-and-excitation."""
+    path, _ = models[name]
+    gates = sum(isinstance(layer, keras.layers.Multiply) for layer in models[name][1].layers)
+    assert np.load(path.with_suffix(".npz"))["transposes"] <= 12 + gates
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_saved_network_gives_the_same_bits_for_any_batch_and_number_of_cores(
+    models: dict[str, tuple[Path, keras.Model]], cores: int
+) -> None:
+    path, _ = models["EfficientNetLite0"]
+    expected = np.load(path.with_suffix(".npz"))["outputs"]
+    predictor = open_predictor(path.with_suffix(".xml"), "f32", cores)
+    for rows in ([0, 1, 2, 3, 4], [3], [4, 0, 3]):
+        np.testing.assert_array_equal(predictor(PICTURES[rows])[0], expected[rows])
+
+
+def test_bf16_is_near_and_not_the_same(models: dict[str, tuple[Path, keras.Model]]) -> None:
+    path, _ = models["MobileNetV2"]
+    expected = np.load(path.with_suffix(".npz"))["outputs"]
+    (outputs,) = OpenVinoPredictor(path.with_suffix(".xml"), "bf16", 1)(PICTURES)
+    cosine = (outputs * expected).sum() / np.linalg.norm(outputs) / np.linalg.norm(expected)
+    assert cosine > 0.95
+    assert outputs.dtype == np.float32
+
+
+def test_a_network_is_saved_and_opened_by_the_engine_of_the_process(tmp_path: Path) -> None:
+    model = random_backbone("MobileNetV2")
+    saved = save_network(model, [model.layers[3].name, model.layers[-1].name], tmp_path / "net")
+    assert saved == find_network(tmp_path / "net") == tmp_path / "net.keras"
+    inner, outer = open_predictor(saved, "f32", 1)(PICTURES)
+    assert inner.shape[0] == outer.shape[0] == len(PICTURES)
+    expected = model(PICTURES.astype(np.float32), training=False).numpy()
+    np.testing.assert_allclose(outer, expected, atol=1e-4 * np.abs(expected).max())
