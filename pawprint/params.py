@@ -235,7 +235,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise ParamsError(f"{path}: {_describe(error)}") from None
+        raise ParamsError(f"{path}: {' '.join(_describe(error).split())}") from None
 
 
 def _describe(error: ValidationError) -> str:

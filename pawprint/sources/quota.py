@@ -97,6 +97,6 @@ class Quota:
 
     def _refuse(self, key: str, unit: str, found: str) -> NoReturn:
         raise SourceError(
-            f"{self.place}: expected at most data.{key} = {getattr(self.limits, key):g} {unit}, "
+            f"{self.place}: expected at most data.{key} = {getattr(self.limits, key):.15g} {unit}, "
             f"{found}: remove what does not belong there, or raise data.{key} if all of it does"
         )
