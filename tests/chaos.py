@@ -205,7 +205,7 @@ class Chaos:
 
     def _kill(self, repro: Repro) -> Kill | None:
         """Stop it at a random moment of the next, second or third stage; None if it ends before."""
-        if not repro.wait_for_stage(self.rng.choice([0, 1, 1, 2, 2, 3])):
+        if not repro.wait_for_stage(self.rng.choice([0, 1, 1, 1, 2, 2, 3])):
             return None
         stage, start = repro.stages[-1]
         moment = start + self.rng.random() * self.durations[stage]
