@@ -73,6 +73,15 @@ class Repro:
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    def __enter__(self) -> Repro:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind, even if this program is interrupted."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -174,9 +183,9 @@ class Chaos:
         kills: list[Kill] = []
         faults: list[str] = []
         while True:
-            repro = Repro(self.project)
-            kill = self._kill(repro) if self.kills_left else None
-            repro.finish()
+            with Repro(self.project) as repro:
+                kill = self._kill(repro) if self.kills_left else None
+                repro.finish()
             if kills:
                 kills[-1].continued = continued(repro)
             faults += [f"left running: {command}" for command in repro.left_over()]
@@ -196,7 +205,7 @@ class Chaos:
 
     def _kill(self, repro: Repro) -> Kill | None:
         """Stop it at a random moment of the next, second or third stage; None if it ends before."""
-        if not repro.wait_for_stage(self.rng.choice([0, 1, 1, 2, 2, 3])):
+        if not repro.wait_for_stage(self.rng.choice([0, 1, 1, 1, 2, 2, 3])):
             return None
         stage, start = repro.stages[-1]
         moment = start + self.rng.random() * self.durations[stage]
@@ -249,10 +258,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as directory:
         project = make_project(Path(directory, "project"), Path(directory, "home"), PARAMS)
-        first = Repro(project)
-        first.finish()
+        with Repro(project) as first:
+            first.finish()
         if first.process.returncode:
             sys.exit("\n".join(["the undisturbed run failed:", *first.lines[-15:]]))
         durations = first.durations()
