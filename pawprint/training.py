@@ -201,7 +201,8 @@ def train_model(
         The temperature to divide the logits by, fitted on the validation data.
     """
     before = model.get_weights()
-    trained = with_precision(model, choose_precision(params.precision))
+    precision = choose_precision(params.precision)
+    trained = model if precision == "float32" else with_precision(model, precision)
     trained.compile(
         optimizer=_build_optimizer(params, steps, multiplier, clip_norm),
         loss=_build_loss(model.output_shape[-1], params.label_smoothing),

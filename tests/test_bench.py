@@ -90,7 +90,7 @@ def test_usage_counts_the_processes_below(tmp_path):
     work = "import time; x = b'1' * 200_000_000\nwhile time.process_time() < 0.8: pass"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}], check=True)"
     usage = run_measured([sys.executable, "-c", child], tmp_path, {}, tmp_path / "log")
-    assert 200 < usage.below_peak_mb < usage.peak_mb < 400
+    assert 190 < usage.below_peak_mb < usage.peak_mb < 400
     assert 0.8 < usage.cpu_s < 3
     with pytest.raises(PawprintError, match=r"exit code 3: no pictures$"):
         run_measured(
