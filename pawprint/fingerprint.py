@@ -51,7 +51,7 @@ def describe_machine() -> dict[str, str]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "python": platform.python_version(),
+        "python": ".".join(platform.python_version_tuple()[:2]),
         **{name: metadata.version(name) for name in LIBRARIES},
     }
 
