@@ -22,14 +22,14 @@ class Progress:
 
     Attributes:
         logs: the figures of each of these epochs.
-        finished: no epoch follows.
+        stopped: early stopping ended it.
         weights: of the model, as ``get_weights`` gives them.
         optimizer: its variables: iterations, learning rate, moments, accumulated gradients.
         best_weights: those of the best epoch.
     """
 
     logs: list[dict[str, float]]
-    finished: bool
+    stopped: bool
     weights: list[np.ndarray]
     optimizer: list[np.ndarray]
     best_weights: list[np.ndarray]
@@ -72,7 +72,7 @@ def _write(path: Path, progress: Progress) -> None:
     """Write a checksum of what follows, then an archive as of ``np.savez``."""
     groups = {name: getattr(progress, name) for name in _GROUPS}
     counts = {name: len(arrays) for name, arrays in groups.items()}
-    rest = {"logs": progress.logs, "finished": progress.finished, "counts": counts}
+    rest = {"logs": progress.logs, "stopped": progress.stopped, "counts": counts}
     content = io.BytesIO()
     np.savez(
         content,
@@ -95,4 +95,4 @@ def _read(path: Path) -> Progress | None:
         groups = {
             name: [arrays[f"{name}_{i}"] for i in range(rest["counts"][name])] for name in _GROUPS
         }
-    return Progress(rest["logs"], rest["finished"], **groups)
+    return Progress(rest["logs"], rest["stopped"], **groups)

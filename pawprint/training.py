@@ -125,7 +125,7 @@ class Continuation(keras.callbacks.Callback):
         self._stopping, self._others = stopping, others
         self._found = checkpoints.load()
         self._logs = self._found.logs if self._found else []
-        self.first_epoch = epochs if self._found and self._found.finished else len(self._logs)
+        self.first_epoch = epochs if self._found and self._found.stopped else len(self._logs)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._found is None:
@@ -154,7 +154,7 @@ class Continuation(keras.callbacks.Callback):
         self._checkpoints.save(
             Progress(
                 self._logs,
-                self.model.stop_training or epoch + 1 == self._epochs,
+                self.model.stop_training,
                 self.model.get_weights(),
                 [variable.numpy() for variable in self.model.optimizer.variables],
                 self._stopping.best_weights,

@@ -157,6 +157,11 @@ def test_plateau_with_early_stopping(
     assert re.findall(r"Epoch (\d): ReduceLROnPlateau", printed) == ["3", "5"]
     assert "Epoch 5: early stopping" in printed
     assert results() == expected
+    train(params, opposite)  # as if it had been killed before it had saved the model
+    printed = capsys.readouterr().out
+    assert "continuing after epoch 5 of 12\n" in printed
+    assert "Epoch 6/12" not in printed
+    assert results() == expected
 
 
 @pytest.fixture
