@@ -478,10 +478,14 @@ def test_commands_in_weights_do_not_run(kind: str, place: str, tmp_path: Path) -
     ("pickled", "reason"),
     [
         (
-            b"ctorch._utils\n_rebuild_tensor_v2\nN}" + text("__slots__") + b"K\x01s\x86b",
-            "state_dict",
+            b"ctorch._utils\n_rebuild_tensor_v2\nN}" + text("planted") + b"K\x01s\x86b",
+            "no attribute 'planted'",
         ),
-        (b"ccollections\nOrderedDict\nN}" + text("__init__") + b"K\x01s\x86b", "state_dict"),
+        (
+            b"ccollections\nOrderedDict\nN}" + text("__init__") + b"K\x01s\x86b",
+            "cannot set '__init__' attribute",
+        ),
+        (STATE.replace(text("storage"), text("module")), "unknown kind"),
         (b"}r\xff\xff\xff\x7f", "far larger"),
         (b"}" + b")" + b"\x85" * 200_000 + b"Ns", "far larger"),
         (b"\x8e" + struct.pack("<Q", 1 << 40), "state_dict"),
