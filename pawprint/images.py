@@ -15,7 +15,6 @@ from pawprint.errors import ImageError
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
 END_OF_JPEG = b"\xff\xd9"
-ARITHMETIC_JPEG = (b"\xff\xc9", b"\xff\xca")  # sequential and progressive
 
 
 def decode_image(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
@@ -64,7 +63,7 @@ def _decode(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
         # JPEG: let the decoder itself halve the picture while it stays twice too large.
         image.draft(None, (2 * size_px, 2 * size_px))
         image.load()
-        if header_bytes and _may_be_cut_short(content[:header_bytes], image):
+        if header_bytes and _may_be_cut_short(image):
             _check_whole(content, header_bytes, image, size_px)
         ImageOps.exif_transpose(image, in_place=True)
         square = _to_rgb(image).resize((size_px, size_px), Image.Resampling.BILINEAR)
@@ -82,10 +81,8 @@ def _check_jpeg(content: bytes, image: JpegImageFile) -> int:
     return header_bytes
 
 
-def _may_be_cut_short(header: bytes, image: Image.Image) -> bool:
+def _may_be_cut_short(image: Image.Image) -> bool:
     """Whether the last pixel of a JPEG is the grey that stands for a missing one, or may be."""
-    if any(mark in header for mark in ARITHMETIC_JPEG):
-        return False  # it may end early, for zeros at its end are left out
     if image.info.get("progressive") or image.mode not in ("L", "RGB"):
         return True
     return image.getpixel((image.width - 1, image.height - 1)) in (128, (128, 128, 128))
@@ -97,7 +94,8 @@ def _check_whole(content: bytes, header_bytes: int, image: Image.Image, size_px:
     Nothing that stands between the last pixels and the end mark can change a picture that is whole.
     """
     end = content.find(END_OF_JPEG, header_bytes)
-    longer = b"".join([content[:end], bytes(range(1, 255)) * 4, content[end:]])
+    more = bytes(range(1, 255)) * 4  # small ones first: arithmetic coding leaves out last zeros
+    longer = b"".join([content[:end], more, content[end:]])
     with Image.open(io.BytesIO(longer), formats=FORMATS) as other:
         other.draft(None, (2 * size_px, 2 * size_px))
         if other.tobytes() != image.tobytes():

@@ -75,7 +75,7 @@ class _Tensor:
 
 
 class _RebuildTensor:
-    """Stands for a function of PyTorch; without slots, so that no pickle can alter it (BUILD)."""
+    """Stands for a function of PyTorch; has no slots, so that no pickle can alter it (BUILD)."""
 
     __slots__ = ()
 

@@ -293,8 +293,8 @@ def assert_loads_or_refuses(content: bytes) -> None:
             assert_one_line(error)
         else:
             assert isinstance(params, Params)
-            numbers = [v for part in params.model_dump().values() for v in part.values()]
-            assert all(math.isfinite(n) for n in numbers if isinstance(n, int | float))
+            values = [v for part in params.model_dump().values() for v in part.values()]
+            assert all(math.isfinite(value) for value in values if isinstance(value, float))
 
 
 @fuzz(200)
@@ -328,6 +328,7 @@ def test_params_of_other_types(data: st.DataObject) -> None:
         "a: !!int x",
         "a: !!binary x",
         "? [a]\n: b",
+        '"a\\nb": 1',
         '"a\nb": 1',
         "a: &a [*a]",
         'a: "\\ud800"',
@@ -477,10 +478,14 @@ def test_commands_in_weights_do_not_run(kind: str, place: str, tmp_path: Path) -
     ("pickled", "reason"),
     [
         (
-            b"ctorch._utils\n_rebuild_tensor_v2\nN}" + text("__slots__") + b"K\x01s\x86b",
-            "state_dict",
+            b"ctorch._utils\n_rebuild_tensor_v2\nN}" + text("planted") + b"K\x01s\x86b",
+            "no attribute 'planted'",
         ),
-        (b"ccollections\nOrderedDict\nN}" + text("__init__") + b"K\x01s\x86b", "state_dict"),
+        (
+            b"ccollections\nOrderedDict\nN}" + text("__init__") + b"K\x01s\x86b",
+            "cannot set '__init__' attribute",
+        ),
+        (STATE.replace(text("storage"), text("module")), "unknown kind"),
         (b"}r\xff\xff\xff\x7f", "far larger"),
         (b"}" + b")" + b"\x85" * 200_000 + b"Ns", "far larger"),
         (b"\x8e" + struct.pack("<Q", 1 << 40), "state_dict"),

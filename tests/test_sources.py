@@ -450,7 +450,9 @@ def test_empty_sum_is_told_and_the_download_is_kept(tmp_path):
 
 @pytest.mark.parametrize("length", [True, False])
 def test_too_large_a_download_is_stopped_and_removed(tmp_path, length):
-    with serve({"/pets.zip": Reply(CONTENT, length=length)}) as server:
+    silent_after = 1000 if length else None  # what is announced is refused before it comes
+    reply = Reply(CONTENT, length=length, silent_after=silent_after)
+    with serve({"/pets.zip": reply}) as server:
         params = data_params(
             source="url", url=f"{server.address}/pets.zip", sha256=SHA256, max_gb=0.0002
         )
