@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check setup lock
+.PHONY: repro test check verify setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -22,6 +22,11 @@ check: .venv/installed-dev
 	ruff check .
 	ruff format --check .
 	mypy
+
+# The committed pipeline once more, in another place; or twice, with other data:
+#   make verify DATA=dogs-vs-cats.zip ARGS="-S head.epochs=5"
+verify: .venv/installed
+	python -m verify $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 setup: .venv/installed-dev
 
