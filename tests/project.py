@@ -101,7 +101,7 @@ class Project:
         found: dict[str, set[str]] = {"read": set(), "write": set()}
         for line in self.read(".git/opened.txt").splitlines():
             name, mode, path = line.split("\t")
-            foreign = path.startswith(("..", ".git", ".dvc")) or path.endswith(".py")
+            foreign = path.startswith(("..", ".git", ".dvc", ".resume/")) or path.endswith(".py")
             is_file = mode == "write" or (self.root / path).is_file()  # directories are opened too
             foreign |= "__pycache__" in path or path in COPIED
             if name == stage and is_file and not foreign:

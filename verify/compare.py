@@ -23,7 +23,7 @@ class Row:
 
     @property
     def equal(self) -> bool:
-        return self.first is not None and self.first == self.second
+        return bool(self.first) and self.first == self.second
 
 
 def compare(first: Stages, second: Stages) -> list[Row]:
