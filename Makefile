@@ -1,9 +1,11 @@
 # make repro: everything from a fresh clone to results.   make test: the same set-up, then the tests.
 PYTHON ?= python3
+KILLS ?= 30
+SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check verify setup lock
+.PHONY: repro test check bench fuzz chaos verify setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -23,10 +25,24 @@ check: .venv/installed-dev
 	ruff format --check .
 	mypy
 
+# For example: make bench DATA=dogs-vs-cats.zip ARGS="--scaling"; all options: python -m bench --help
+DATA ?= sample
+bench: .venv/installed
+	python -m bench --data "$(DATA)" $(ARGS)
+
+# The properties of tests/test_fuzz.py on other examples than those of the tests, and many more.
+FUZZ_EXAMPLES ?= 20000
+fuzz: .venv/installed-dev
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/test_fuzz.py
+
+# Stops dvc repro at random moments, again and again; the results must be those of an undisturbed run.
+chaos: .venv/installed-dev
+	python tests/chaos.py --kills $(KILLS) --seed $(SEED)
+
 # The committed pipeline once more, in another place; or twice, with other data:
 #   make verify DATA=dogs-vs-cats.zip ARGS="-S head.epochs=5"
 verify: .venv/installed
-	python -m verify $(if $(DATA),--data "$(DATA)") $(ARGS)
+	python -m verify --data "$(DATA)" $(ARGS)
 
 setup: .venv/installed-dev
 

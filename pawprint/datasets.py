@@ -58,6 +58,8 @@ def _read_index(directory: Path) -> list[dict[str, str]]:
 
 # (epoch, rows) → the arrays of these rows from which `transform` makes the inputs of a batch.
 Gather = Callable[[int, np.ndarray], tuple[np.ndarray, ...]]
+# first epoch, from 0 → the batches of it and of all later epochs in a row
+Batches = Callable[[int], "tf.data.Dataset"]
 
 
 def training_batches(
@@ -65,10 +67,10 @@ def training_batches(
     labels: np.ndarray,
     params: TrainingParams,
     transform: Callable[..., tf.Tensor],
-) -> tf.data.Dataset:
+) -> Batches:
     """Batches of all epochs in a row; each epoch has every row once, in an order of its own.
 
-    The order depends on (seed, epoch) alone, so training could start at any epoch.
+    The order depends on (seed, epoch) alone, so training can start at any epoch.
 
     Args:
         gather: (epoch, rows int64 [k]) → arrays [k, ...].
@@ -77,13 +79,13 @@ def training_batches(
         transform: the arrays of ``gather`` as tensors → float32 inputs of the model.
 
     Returns:
-        (inputs, labels) batches, ``steps_per_epoch(n, batch_size)`` an epoch, the last of which
-        holds what remains.
+        A function: the first epoch → (inputs, labels) batches, ``steps_per_epoch(n, batch_size)``
+        an epoch, the last of which holds what remains.
     """
     import tensorflow as tf
 
-    def generate() -> Iterator[tuple[np.ndarray, ...]]:
-        for epoch in range(params.epochs):
+    def generate(first_epoch: int) -> Iterator[tuple[np.ndarray, ...]]:
+        for epoch in range(first_epoch, params.epochs):
             order = np.random.default_rng([params.seed, epoch]).permutation(len(labels))
             for start in range(0, len(labels), params.batch_size):
                 rows = order[start : start + params.batch_size]
@@ -91,10 +93,16 @@ def training_batches(
 
     example = (*gather(0, np.arange(1)), labels)
     signature = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in example)
-    batches = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    steps = params.epochs * steps_per_epoch(len(labels), params.batch_size)
-    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    return batches.map(lambda *arrays: (transform(*arrays[:-1]), arrays[-1])).prefetch(4)
+
+    def batches(first_epoch: int) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_generator(
+            lambda: generate(first_epoch), output_signature=signature
+        )
+        steps = (params.epochs - first_epoch) * steps_per_epoch(len(labels), params.batch_size)
+        rows = rows.apply(tf.data.experimental.assert_cardinality(steps))
+        return rows.map(lambda *arrays: (transform(*arrays[:-1]), arrays[-1])).prefetch(4)
+
+    return batches
 
 
 def steps_per_epoch(num_pictures: int, batch_size: int) -> int:

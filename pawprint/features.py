@@ -12,6 +12,7 @@ alone. The test split is not touched here: evaluation runs whole models on pixel
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -119,7 +120,7 @@ def extract_features(
     out: Path,
     executor: Executor,
     journal: Path | None = None,
-) -> None:
+) -> float:
     """Write what is described at the top of this module.
 
     Args:
@@ -131,6 +132,9 @@ def extract_features(
         out: the directory to fill.
         executor: what runs ``extract_shard``.
         journal: see ``map_shards``.
+
+    Returns:
+        Seconds that the work on the shards took.
     """
     boundary = out / "boundary"
     write_json(boundary / "cut.json", asdict(cut))
@@ -140,7 +144,9 @@ def extract_features(
     network = save_network(model, layers, out / "network")
     try:
         shards = _divide(network, cut, splits, augment, params, out)
+        start = time.monotonic()
         map_shards(extract_shard, shards, "features", executor, journal)
+        return time.monotonic() - start
     finally:
         for path in out.glob("network.*"):
             path.unlink()

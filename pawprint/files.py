@@ -17,13 +17,18 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     """Opens a new binary file that takes the name `path` only when the block ends well.
 
     The bytes go to `<path>.tmp` in the same directory (made if missing), are flushed to the disk
     and renamed. A block that raises leaves whatever stood at `path` before, and no `.tmp`. A
     killed process leaves the `.tmp`, which the next write replaces: two processes must not write
     the same path at once.
+
+    Args:
+        path: of the file.
+        flush: whether to wait for the disk. Without it a power cut may leave an empty file; it is
+            for files that are checked before they are used, or flushed with their directory.
 
     Raises:
         OSError: the directory cannot be written, or the disk is full; it names the path.
@@ -34,12 +39,14 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         with _names_what_is_full(path), temporary.open("w+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    if flush:
+        _sync(path.parent)
 
 
 @contextmanager

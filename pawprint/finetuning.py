@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.datasets import LabelledImages, plain_batches, training_batches
+from pawprint.datasets import Batches, LabelledImages, plain_batches, training_batches
 from pawprint.features import Cut, read_view, view_transforms
 from pawprint.networks import cut_model, unfreeze
 from pawprint.params import AugmentParams, FinetuneParams
@@ -18,7 +18,7 @@ from pawprint.predictor import find_network, open_predictor
 from pawprint.processes import available_cores
 from pawprint.shards import ShardedArray
 
-Inputs = tuple[tf.data.Dataset, tf.data.Dataset]
+Inputs = tuple[Batches, tf.data.Dataset]
 Read = Callable[[int, np.ndarray], np.ndarray]  # (view, rows) → float16 [k, h, w, c]
 
 

@@ -103,9 +103,9 @@ def _differentiate(layer: keras.Layer, x: np.ndarray) -> Step:
         case keras.layers.Dense():
             kernel, *bias = layer.get_weights()
             y = x @ kernel + (bias[0] if bias else 0)
-            if keras.activations.serialize(layer.activation) == "linear":
+            if layer.activation is keras.activations.linear:
                 return y, lambda g: g @ kernel.T
-            if keras.activations.serialize(layer.activation) == "relu":
+            if layer.activation is keras.activations.relu:
                 return np.maximum(y, 0), lambda g: (g * (y > 0)) @ kernel.T
     raise ModelError(f"Grad-CAM knows no gradient of layer {layer.name} ({type(layer).__name__})")
 

@@ -7,19 +7,27 @@ import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from pawprint.errors import ImageError
 
 # JPEG opens MPO, the JPEG of stereo cameras and telephones, which Pillow registers for writing only
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
+END_OF_JPEG = b"\xff\xd9"
+ARITHMETIC_JPEG = (b"\xff\xc9", b"\xff\xca")  # sequential and progressive
 
 
 def decode_image(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
     """Decode a picture into a square of RGB pixels.
 
     The format is told by the content, not by the name. Orientation by EXIF is applied, 16 bits are
-    scaled to 8, transparency is laid over white, of an animation the first frame counts. Width and
-    height are scaled independently (antialiased bilinear), so that nothing is cut off.
+    scaled to 8, transparency is laid over white, of an animation the first frame counts. Colour
+    profiles are ignored, as in the data that backbones were trained on. Width and height are scaled
+    independently (antialiased bilinear), so that nothing is cut off.
+
+    A picture that lacks pixels is refused. Flipped bits inside of JPEG and lossy WebP cannot be
+    noticed: these formats have no checksum.
 
     Args:
         content: the file's bytes.
@@ -40,7 +48,7 @@ def decode_image(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
             return _decode(content, size_px, max_pixels)
     except ImageError:
         raise
-    except (MemoryError, Exception) as error:  # decoders raise almost anything on damaged bytes
+    except Exception as error:  # decoders raise almost anything on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "not a picture in a known format"
@@ -52,15 +60,53 @@ def _decode(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(f"{width}x{height} pixels, more than {max_pixels}")
+        header_bytes = _check_jpeg(content, image) if isinstance(image, JpegImageFile) else 0
         # JPEG: let the decoder itself halve the picture while it stays twice too large.
         image.draft(None, (2 * size_px, 2 * size_px))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        square = _to_rgb(upright).resize((size_px, size_px), Image.Resampling.BILINEAR)
+        if header_bytes and _may_be_cut_short(content[:header_bytes], image):
+            _check_whole(content, header_bytes, image, size_px)
+        ImageOps.exif_transpose(image, in_place=True)
+        square = _to_rgb(image).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(square)
 
 
+def _check_jpeg(content: bytes, image: JpegImageFile) -> int:
+    """Refuse a JPEG that takes for ever, or never ends; return the size of its header."""
+    scans = content.count(b"\xff\xda")
+    if scans > MAX_SCANS:
+        raise ImageError(f"{scans} scans, more than {MAX_SCANS}")
+    header_bytes = image.fp.tell() if image.fp else 0
+    if content.find(END_OF_JPEG, header_bytes) < 0:
+        raise ImageError("image file is truncated (it has no end mark)")
+    return header_bytes
+
+
+def _may_be_cut_short(header: bytes, image: Image.Image) -> bool:
+    """Whether the last pixel of a JPEG is the grey that stands for a missing one, or may be."""
+    if any(mark in header for mark in ARITHMETIC_JPEG):
+        return False  # it may end early, for zeros at its end are left out
+    if image.info.get("progressive") or image.mode not in ("L", "RGB"):
+        return True
+    return image.getpixel((image.width - 1, image.height - 1)) in (128, (128, 128, 128))
+
+
+def _check_whole(content: bytes, header_bytes: int, image: Image.Image, size_px: int) -> None:
+    """Refuse a JPEG whose end mark comes before its last pixels; the decoder does not mind.
+
+    Nothing that stands between the last pixels and the end mark can change a picture that is whole.
+    """
+    end = content.find(END_OF_JPEG, header_bytes)
+    longer = b"".join([content[:end], bytes(range(1, 255)) * 4, content[end:]])
+    with Image.open(io.BytesIO(longer), formats=FORMATS) as other:
+        other.draft(None, (2 * size_px, 2 * size_px))
+        if other.tobytes() != image.tobytes():
+            raise ImageError("image file is truncated (its end mark comes too early)")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image  # convert would copy it
     if image.mode.startswith("I"):  # convert("RGB") would clip instead of scaling
         values = np.asarray(image)
         top = 65535 if values.max(initial=0) > 255 or image.mode != "I" else 255

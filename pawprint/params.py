@@ -40,6 +40,10 @@ class DataParams(Section):
     url: str
     sha256: Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
     timeout_s: Annotated[float, Field(gt=0, le=3600)]
+    max_files: Annotated[int, Field(ge=1, le=100_000_000)]
+    max_gb: Annotated[float, Field(gt=0, le=1e6)]
+    max_file_mb: Annotated[float, Field(gt=0, le=2000)]  # Zip64 is not asked for
+    max_ratio: Annotated[float, Field(ge=1, le=1e6)]
 
 
 class SplitParams(Section):
@@ -224,14 +228,14 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         ) from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # PyYAML lets the last two pass
         raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected sections of keys, found {type(content).__name__}")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise ParamsError(f"{path}: {_describe(error)}") from None
+        raise ParamsError(f"{path}: {' '.join(_describe(error).split())}") from None
 
 
 def _describe(error: ValidationError) -> str:

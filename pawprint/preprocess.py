@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -103,15 +103,25 @@ def _divide(
 
 
 def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
-    """Decode one shard's pictures into its file; return paths that failed, with the reason."""
+    """Decode one shard's pictures into its file; return paths that failed, with the reason.
+
+    Raises:
+        DataError: the archive is not the one that the pictures were listed from, or is damaged.
+    """
     rows, bad = [], []
-    with ZipFile(shard.archive) as archive:
-        for picture in shard.pictures:
-            try:
+    try:
+        with ZipFile(shard.archive) as archive:
+            for picture in shard.pictures:
                 content = archive.read(picture.path)
-                rows.append(decode_image(content, shard.size_px, shard.max_pixels))
-            except ImageError as error:
-                bad.append((picture, str(error)))
+                try:
+                    rows.append(decode_image(content, shard.size_px, shard.max_pixels))
+                except ImageError as error:
+                    bad.append((picture, str(error)))
+    except (BadZipFile, EOFError, KeyError) as error:
+        raise DataError(
+            f"{shard.archive}: expected the whole archive that the pictures were listed from, "
+            f"found: {error}; make it again with `dvc repro -f download`"
+        ) from error
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)
     write_shard(shard.output, np.stack(rows) if rows else empty)
     return [(picture.path, reason) for picture, reason in bad]

@@ -92,7 +92,7 @@ def _work_and_note(function: Callable[[Any], Any], shard: Any, path: Path) -> di
     result = function(shard)
     sums = {file.as_posix(): _checksum(file) for file in shard.files}
     text = json.dumps({"result": result, "files": sums}, ensure_ascii=False)
-    with atomic_write(path) as note:
+    with atomic_write(path, flush=False) as note:
         note.write(f"{_digest(text)}\n{text}".encode())
     return json.loads(text)
 
@@ -124,10 +124,10 @@ def shard_name(number: int) -> str:
 
 
 def write_shard(path: Path, array: np.ndarray) -> None:
-    """Write an array so that it appears whole or not at all."""
+    """Write an array so that it appears whole or not at all; its directory is flushed later."""
     array = np.ascontiguousarray(array)
     header = np.lib.format.header_data_from_array_1_0(array)
-    with atomic_write(path) as file:
+    with atomic_write(path, flush=False) as file:
         # Not np.save: where the disk is full, it does not say so
         np.lib.format.write_array_header_1_0(file, header)
         file.write(array.data)

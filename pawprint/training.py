@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from dvclive import Live
 
+from pawprint.checkpoints import Checkpoints, Progress
+from pawprint.datasets import Batches
 from pawprint.files import write_json
 from pawprint.metrics import fit_temperature
 from pawprint.networks import with_precision
@@ -96,13 +97,79 @@ class LiveLogger(keras.callbacks.Callback):
         self._live.next_step()
 
 
+class Continuation(keras.callbacks.Callback):
+    """Saves a training after each epoch, and restores what an earlier process saved of it.
+
+    The other callbacks' states follow from the logs alone, so the logs are kept and replayed.
+    The masks of an epoch's dropout follow from the epoch alone. Must be the last callback.
+
+    Args:
+        checkpoints: where the epochs are kept.
+        epochs: of the whole training.
+        stopping: restores the best weights at the end.
+        others: callbacks that keep a state or write one; ``stopping`` is one of them.
+
+    Attributes:
+        first_epoch: that to begin with, from 0; ``epochs`` if nothing is left to train.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        epochs: int,
+        stopping: keras.callbacks.EarlyStopping,
+        others: Sequence[keras.callbacks.Callback],
+    ) -> None:
+        super().__init__()
+        self._checkpoints, self._epochs = checkpoints, epochs
+        self._stopping, self._others = stopping, others
+        self._found = checkpoints.load()
+        self._logs = self._found.logs if self._found else []
+        self.first_epoch = epochs if self._found and self._found.finished else len(self._logs)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._found is None:
+            return
+        print(f"continuing after epoch {len(self._logs)} of {self._epochs}", flush=True)
+        for epoch, epoch_logs in enumerate(self._logs):
+            for callback in self._others:
+                callback.on_epoch_end(epoch, dict(epoch_logs))
+        optimizer = self.model.optimizer
+        if not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        for variable, value in zip(optimizer.variables, self._found.optimizer, strict=True):
+            variable.assign(value)
+        self.model.set_weights(self._found.weights)
+        self._stopping.best_weights = self._found.best_weights
+        self._found = None  # as large as the model and its optimizer
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for layer in self.model.layers:
+            if hasattr(layer, "seed_generator"):  # its state: a seed, and a count of draws
+                state = layer.seed_generator.state
+                state.assign([state.numpy()[0], epoch * self.params["steps"]])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._logs.append(dict(logs or {}))
+        self._checkpoints.save(
+            Progress(
+                self._logs,
+                self.model.stop_training or epoch + 1 == self._epochs,
+                self.model.get_weights(),
+                [variable.numpy() for variable in self.model.optimizer.variables],
+                self._stopping.best_weights,
+            )
+        )
+
+
 def train_model(
     model: keras.Model,
-    batches: tf.data.Dataset,
+    batches: Batches,
     steps: int,
     validation: Validation,
     params: TrainingParams,
     stage: str,
+    checkpoints: Checkpoints,
     *,
     multiplier: Callable[[str], float] = lambda path: 1.0,
     clip_norm: float = 0.0,
@@ -110,17 +177,21 @@ def train_model(
 ) -> float:
     """Train a model and leave it with the weights of its best epoch.
 
+    Each epoch is kept in ``checkpoints``. What a killed process left there is continued, with the
+    same result to the last bit; the caller removes it when that result is written.
+
     The training itself runs in the section's precision; what is left, and judged in
     ``metrics/<stage>.json``, is float32.
 
     Args:
         model: inputs → logits, float32.
-        batches: (inputs, labels), all epochs in a row.
+        batches: the first epoch → (inputs, labels) of it and of all later epochs in a row.
         steps: batches of an epoch.
         validation: what the best epoch is chosen by, and the temperature fitted on.
         params: the stage's section.
         stage: its name: dvclive's curves go to ``plots/<stage>/``, the figures of the result to
             ``metrics/<stage>.json``.
+        checkpoints: of a training with these arguments and no other.
         multiplier: a variable's path → factor of the learning rate.
         clip_norm: largest norm of a step's gradients; 0: unlimited.
         blend: share of the trained weights in the result; the rest is those from before.
@@ -130,33 +201,36 @@ def train_model(
         The temperature to divide the logits by, fitted on the validation data.
     """
     before = model.get_weights()
-    trained = with_precision(model, choose_precision(params.precision))
+    precision = choose_precision(params.precision)
+    trained = model if precision == "float32" else with_precision(model, precision)
     trained.compile(
         optimizer=_build_optimizer(params, steps, multiplier, clip_norm),
         loss=_build_loss(model.output_shape[-1], params.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=False,
     )
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        Live(f"plots/{stage}", dvcyaml=None, save_dvc_exp=False, report=None) as live,
-    ):
-        best = Path(directory, "best.weights.h5")
-        history = trained.fit(
-            batches,
+    stopping = keras.callbacks.EarlyStopping(
+        MONITOR, mode="min", patience=params.patience, restore_best_weights=True, verbose=1
+    )
+    with Live(f"plots/{stage}", dvcyaml=None, save_dvc_exp=False, report=None) as live:
+        others = [LiveLogger(live), stopping, *_build_plateau(params)]
+        continuation = Continuation(checkpoints, params.epochs, stopping, others)
+        trained.fit(
+            # on several devices, fit looks at a batch even if no epoch is left
+            batches(min(continuation.first_epoch, params.epochs - 1)),
+            initial_epoch=continuation.first_epoch,
             epochs=params.epochs,
             steps_per_epoch=steps,
             shuffle=False,
             verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=_build_callbacks(params, validation, live, best),
-        ).history
-        trained.load_weights(best)
+            callbacks=[validation, *others, continuation],  # the others read validation's figures
+        )
     after = trained.get_weights()
     model.set_weights([(1 - blend) * a + blend * b for a, b in zip(before, after, strict=True)])
     logits = validation.predict(model)
     temperature = fit_temperature(logits, validation.labels)
     summary = {
-        "best_epoch": int(np.argmin(history[MONITOR])) + 1,
+        "best_epoch": stopping.best_epoch + 1,
         "val_accuracy": round(float(np.mean(logits.argmax(-1) == validation.labels)), 6),
         "val_log_loss": round(log_loss(logits / temperature, validation.labels), 6),
     }
@@ -197,21 +271,12 @@ def _build_loss(num_classes: int, label_smoothing: float) -> Callable[[Any, Any]
     return loss
 
 
-def _build_callbacks(
-    params: TrainingParams, validation: Validation, live: Live, best: Path
-) -> list[keras.callbacks.Callback]:
-    callbacks = [
-        validation,  # first: the others read its figures
-        LiveLogger(live),
-        keras.callbacks.ModelCheckpoint(
-            best, monitor=MONITOR, mode="min", save_best_only=True, save_weights_only=True
-        ),
-        keras.callbacks.EarlyStopping(MONITOR, mode="min", patience=params.patience, verbose=1),
-    ]
-    if params.schedule == "plateau":
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                MONITOR, mode="min", factor=0.3, patience=max(1, params.patience // 2), verbose=1
-            )
+def _build_plateau(params: TrainingParams) -> list[keras.callbacks.Callback]:
+    if params.schedule != "plateau":
+        return []
+    patience = max(1, params.patience // 2)
+    return [
+        keras.callbacks.ReduceLROnPlateau(
+            MONITOR, mode="min", factor=0.3, patience=patience, verbose=1
         )
-    return callbacks
+    ]

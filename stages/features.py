@@ -1,6 +1,5 @@
 """Pixels → models/backbone.keras, data/features/: the frozen part of the network, once."""
 
-import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,16 +38,15 @@ def run(params: Params, executor: Executor) -> None:
     num_views = counts["train"] * params.features.views + counts["val"]
     plan, sentence = plan_cut(model, layer, num_views, params.features)
     print(sentence)
-    out, start = Path("data/features"), time.monotonic()
-    with unfinished_work("features", fingerprint("features", params)) as work:
+    out, key = Path("data/features"), fingerprint("features", params)
+    with unfinished_work("features", key) as work:
         made, journal = work / "features", work / "journal"
-        extract_features(
+        seconds = extract_features(
             model, plan, splits, params.augment, params.features, made, executor, journal
         )
         for name in ("boundary", "pooled"):
             move_directory(made / name, out / name)
-    rate = num_views / (time.monotonic() - start)
-    print(f"features of {num_views} pictures in {out}/ ({rate:.1f} images/s)")
+    print(f"features of {num_views} pictures in {out}/ ({num_views / seconds:.1f} images/s)")
 
 
 if __name__ == "__main__":

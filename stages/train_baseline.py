@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.augment import apply_transforms, draw_transforms
+from pawprint.checkpoints import Checkpoints
 from pawprint.datasets import (
     plain_batches,
     read_class_names,
@@ -12,9 +13,10 @@ from pawprint.datasets import (
     steps_per_epoch,
     training_batches,
 )
+from pawprint.fingerprint import fingerprint
 from pawprint.params import Params
 from pawprint.runtime import choose_strategy, start_tensorflow
-from pawprint.stage import run_stage
+from pawprint.stage import run_stage, unfinished_work
 
 
 def main(params: Params) -> None:
@@ -39,21 +41,24 @@ def main(params: Params) -> None:
         table = draw_transforms(params.augment, len(train), size_px, config.seed, epoch)
         return (apply_transforms(train.images.gather(rows), table[rows]),)
 
-    with choose_strategy().scope():
-        model = build_baseline(config, len(class_names))
-        temperature = train_model(
-            model,
-            training_batches(gather, train.labels, config, resizing),
-            steps_per_epoch(len(train), config.batch_size),
-            Validation(
-                plain_batches(val.images.gather, len(val), config.batch_size, resizing), val.labels
-            ),
-            config,
-            "train_baseline",
-        )
-    scale_logits(model, temperature)
-    whole = add_probs(chain(resizing, model, "baseline"))
-    save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))
+    with unfinished_work("train_baseline", fingerprint("train_baseline", params)) as work:
+        with choose_strategy().scope():
+            model = build_baseline(config, len(class_names))
+            temperature = train_model(
+                model,
+                training_batches(gather, train.labels, config, resizing),
+                steps_per_epoch(len(train), config.batch_size),
+                Validation(
+                    plain_batches(val.images.gather, len(val), config.batch_size, resizing),
+                    val.labels,
+                ),
+                config,
+                "train_baseline",
+                Checkpoints(work),
+            )
+        scale_logits(model, temperature)
+        whole = add_probs(chain(resizing, model, "baseline"))
+        save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pawprint.checkpoints import Checkpoints
 from pawprint.datasets import (
     plain_batches,
     read_class_names,
@@ -11,10 +12,11 @@ from pawprint.datasets import (
     steps_per_epoch,
     training_batches,
 )
+from pawprint.fingerprint import fingerprint
 from pawprint.params import Params
 from pawprint.runtime import choose_strategy, start_tensorflow
 from pawprint.shards import ShardedArray
-from pawprint.stage import run_stage
+from pawprint.stage import run_stage, unfinished_work
 
 
 def main(params: Params) -> None:
@@ -32,24 +34,26 @@ def main(params: Params) -> None:
     def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         return (train.gather(rows)[:, epoch % num_views],)
 
-    with choose_strategy().scope():
-        head = build_head(config, num_features, len(class_names))
-        temperature = train_model(
-            head,
-            training_batches(gather, labels, config, lambda features: features),
-            steps_per_epoch(len(labels), config.batch_size),
-            Validation(
-                plain_batches(val.gather, len(val), config.batch_size, lambda x: x[:, 0]),
-                read_labels(processed / "val"),
-            ),
-            config,
-            "train_head",
-        )
-    scale_logits(head, temperature)
-    path = Path("models/backbone.keras")
-    classifier = add_probs(chain(load_model(path), head, "classifier"))
-    info = ModelInfo(class_names, read_model_info(path).image_size)
-    save_model(classifier, Path("models/head.keras"), info)
+    with unfinished_work("train_head", fingerprint("train_head", params)) as work:
+        with choose_strategy().scope():
+            head = build_head(config, num_features, len(class_names))
+            temperature = train_model(
+                head,
+                training_batches(gather, labels, config, lambda features: features),
+                steps_per_epoch(len(labels), config.batch_size),
+                Validation(
+                    plain_batches(val.gather, len(val), config.batch_size, lambda x: x[:, 0]),
+                    read_labels(processed / "val"),
+                ),
+                config,
+                "train_head",
+                Checkpoints(work),
+            )
+        scale_logits(head, temperature)
+        path = Path("models/backbone.keras")
+        classifier = add_probs(chain(load_model(path), head, "classifier"))
+        info = ModelInfo(class_names, read_model_info(path).image_size)
+        save_model(classifier, Path("models/head.keras"), info)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Reply:
         content: the file.
         status: of the answer, where it is not a file.
         ranges: whether a Range request is honoured.
+        length: whether its size is announced.
         cuts: sizes after which the first answers break off, one for each.
         silent_after: number of bytes of the file after which it says no more; 0: no answer at all.
     """
@@ -37,6 +38,7 @@ class Reply:
     content: bytes = b""
     status: int = 200
     ranges: bool = True
+    length: bool = True
     cuts: list[int] = field(default_factory=list)
     silent_after: int | None = None
 
@@ -83,7 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = reply.content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", "application/zip")
-        self.send_header("Content-Length", str(len(body)))
+        if reply.length:
+            self.send_header("Content-Length", str(len(body)))
         self.send_header("Last-Modified", "Sat, 01 Jan 2022 00:00:00 GMT")
         self.send_header("ETag", '"1"')
         if reply.ranges:

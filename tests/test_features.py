@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from pawprint import features
 from pawprint.augment import apply_transforms, draw_transforms
+from pawprint.checkpoints import Checkpoints
 from pawprint.datasets import LabelledImages
 from pawprint.features import Cut, extract_features, plan_cut, read_cut
 from pawprint.finetuning import Inputs, read_inputs, unfrozen_part
@@ -188,7 +190,11 @@ def train(
 ) -> None:
     batches, val = inputs
     validation = Validation(val, splits["val"].labels)
-    train_model(model, batches, 3, validation, params, "finetune", clip_norm=params.clip_norm)
+    with tempfile.TemporaryDirectory() as kept:
+        checkpoints, clip_norm = Checkpoints(Path(kept)), params.clip_norm
+        train_model(
+            model, batches, 3, validation, params, "finetune", checkpoints, clip_norm=clip_norm
+        )
 
 
 def weights_by_layer(model: keras.Model) -> dict[str, list[np.ndarray]]:
@@ -261,7 +267,7 @@ def test_each_epoch_sees_the_next_view(
     params = finetune(committed, epochs=3, batch_size=10)
     batches, val = inputs_of(tmp_path / "out/boundary", cut, splits, params)
     boundary = stored(tmp_path / "out/boundary/train").astype(np.float32)
-    for epoch, (inputs, labels) in enumerate(batches):
+    for epoch, (inputs, labels) in enumerate(batches(0)):
         assert inputs.dtype == "float32"
         expected = boundary[:, epoch % 2]
         order = [int(np.abs(expected - row).sum((1, 2, 3)).argmin()) for row in inputs.numpy()]
@@ -278,7 +284,7 @@ def test_with_nothing_frozen_every_epoch_is_augmented_afresh_and_validation_is_p
     cut = Cut("", False, 1, 7, "f32")
     batches, val = inputs_of(Path("unused"), cut, splits, params)
     images = pixels_of(splits["train"])
-    for epoch, (inputs, _) in enumerate(batches):
+    for epoch, (inputs, _) in enumerate(batches(0)):
         order = np.random.default_rng([params.seed, epoch]).permutation(10)
         table = draw_transforms(AUGMENT, 10, SIZE, params.seed, epoch)
         expected = apply_transforms(images, table)[order]

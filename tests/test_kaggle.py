@@ -70,6 +70,7 @@ def kaggle_server() -> Iterator[Server]:
             "/truncated.zip": Reply(content[: len(content) // 2]),
             "/damaged.zip": Reply(bytes(damaged)),
             "/broken.zip": Reply(content, cuts=[1_500_000]),
+            "/endless.zip": Reply(content, length=False),
         }
     ) as server:
         yield server
@@ -193,6 +194,14 @@ REFUSALS: list[tuple[dict[str, object], list[str]]] = [
     ),
     ({"kaggle_competition": "../etc"}, ["data.kaggle_competition: expected", "'../etc'"]),
     ({"kaggle_dataset": "pets"}, ["data.kaggle_dataset: expected owner/name", "'pets'"]),
+    (
+        {"kaggle_dataset": "ann/pets", "max_gb": 0.001},
+        ["/ann/pets: expected at most data.max_gb = 0.001 GB, Kaggle sends more"],
+    ),
+    (
+        {"kaggle_competition": "endless", "max_gb": 0.001},
+        ["/endless: expected at most data.max_gb = 0.001 GB, Kaggle sends more"],
+    ),
 ]
 
 
@@ -214,6 +223,11 @@ def test_no_network(run):
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
     assert_refused(run(proxy=closed), "Kaggle: ", "cannot be reached", "network")
+
+
+def test_too_large_a_download_is_removed(run, tmp_path):
+    assert run(kaggle_competition="endless", max_gb=0.0015)[0] == "KaggleError"
+    assert not list(tmp_path.rglob("*.zip*"))
 
 
 @pytest.mark.parametrize("name", ["truncated", "damaged"])

@@ -7,6 +7,7 @@ import io
 import os
 import random
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from servers import ROOT, Reply, data_params, serve
 from pawprint.errors import LayoutError, SourceError
 from pawprint.files import atomic_write
 from pawprint.sources import FetchReport, fetch
+from pawprint.sources.quota import Quota
 
 PICTURES = {
     f"{name}/{name}.{i}.jpg": random.Random(f"{name}{i}").randbytes(30_000)
@@ -83,7 +85,7 @@ def test_same_pictures_give_the_same_bytes_from_every_source(tmp_path):
     shuffled = random.Random(0).sample(sorted(TRAIN), len(TRAIN))
     kaggle = {
         "test1.zip": zip_bytes({"test1/1.jpg": b"unlabelled"}),
-        "train.zip": zip_bytes({name: TRAIN[name] for name in shuffled}, zipfile.ZIP_LZMA),
+        "train.zip": zip_bytes({name: TRAIN[name] for name in shuffled}),
         "sampleSubmission.csv": b"id,label\n",
     }
     write_folder(tmp_path / "by_class", PICTURES)
@@ -140,6 +142,17 @@ def test_one_zip_per_class(tmp_path):
     files = {"cat.zip": zip_bytes({"1.jpg": b"1"}), "dog.zip": zip_bytes({"dog/1.jpg": b"2"})}
     fetch_archive(tmp_path, zip_bytes(files))
     assert names_in(tmp_path / "out.zip") == ["cat/1.jpg", "dog/1.jpg"]
+
+
+def test_hundreds_of_zips_in_a_zip_need_few_descriptors(tmp_path):
+    files = {f"{i}.zip": zip_bytes({"1.jpg": b"x", "2.jpg": b"y"}) for i in range(300)}
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, limits[1]))
+    try:
+        report = fetch_archive(tmp_path, zip_bytes(files))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(report.counts[""]) == 300
 
 
 def test_temporary_files_are_gone_after_success(tmp_path):
@@ -276,6 +289,32 @@ def test_unreadable_picture_is_named(tmp_path):
     assert_nothing_left(tmp_path)
 
 
+def test_too_many_files_in_a_folder(tmp_path):
+    folder = write_folder(tmp_path / "source", PICTURES | {"cat/notes.txt": b""})
+    params = data_params(source="folder", folder=str(folder), max_files=8)
+    with pytest.raises(
+        SourceError, match=r"at most data.max_files = 8 files, found 9 or more: .* or raise"
+    ):
+        fetch(params, tmp_path / "out.zip", tmp_path / "work")
+    assert_nothing_left(tmp_path)
+
+
+def test_a_sparse_file_in_a_folder_is_refused_before_it_is_read(tmp_path):
+    folder = write_folder(tmp_path / "source", {"cat/1.jpg": b"1", "dog/1.jpg": b"2"})
+    os.truncate(folder / "cat/1.jpg", 1 << 40)
+    with pytest.raises(
+        SourceError, match=r"data.max_file_mb = 100 MB.* 'cat/1.jpg' with 1099511\."
+    ):
+        fetch_folder(tmp_path, folder)
+    assert_nothing_left(tmp_path)
+
+
+def test_a_file_that_grows_while_it_is_read_is_stopped(tmp_path):
+    quota = Quota(data_params(max_file_mb=0.001), "src")
+    with pytest.raises(SourceError, match=r"src: .* data.max_file_mb = 0.001 MB"):
+        quota.copy_picture(io.BytesIO(bytes(2000)), io.BytesIO(), "cat/1.jpg", 0)
+
+
 # The disk
 
 
@@ -395,7 +434,7 @@ def test_wrong_sum_names_both_and_removes_the_download(tmp_path):
         pytest.raises(SourceError, match=message),
     ):
         fetch_url(tmp_path, f"{server.address}/pets.zip", "0" * 64)
-    assert list((tmp_path / "work").iterdir()) == []
+    assert not (tmp_path / "work").exists()
     assert_nothing_left(tmp_path)
 
 
@@ -407,6 +446,20 @@ def test_empty_sum_is_told_and_the_download_is_kept(tmp_path):
         assert_nothing_left(tmp_path)
         fetch_url(tmp_path, url, SHA256)
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_too_large_a_download_is_stopped_and_removed(tmp_path, length):
+    with serve({"/pets.zip": Reply(CONTENT, length=length)}) as server:
+        params = data_params(
+            source="url", url=f"{server.address}/pets.zip", sha256=SHA256, max_gb=0.0002
+        )
+        with pytest.raises(
+            SourceError, match=r"/pets.zip: .* data.max_gb = 0.0002 GB, the server sends more"
+        ):
+            fetch(params, tmp_path / "out.zip", tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+    assert_nothing_left(tmp_path)
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x/pets.zip", "pets.zip", "http://[x/pets.zip"])

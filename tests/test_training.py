@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pawprint.checkpoints import Checkpoints
 from pawprint.datasets import steps_per_epoch, training_batches
 from pawprint.errors import ModelError
 from pawprint.model_files import ModelInfo, load_model, save_model
@@ -61,14 +63,16 @@ def train(
     features: np.ndarray = FEATURES,
     labels: np.ndarray = LABELS,
     val_labels: np.ndarray | None = None,
+    watch: type[Validation] = Validation,
     **options: Any,
 ) -> float:
     """Train on labelled features; validate on the same features, with these or other labels."""
+    shutil.rmtree("kept", ignore_errors=True)  # what an earlier training of the same test left
     batches = training_batches(lambda epoch, rows: (features[rows],), labels, params, lambda x: x)
     inputs = tf.data.Dataset.from_tensor_slices(features).batch(16)
-    validation = Validation(inputs, labels if val_labels is None else val_labels)
-    steps = steps_per_epoch(len(labels), params.batch_size)
-    return train_model(model, batches, steps, validation, params, "train_head", **options)
+    validation = watch(inputs, labels if val_labels is None else val_labels)
+    steps, kept = steps_per_epoch(len(labels), params.batch_size), Checkpoints(Path("kept"))
+    return train_model(model, batches, steps, validation, params, "train_head", kept, **options)
 
 
 def curve(name: str) -> list[float]:
@@ -141,10 +145,18 @@ def test_plateau_lowers_the_learning_rate(
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_cosine_ends_at_zero(accumulate: int, committed: Params) -> None:
+    rates: list[float] = []
+
+    class Watch(Validation):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            super().on_epoch_end(epoch, logs)
+            rates.append(float(self.model.optimizer.learning_rate))
+
     params = section(committed, epochs=3, schedule="cosine", warmup=0.2, accumulate=accumulate)
-    model = new_head(params)
-    train(params, model)
-    assert float(model.optimizer.learning_rate) < 1e-5
+    train(params, new_head(params), watch=Watch)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 1e-3
+    assert rates[-1] < 1e-5
 
 
 def test_warmup_starts_small(committed: Params) -> None:
@@ -273,7 +285,8 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own(committed: Params
     def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         return (np.full(len(rows), epoch), rows)
 
-    for pair, labels in training_batches(gather, LABELS, params, lambda *arrays: tf.stack(arrays)):
+    batches = training_batches(gather, LABELS, params, lambda *arrays: tf.stack(arrays))
+    for pair, labels in batches(0):
         epochs, rows = pair.numpy()
         np.testing.assert_array_equal(labels, LABELS[rows])
         seen.append((int(epochs[0]), rows.tolist()))
@@ -281,6 +294,8 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own(committed: Params
     orders = [[row for epoch, rows in seen if epoch == e for row in rows] for e in range(3)]
     assert [sorted(order) for order in orders] == 3 * [list(range(64))]
     assert orders[0] != orders[1] != orders[2]
+    later = [(int(pair[0, 0]), pair[1].numpy().tolist()) for pair, _ in batches(1)]
+    assert later == [(epoch, rows) for epoch, rows in seen if epoch > 0]
 
 
 MIRRORED = """
@@ -297,6 +312,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 assert tf.config.threading.get_intra_op_parallelism_threads() == 2
 assert choose_strategy().num_replicas_in_sync == 1
 
+from pathlib import Path
+from pawprint.checkpoints import Checkpoints
 from pawprint.datasets import training_batches
 from pawprint.networks import build_head
 from pawprint.training import Validation, train_model
@@ -306,16 +323,28 @@ params = load_params(sys.argv[1]).head.model_copy(update=changes)
 data = np.load("data.npz")
 x, y = data["x"], data["y"]
 strategy = choose_strategy(sys.argv[2].split(",")) if sys.argv[2] else choose_strategy()
-print(strategy.num_replicas_in_sync)
-with strategy.scope():
-    model = build_head(params, 4, 2)
-    for weights in model.weights:
-        weights.assign(np.zeros(weights.shape))
-    validation = Validation(tf.data.Dataset.from_tensor_slices(x).batch(16), y)
-    batches = training_batches(lambda epoch, rows: (x[rows],), y, params, lambda x: x)
-    train_model(model, batches, 4, validation, params, "train_head",
-                multiplier=lambda path: 0.5 if path.startswith("logits") else 1.0)
-np.save("kernel.npy", model.get_weights()[0])
+replicas = strategy.num_replicas_in_sync
+print(replicas)
+
+
+def train(kept):
+    with strategy.scope():
+        model = build_head(params, 4, 2)
+        for weights in model.weights:
+            weights.assign(np.zeros(weights.shape))
+        validation = Validation(tf.data.Dataset.from_tensor_slices(x).batch(16), y)
+        batches = training_batches(lambda epoch, rows: (x[rows],), y, params, lambda x: x)
+        train_model(model, batches, 4, validation, params, "train_head", Checkpoints(kept),
+                    multiplier=lambda path: 0.5 if path.startswith("logits") else 1.0)
+    return model.get_weights()[0]
+
+
+kept = Path(f"kept/{replicas}")
+kernel = train(kept)
+np.save("kernel.npy", kernel)
+np.testing.assert_array_equal(train(kept), kernel)  # nothing is left to do
+max(kept.iterdir()).unlink()
+np.testing.assert_array_equal(train(kept), kernel)  # the last epoch is
 """
 
 

@@ -24,6 +24,7 @@ from pawprint.sources.archive import (
     spool_pictures,
     write_archive,
 )
+from pawprint.sources.quota import Quota
 from pawprint.sources.sample import draw_picture
 
 __all__ = ["FetchReport", "fetch"]
@@ -46,7 +47,8 @@ def fetch(data: DataParams, out: Path, work: Path = Path("data/download")) -> Fe
     Raises:
         LayoutError: the pictures are there, but their names do not tell the classes.
         KaggleError: Kaggle refused, or could not be reached.
-        SourceError: the source is missing, damaged or unreadable, or the disk is full.
+        SourceError: the source is missing, damaged or unreadable, exceeds a limit data.max_*, or
+            the disk is full.
     """
     sources = {
         "sample": _fetch_sample,
@@ -56,10 +58,7 @@ def fetch(data: DataParams, out: Path, work: Path = Path("data/download")) -> Fe
         "folder": _fetch_folder,
     }
     try:
-        report = sources[data.source](data, out, work)
-        with suppress(OSError):
-            work.rmdir()
-        return report
+        return sources[data.source](data, out, work)
     except OSError as error:
         if no_space(error):
             raise SourceError(
@@ -68,13 +67,16 @@ def fetch(data: DataParams, out: Path, work: Path = Path("data/download")) -> Fe
             ) from error
         name = error.filename or out
         raise SourceError(f"{name}: cannot be used: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # what a later call can use stays there
+            work.rmdir()
 
 
 def _fetch_sample(data: DataParams, out: Path, work: Path) -> FetchReport:
     pictures = _draw_all(data.sample_images, data.sample_seed)
     progress = tqdm(pictures, desc="draw", unit="picture", total=data.sample_images)
     with spool_pictures(iter(progress), work) as listing:
-        return write_archive(listing, out, "data.source = sample")
+        return write_archive(listing, out, Quota(data, "data.source = sample"))
 
 
 def _draw_all(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
@@ -95,8 +97,8 @@ def _fetch_folder(data: DataParams, out: Path, work: Path) -> FetchReport:
             f"data.folder: expected a directory, found {_kind(folder)} at {data.folder!r}: "
             "set it with -S data.folder=PATH"
         )
-    place = f"data.folder = {data.folder}"
-    return write_archive(list_folder(folder, place), out, place)
+    quota = Quota(data, f"data.folder = {data.folder}")
+    return write_archive(list_folder(folder, quota), out, quota)
 
 
 def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
@@ -108,7 +110,7 @@ def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
             f"data.archive: expected the path of a zip, found {_kind(path)} at {data.archive!r}: "
             "set it with -S data.archive=PATH"
         )
-    return _repack(path, out, work, f"data.archive = {data.archive}")
+    return _repack(path, data, out, work, f"data.archive = {data.archive}")
 
 
 def _kind(path: Path) -> str:
@@ -122,8 +124,8 @@ def _fetch_url(data: DataParams, out: Path, work: Path) -> FetchReport:
 
 
 def _download_and_repack(address: str, data: DataParams, out: Path, work: Path) -> FetchReport:
-    path = url.download(address, data.sha256, work, data.timeout_s)
-    report = _repack(path, out, work, url.public(address))
+    path = url.download(address, data, work)
+    report = _repack(path, data, out, work, url.public(address))
     path.unlink()
     return report
 
@@ -131,7 +133,7 @@ def _download_and_repack(address: str, data: DataParams, out: Path, work: Path) 
 def _fetch_kaggle(data: DataParams, out: Path, work: Path) -> FetchReport:
     path = kaggle.download(data, work)
     try:
-        report = _repack(path, out, work, kaggle.address(data))
+        report = _repack(path, data, out, work, kaggle.address(data))
     except SourceError as error:
         if isinstance(error, LayoutError) or not isinstance(error.__cause__, DAMAGE):
             raise
@@ -142,6 +144,7 @@ def _fetch_kaggle(data: DataParams, out: Path, work: Path) -> FetchReport:
     return report
 
 
-def _repack(path: Path, out: Path, work: Path, place: str) -> FetchReport:
-    with open_zip(path, work, place) as listing:
-        return write_archive(listing, out, place)
+def _repack(path: Path, data: DataParams, out: Path, work: Path, place: str) -> FetchReport:
+    quota = Quota(data, place, packed=path.stat().st_size)
+    with open_zip(path, work, quota) as listing:
+        return write_archive(listing, out, quota)

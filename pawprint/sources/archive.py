@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
-import lzma
 import os
-import shutil
 import stat
 import tempfile
 import zipfile
@@ -20,21 +18,24 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tqdm import tqdm
 
 from pawprint.errors import SourceError
 from pawprint.files import atomic_write
 from pawprint.sources.layout import Layout, ignored_reason, read_layout, split_name
+from pawprint.sources.quota import Quota
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
-CHUNK_BYTES = 1 << 20
 MAX_NESTING = 2  # zips within zips within the zip
 ENCRYPTED = 0x1
 UTF8 = 0x800
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Member:
 
     Attributes:
         name: relative path, with the source's own spelling.
-        size: in bytes; the zip format must know beforehand of a file above 2 GiB.
+        size: in bytes, as the source states it.
+        packed: the bytes that it takes within its zip; 0: it is not packed.
         open: opens it for reading, any number of times, while its source is open.
     """
 
     name: str
     size: int
+    packed: int
     open: Callable[[], IO[bytes]]
 
 
@@ -87,7 +90,7 @@ def _describe(split: str, counts: dict[str, int], limit: int = 10) -> str:
     return f"{head}: {', '.join(classes[:limit])}{rest}"
 
 
-def write_archive(listing: Listing, out: Path, place: str) -> FetchReport:
+def write_archive(listing: Listing, out: Path, quota: Quota) -> FetchReport:
     """Writes the pictures among a source's files to the canonical archive `out`.
 
     Pictures are copied byte for byte, one at a time, and not decoded. `out` appears when it is
@@ -95,24 +98,27 @@ def write_archive(listing: Listing, out: Path, place: str) -> FetchReport:
 
     Raises:
         LayoutError: the files' names do not tell the classes.
-        SourceError: a file is damaged or cannot be read.
+        SourceError: a file is damaged or cannot be read, or `quota` is exceeded.
         OSError: `out` cannot be written.
     """
-    layout = read_layout([member.name for member in listing.members], place)
+    layout = read_layout([member.name for member in listing.members], quota.place)
+    members = [listing.members[picture.index] for picture in layout.pictures]
+    for member, total in zip(members, accumulate(m.size for m in members), strict=True):
+        quota.check_picture(member.name, member.size, member.packed, total)
     with atomic_write(out) as file, zipfile.ZipFile(file, "w") as archive:
-        for picture in tqdm(layout.pictures, desc=out.name, unit="picture"):
-            _copy(listing.members[picture.index], archive, picture.path, place)
+        pairs = zip(members, layout.pictures, strict=True)
+        for member, picture in tqdm(pairs, desc=out.name, unit="picture", total=len(members)):
+            _copy(member, archive, picture.path, quota)
     return _report(layout, listing.ignored)
 
 
-def _copy(member: Member, archive: zipfile.ZipFile, path: str, place: str) -> None:
+def _copy(member: Member, archive: zipfile.ZipFile, path: str, quota: Quota) -> None:
     info = zipfile.ZipInfo(path, EPOCH)
     info.create_system = 3  # Unix, on every system
     info.external_attr = (stat.S_IFREG | 0o644) << 16
-    info.file_size = member.size
-    label = f"{place}: {member.name!r}"
+    label = f"{quota.place}: {member.name!r}"
     with archive.open(info, "w") as target, reading(label), member.open() as source:
-        shutil.copyfileobj(source, target, CHUNK_BYTES)
+        quota.copy_picture(source, target, member.name, member.packed)
 
 
 def _report(layout: Layout, ignored: Counter[str]) -> FetchReport:
@@ -134,72 +140,89 @@ def reading(label: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise SourceError(
-            f"{label} is damaged: expected a whole zip, found: {reason}; fetch or pack it again"
-        ) from error
+        raise _damaged(label, error) from error
     except PermissionError as error:
         raise SourceError(f"{label} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        cause = zipfile.BadZipFile("a place outside of the file")
+        raise _damaged(label, cause) from cause
+
+
+def _damaged(label: str, error: Exception) -> SourceError:
+    reason = "a name that is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    return SourceError(
+        f"{label} is damaged: expected a whole zip, found: {reason or type(error).__name__}; "
+        "fetch or pack it again"
+    )
 
 
 @contextmanager
-def open_zip(path: Path, work: Path, place: str) -> Iterator[Listing]:
+def open_zip(path: Path, work: Path, quota: Quota) -> Iterator[Listing]:
     """Lists a zip, and the zips in it as if they were folders of the same name.
 
-    Zips in the zip are copied to files without a name in `work`, so that they can be read in any
-    order; a killed process leaves none of them behind.
+    Zips in the zip are copied to a file without a name in `work`, so that they can be read in any
+    order; a killed process leaves nothing behind.
 
     Raises:
-        SourceError: not a zip, damaged, encrypted, or with an unsafe name.
+        SourceError: not a zip, damaged, encrypted, packed by an unusual method, with an unsafe
+            name, or `quota` is exceeded.
         OSError: `path` or `work` cannot be used.
     """
-    with ExitStack() as stack:
-        archive = stack.enter_context(_open_archive(path, place))
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=work) as spool, ExitStack() as stack:
+        archive = stack.enter_context(_open_archive(path, quota.place))
         listing = Listing()
-        _list_zip(archive, "", listing, _Nest(work, place, stack), depth=0)
+        _list_zip(archive, "", listing, _Nest(spool, quota, stack), depth=0)
         yield listing
 
 
 @dataclass(frozen=True)
 class _Nest:
-    """Where nested zips are spooled, what messages call the source, and what closes them all."""
+    """The file that all nested zips are spooled to, their limits, and what closes them all."""
 
-    work: Path
-    place: str
+    spool: IO[bytes]
+    quota: Quota
     stack: ExitStack
 
 
 def _open_archive(file: Path | IO[bytes], label: str) -> zipfile.ZipFile:
     with reading(label):
-        try:
-            return zipfile.ZipFile(file)
-        except UnicodeDecodeError as error:
-            raise zipfile.BadZipFile("a file name that is not UTF-8") from error
+        return zipfile.ZipFile(file)
 
 
 def _list_zip(
     archive: zipfile.ZipFile, prefix: str, listing: Listing, nest: _Nest, depth: int
 ) -> None:
+    nest.quota.count_files(len(archive.infolist()))
     for info in archive.infolist():
         name = prefix + _decode_name(info)
-        if info.is_dir():
+        if name.endswith("/"):
             continue
-        if info.flag_bits & ENCRYPTED:
-            raise SourceError(
-                f"{nest.place}: {name!r} is encrypted: expected a zip without a password; "
-                "unpack it and pack it again"
-            )
+        _check_readable(info, f"{nest.quota.place}: {name!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
             listing.ignored["symbolic link"] += 1
-        elif _is_zip(name, nest.place) and depth < MAX_NESTING:
+        elif _is_zip(name, nest.quota.place) and depth < MAX_NESTING:
             inner = _open_nested(archive, info, name, nest)
             _list_zip(inner, _nested_prefix(name, inner), listing, nest, depth + 1)
         else:
-            listing.members.append(Member(name, info.file_size, _opener(archive, info)))
+            opener = partial(archive.open, info)
+            listing.members.append(Member(name, info.file_size, info.compress_size, opener))
 
 
-def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-    return lambda: archive.open(info)
+def _check_readable(info: zipfile.ZipInfo, label: str) -> None:
+    if info.flag_bits & ENCRYPTED:
+        raise SourceError(
+            f"{label} is encrypted: expected a zip without a password; unpack it and pack it again"
+        )
+    # Python unpacks bzip2 and LZMA without a bound: a few kilobytes of them can fill the memory
+    if info.compress_type not in METHODS:
+        method = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}.get(info.compress_type)
+        raise SourceError(
+            f"{label} is packed by {method or f'method {info.compress_type}'}: expected a zip that "
+            "is deflated or stored, as nearly all are; unpack it and pack it again"
+        )
 
 
 def _decode_name(info: zipfile.ZipInfo) -> str:
@@ -220,13 +243,11 @@ def _is_zip(name: str, place: str) -> bool:
 def _open_nested(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, nest: _Nest
 ) -> zipfile.ZipFile:
-    nest.work.mkdir(parents=True, exist_ok=True)
-    label = f"{nest.place}: {name!r}"
-    spool = tempfile.TemporaryFile(dir=nest.work)  # noqa: SIM115 (the stack closes it)
-    nest.stack.enter_context(spool)
+    label = f"{nest.quota.place}: {name!r}"
+    start = nest.spool.seek(0, os.SEEK_END)
     with reading(label), archive.open(info) as source:
-        shutil.copyfileobj(source, spool, CHUNK_BYTES)
-    return nest.stack.enter_context(_open_archive(spool, label))
+        size = nest.quota.copy_zip(source, nest.spool, name, info.compress_size)
+    return nest.stack.enter_context(_open_archive(_open_part(nest.spool, start, size), label))
 
 
 def _nested_prefix(name: str, inner: zipfile.ZipFile) -> str:
@@ -238,24 +259,26 @@ def _nested_prefix(name: str, inner: zipfile.ZipFile) -> str:
     return f"{folder}/" if folder else ""
 
 
-def list_folder(folder: Path, place: str) -> Listing:
+def list_folder(folder: Path, quota: Quota) -> Listing:
     """Lists all files below a folder.
 
     A symbolic link counts as the file that it leads to if that is inside the folder; other links
     are ignored, links to folders too.
 
     Raises:
-        SourceError: a folder in it cannot be read.
+        SourceError: a folder in it cannot be read, or there are too many files.
     """
     listing = Listing()
     root = folder.resolve()
 
     def refuse(error: OSError) -> None:
-        raise SourceError(f"{place}: {error.filename} cannot be read: {error.strerror}") from error
+        name = f"{quota.place}: {error.filename!r}"
+        raise SourceError(f"{name} cannot be read: {error.strerror}") from error
 
     for directory, subfolders, names in os.walk(root, onerror=refuse):
         linked = sum(Path(directory, name).is_symlink() for name in subfolders)
         listing.ignored["symbolic link"] += linked
+        quota.count_files(len(names))
         for name in names:
             _list_file(Path(directory, name), root, listing)
     listing.ignored = +listing.ignored
@@ -267,7 +290,7 @@ def _list_file(path: Path, root: Path, listing: Listing) -> None:
         listing.ignored["symbolic link"] += 1
     elif path.is_file():
         name = path.relative_to(root).as_posix()
-        listing.members.append(Member(name, path.stat().st_size, lambda: path.open("rb")))
+        listing.members.append(Member(name, path.stat().st_size, 0, lambda: path.open("rb")))
     else:
         listing.ignored["not a file"] += 1
 
@@ -281,16 +304,41 @@ def spool_pictures(pictures: Iterator[tuple[str, bytes]], work: Path) -> Iterato
         for name, data in pictures:
             start = spool.seek(0, os.SEEK_END)
             spool.write(data)
-            listing.members.append(Member(name, len(data), _slice(spool, start, len(data))))
+            part = partial(_open_part, spool, start, len(data))
+            listing.members.append(Member(name, len(data), 0, part))
         yield listing
 
 
-def _slice(file: IO[bytes], start: int, size: int) -> Callable[[], IO[bytes]]:
-    def read() -> IO[bytes]:
-        file.seek(start)
-        return io.BytesIO(file.read(size))
+def _open_part(file: IO[bytes], start: int, size: int) -> IO[bytes]:
+    return io.BufferedReader(_FilePart(file, start, size))
 
-    return read
+
+class _FilePart(io.RawIOBase):
+    """A part of a file as a file of its own: many nested zips need one descriptor."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        super().__init__()
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if origin + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as files do
+        self._position = origin + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._start + self._position)
+        data = self._file.read(min(len(buffer), max(0, self._size - self._position)))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def no_space(error: OSError) -> bool:

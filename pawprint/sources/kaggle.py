@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -18,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from pawprint.errors import KaggleError
 from pawprint.params import DataParams
-from pawprint.sources.url import network_fault
+from pawprint.sources.url import TooLargeError, content_length, network_fault
 
 RETRIES = 2  # within one run, after a connection that broke off
 SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -35,7 +36,7 @@ def download(data: DataParams, directory: Path) -> Path:
     Kaggle is still the same.
 
     Args:
-        data: names, and the longest silence of the server in seconds.
+        data: names, the longest silence of the server in seconds, and the largest download.
         directory: where the zip goes, in a folder of the name; made if missing.
 
     Returns:
@@ -43,17 +44,24 @@ def download(data: DataParams, directory: Path) -> Path:
 
     Raises:
         KaggleError: wrong names, no or refused credentials, rules that are not accepted, nothing
-            of that name, no network, a silent server, or a download that broke off.
+            of that name, no network, a silent server, a download that broke off or is too large.
         OSError: the file cannot be written.
     """
     name = _checked_name(data)
     target = directory / "-".join(["kaggle", *name.split("/")])
-    with _refusals(data, name), _timeouts(data.timeout_s), redirect_stdout(io.StringIO()):
-        api = _signed_in_client()
-        if data.kaggle_dataset:
-            api.dataset_download_files(name, path=str(target), quiet=False)
-        else:
-            api.competition_download_files(name, path=str(target), quiet=False)
+    try:
+        with _refusals(data, name), _limits(data), redirect_stdout(io.StringIO()):
+            api = _signed_in_client()
+            if data.kaggle_dataset:
+                api.dataset_download_files(name, path=str(target), quiet=False)
+            else:
+                api.competition_download_files(name, path=str(target), quiet=False)
+    except TooLargeError:
+        shutil.rmtree(target, ignore_errors=True)
+        raise KaggleError(
+            f"{address(data)}: expected at most data.max_gb = {data.max_gb:g} GB, Kaggle sends "
+            "more: raise data.max_gb if the disk has room"
+        ) from None
     return _only_zip(target, name)
 
 
@@ -103,18 +111,39 @@ def _signed_in_client() -> Any:
 
 
 @contextmanager
-def _timeouts(timeout_s: float) -> Iterator[None]:
-    """Gives up on a silent server. The client sends some requests at import, and sets no limit."""
+def _limits(data: DataParams) -> Iterator[None]:
+    """Gives up on a server that is silent, or sends too much: the client itself sets no limits.
+
+    It sends some requests already when it is imported.
+    """
     send = HTTPAdapter.send
 
-    def send_with_timeout(self: HTTPAdapter, *args: Any, **kwargs: Any) -> requests.Response:
-        return send(self, *args, **kwargs | {"timeout": timeout_s})
+    def send_within_limits(self: HTTPAdapter, *args: Any, **kwargs: Any) -> requests.Response:
+        response = send(self, *args, **kwargs | {"timeout": data.timeout_s})
+        _bound(response, data.max_gb * 1e9)
+        return response
 
-    HTTPAdapter.send = send_with_timeout  # type: ignore[method-assign]
+    HTTPAdapter.send = send_within_limits  # type: ignore[method-assign]
     try:
         yield
     finally:
         HTTPAdapter.send = send  # type: ignore[method-assign]
+
+
+def _bound(response: requests.Response, max_bytes: float) -> None:
+    if content_length(response) > max_bytes:
+        raise TooLargeError
+    read = response.iter_content
+
+    def read_within_limit(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+        received = 0
+        for chunk in read(*args, **kwargs):
+            received += len(chunk)  # the header may be missing or wrong
+            if received > max_bytes:
+                raise TooLargeError
+            yield chunk
+
+    response.iter_content = read_within_limit  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -5,7 +5,8 @@ Three layouts are understood, below any number of wrapper directories:
   2. divided class folders    data/train/cat/1.jpg, data/validation/cat/2.jpg, data/test/cat/3.jpg
   3. class prefixes           train/cat.0.jpg: every picture of the directory is so named
 
-All names are normalised to Unicode NFC, because macOS stores the same name in another form.
+All names are normalised to Unicode NFC, because macOS stores the same name in another form, and
+control characters, such as a line break, become underscores. Upper and lower case differ.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SPLIT_NAMES = {
     for name in names.split()
 }
 HIDDEN_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+MAX_PATH_BYTES = 65_535  # of the zip format
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 PREFIXED = re.compile(r"(?P<class_name>.+)\.\d+\.[^.]+")
 EXPECTED = (
     "expected at least 2 classes, as folders (cat/1.jpg, dog/1.jpg), as such folders within "
@@ -74,8 +77,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class _File:
+    """A file whose first `depth` folders have been stepped into."""
+
     index: int
     parts: tuple[str, ...]
+    depth: int = 0
 
 
 _Labels = dict[int, tuple[str, str]]  # index: (class name, file name)
@@ -94,7 +100,8 @@ def read_layout(names: Sequence[str], place: str) -> Layout:
         is no division: its split is empty.
 
     Raises:
-        LayoutError: fewer than 2 classes, no layout of the three, or two pictures of one path.
+        LayoutError: fewer than 2 classes, no layout of the three, two pictures of one path, or a
+            path too long for a zip.
         SourceError: a name is absolute, climbs with `..` or is not Unicode.
     """
     files = []
@@ -110,13 +117,14 @@ def read_layout(names: Sequence[str], place: str) -> Layout:
     if len({picture.class_name for picture in pictures}) < 2:
         raise LayoutError(f"{place}: {EXPECTED}; found {_describe(names, files, ignored)}")
     _refuse_repeats(pictures, names, place)
+    _refuse_long_paths(pictures, names, place)
     if len(files) > len(pictures):
         ignored["unlabelled"] = len(files) - len(pictures)
     return Layout(pictures, dict(sorted(ignored.items())))
 
 
 def split_name(name: str, place: str) -> tuple[str, ...]:
-    """The parts of a relative path, in NFC.
+    """The parts of a relative path, in NFC and without control characters.
 
     Raises:
         SourceError: the name is absolute, climbs with `..` or is not Unicode.
@@ -127,7 +135,7 @@ def split_name(name: str, place: str) -> tuple[str, ...]:
         raise SourceError(
             f"{place}: the file name {name!a} is not valid Unicode: rename the file"
         ) from error
-    path = unicodedata.normalize("NFC", name).replace("\\", "/")
+    path = CONTROL.sub("_", unicodedata.normalize("NFC", name)).replace("\\", "/")
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
     if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", path) or not parts:
         raise SourceError(
@@ -208,7 +216,7 @@ def _label_like(files: list[_File], classes: set[str], place: str) -> _Labels:
 
 def _label_by_folder(folders: dict[str, list[_File]]) -> _Labels:
     return {
-        file.index: (class_name, "__".join(file.parts))
+        file.index: (class_name, "__".join(file.parts[file.depth :]))
         for class_name, files in folders.items()
         for file in files
     }
@@ -233,14 +241,14 @@ def _below_wrappers(files: list[_File]) -> list[_File]:
 
 
 def _group(files: Iterable[_File]) -> tuple[list[_File], dict[str, list[_File]]]:
-    """The files that lie here, and those of each folder, with paths relative to that folder."""
+    """The files that lie here, and those of each folder, stepped into that folder."""
     own = []
     folders = defaultdict(list)
     for file in files:
-        if len(file.parts) == 1:
+        if len(file.parts) == file.depth + 1:
             own.append(file)
         else:
-            folders[file.parts[0]].append(_File(file.index, file.parts[1:]))
+            folders[file.parts[file.depth]].append(_File(file.index, file.parts, file.depth + 1))
     return own, dict(folders)
 
 
@@ -250,6 +258,16 @@ def _refuse_repeats(pictures: list[Picture], names: Sequence[str], place: str) -
             raise LayoutError(
                 f"{place}: {names[one.index]!r} and {names[other.index]!r} would both be stored "
                 f"as {one.path!r}: rename or remove one"
+            )
+
+
+def _refuse_long_paths(pictures: list[Picture], names: Sequence[str], place: str) -> None:
+    for picture in pictures:
+        if len(picture.path.encode()) > MAX_PATH_BYTES:
+            raise LayoutError(
+                f"{place}: the path of a picture has more than {MAX_PATH_BYTES} bytes, which no "
+                f"zip can hold: shorten the names of its folders; it begins with "
+                f"{names[picture.index][:80]!r}"
             )
 
 

@@ -12,11 +12,12 @@ from tqdm import tqdm
 from urllib3.exceptions import ReadTimeoutError
 
 from pawprint.errors import SourceError
+from pawprint.params import DataParams
 
 CHUNK_BYTES = 1 << 16  # a connection that breaks off loses the chunk it was in
 
 
-def download(url: str, sha256: str, directory: Path, timeout_s: float) -> Path:
+def download(url: str, data: DataParams, directory: Path) -> Path:
     """Downloads `url` into `directory` and checks its sum; what is there already is not repeated.
 
     The name of the file depends on the url alone. An interrupted download stays as `.part`, and
@@ -24,14 +25,15 @@ def download(url: str, sha256: str, directory: Path, timeout_s: float) -> Path:
 
     Args:
         url: http or https address.
-        sha256: expected SHA-256 in hexadecimal, any case. If empty, the file is downloaded and
-            kept, but not returned: the error tells its sum, for the user to check and to set.
+        data: sha256 is the expected SHA-256 in hexadecimal, any case. If empty, the file is
+            downloaded and kept, but not returned: the error tells its sum, for the user to check
+            and to set. timeout_s is the longest silence of the server, max_gb the largest file.
         directory: made if missing.
-        timeout_s: longest silence of the server, in seconds.
 
     Raises:
         SourceError: the key data.url or data.sha256 is missing or wrong, the server refuses, is
-            silent or cannot be reached, or the sum is another (the file is removed then).
+            silent or cannot be reached, the file is too large, or the sum is another (the file is
+            removed then).
         OSError: the file cannot be written.
     """
     if not is_http(url):
@@ -43,9 +45,9 @@ def download(url: str, sha256: str, directory: Path, timeout_s: float) -> Path:
     target = directory / f"url-{hashlib.sha256(url.encode()).hexdigest()[:16]}.zip"
     if not target.exists():
         part = target.with_suffix(".part")
-        _download_rest(url, part, timeout_s)
+        _download_rest(url, part, data)
         part.rename(target)
-    _check_sum(target, sha256.lower(), public(url))
+    _check_sum(target, data.sha256.lower(), public(url))
     return target
 
 
@@ -62,6 +64,16 @@ def public(url: str) -> str:
     """The address without what may be secret: user, password, query and fragment."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class TooLargeError(Exception):
+    """A server sends more than data.max_gb."""
+
+
+def content_length(response: requests.Response) -> int:
+    """The number of bytes that a server announces; 0 if it does not."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else 0
 
 
 def network_fault(error: requests.RequestException, timeout_s: float) -> str:
@@ -94,20 +106,27 @@ def _causes(error: BaseException) -> list[BaseException]:
         causes.append(found)
 
 
-def _download_rest(url: str, part: Path, timeout_s: float) -> None:
+def _download_rest(url: str, part: Path, data: DataParams) -> None:
     try:
-        while not _request(url, part, timeout_s):
+        while not _request(url, part, data):
             part.unlink()
     except requests.RequestException as error:
-        raise SourceError(f"data.url: {public(url)}: {network_fault(error, timeout_s)}") from error
+        reason = network_fault(error, data.timeout_s)
+        raise SourceError(f"data.url: {public(url)}: {reason}") from error
+    except TooLargeError:
+        part.unlink(missing_ok=True)
+        raise SourceError(
+            f"{public(url)}: expected at most data.max_gb = {data.max_gb:g} GB, the server sends "
+            "more: check the address, or raise data.max_gb"
+        ) from None
 
 
-def _request(url: str, part: Path, timeout_s: float) -> bool:
+def _request(url: str, part: Path, data: DataParams) -> bool:
     """Fetches what `part` lacks; False if the server refuses because of what `part` holds."""
     start = part.stat().st_size if part.exists() else 0
     # Without identity, a server may compress the file, and offsets would count compressed bytes
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
+    with requests.get(url, headers=headers, stream=True, timeout=data.timeout_s) as response:
         if start and response.status_code == requests.codes.requested_range_not_satisfiable:
             return False
         if not response.ok:
@@ -116,16 +135,19 @@ def _request(url: str, part: Path, timeout_s: float) -> bool:
                 f"{response.status_code} {response.reason}: check the address"
             )
         partial = response.status_code == requests.codes.partial_content
-        _save(response, part, start if partial else 0)
+        _save(response, part, start if partial else 0, data.max_gb * 1e9)
     return True
 
 
-def _save(response: requests.Response, part: Path, start: int) -> None:
-    length = response.headers.get("Content-Length")
+def _save(response: requests.Response, part: Path, start: int, max_bytes: float) -> None:
+    length = content_length(response)
+    if start + length > max_bytes:
+        raise TooLargeError
+    received = start
     with (
         part.open("ab" if start else "wb") as file,
         tqdm(
-            total=start + int(length) if length else None,
+            total=start + length if length else None,
             initial=start,
             desc="download",
             unit="B",
@@ -133,6 +155,9 @@ def _save(response: requests.Response, part: Path, start: int) -> None:
         ) as progress,
     ):
         for chunk in response.iter_content(CHUNK_BYTES):
+            received += len(chunk)  # the header may be missing or wrong
+            if received > max_bytes:
+                raise TooLargeError
             file.write(chunk)
             progress.update(len(chunk))
 

@@ -1,0 +1,278 @@
+"""What is measured: each part runs both sides once and returns their figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.measure import CLOSE, Usage
+from bench.projects import (
+    ROOT,
+    Project,
+    clone,
+    count_images_per_s,
+    make_one_stage_project,
+    take_fifth,
+)
+from pawprint.errors import PawprintError
+from pawprint.params import load_params
+
+Figures = dict[str, float]
+Sides = dict[str, Figures]
+HEAD_EPOCHS = 8
+PRECISIONS = {"features_f32": "f32", "features_bf16": "bf16"}
+
+
+class Workbench:
+    """The temporary projects of one benchmark; what can be shared is made once.
+
+    Args:
+        directory: temporary; holds everything.
+        archive: a zip of pictures in it.
+        steps: batches of each kind that the plain way is timed on; 0: all.
+        log: receives progress, a line at a time.
+    """
+
+    def __init__(
+        self, directory: Path, archive: Path, steps: int, log: Callable[[str], None]
+    ) -> None:
+        self.home = directory / "home"
+        self.steps = steps
+        self.log = log
+        self._directory = directory
+        self._archive = archive
+        self.full = cache(lambda: self.clone("full", archive))
+        self.fifth = cache(self._make_fifth)
+        self.one_stage = cache(self._make_one_stage)
+        self._plain = cache(self._run_plain)
+
+    def clone(self, name: str, archive: Path | None = None) -> Project:
+        epochs = load_params(ROOT / "params.yaml").finetune.epochs
+        values = {
+            "head.epochs": HEAD_EPOCHS,
+            "head.patience": HEAD_EPOCHS,  # no early stop: both sides do the same number of epochs
+            "finetune.patience": max(3, epochs),
+        }
+        return clone(self._directory / name, self.home, archive or self._archive, values)
+
+    def prepare(self, project: Project, *target: str, values: Mapping[str, Any] = {}) -> None:
+        """Bring a project up to a stage, not measured; most often nothing is left to do."""
+        project.set_params(values)
+        self.log(" ".join(["preparing", project.root.name, "data: dvc repro", *target]))
+        project.dvc("repro", *target)
+
+    def plain(self, what: str, repeat: int) -> tuple[dict[str, Figures], Usage]:
+        """Costs that ``bench.plain`` prints; parts of one repeat share its run."""
+        self.prepare(self.full(), "preprocess")
+        return self._plain(what, repeat)
+
+    def _run_plain(self, what: str, repeat: int) -> tuple[dict[str, Figures], Usage]:
+        self.log(f"plain {what}")
+        usage = self.full().python("bench.plain", what, "--steps", str(self.steps))
+        return json.loads(usage.text.strip().splitlines()[-1]), usage
+
+    def _make_fifth(self) -> Project:
+        self.prepare(self.full(), "download")
+        archive = self._directory / "fifth.zip"
+        take_fifth(self.full().root / "data/raw/images.zip", archive)
+        return self.clone("fifth", archive)
+
+    def _make_one_stage(self) -> Project:
+        project = make_one_stage_project(self._directory / "one_stage", self.home, self._archive)
+        project.dvc("repro")
+        return project
+
+
+def _add(costs: Iterable[Figures], usage: Usage) -> Figures:
+    """The sum of what the plain way printed, and its largest memory."""
+    costs = list(costs)
+    total = {key: sum(cost[key] for cost in costs) for key in ("wall_s", "cpu_s")}
+    return total | {"peak_mb": usage.peak_mb}
+
+
+def _features(bench: Workbench, repeat: int, name: str) -> Sides:
+    """Wall clock without the start, which ``features_stage_s`` has; CPU-seconds with it."""
+    plain, plain_usage = bench.plain("features", repeat)
+    project = bench.full()
+    project.set_params({"features.precision": PRECISIONS[name]})
+    bench.log("dvc repro --force --single-item features")
+    usage = project.dvc("repro", "--force", "--single-item", "features")
+    rate = count_images_per_s(usage.text)
+    count = _count_rows(project, ("train", "val"))
+    started = _add([plain["startup"], plain["predict"]], plain_usage)
+    return {
+        "plain": started
+        | {
+            "wall_s": plain["predict"]["wall_s"],
+            "images_per_s": count / plain["predict"]["wall_s"],
+        },
+        "pawprint": usage.figures()
+        | {"wall_s": count / rate, "images_per_s": rate, "features_stage_s": usage.wall_s},
+    }
+
+
+def _count_rows(project: Project, splits: Iterable[str]) -> int:
+    files = [project.root / "data/processed" / split / "index.csv" for split in splits]
+    return sum(len(file.read_text("utf-8").splitlines()) - 1 for file in files)
+
+
+def features_f32(bench: Workbench, repeat: int) -> Sides:
+    return _features(bench, repeat, "features_f32")
+
+
+def features_bf16(bench: Workbench, repeat: int) -> Sides:
+    return _features(bench, repeat, "features_bf16")
+
+
+def head_experiment(bench: Workbench, repeat: int) -> Sides:
+    plain, plain_usage = bench.plain("train", repeat)
+    project = bench.full()
+    bench.prepare(project, "train_head")
+    lr = project.params["head"]["lr"] * (1 + (repeat + 1) / 100)  # one that has never been run
+    project.set_params({"head.lr": lr})
+    bench.log(f"head.lr: {lr:.6g}; dvc repro train_head")
+    usage = project.dvc("repro", "train_head")
+    return {
+        "plain": _add([plain["head_startup"], plain["head"]], plain_usage),
+        "pawprint": usage.figures(),
+    }
+
+
+def finetune_epoch(bench: Workbench, repeat: int) -> Sides:
+    plain, plain_usage = bench.plain("train", repeat)
+    project = bench.full()
+    bench.prepare(project, "train_head")
+    usages = {}
+    for epochs in (1, 3):
+        project.set_params({"finetune.epochs": epochs})
+        bench.log(f"finetune.epochs: {epochs}; dvc repro --force --single-item finetune")
+        usages[epochs] = project.dvc("repro", "--force", "--single-item", "finetune")
+    epoch = {
+        "wall_s": (usages[3].wall_s - usages[1].wall_s) / 2,
+        "cpu_s": (usages[3].cpu_s - usages[1].cpu_s) / 2,
+    }
+    if min(epoch.values()) <= 0:
+        raise PawprintError(
+            "finetune_epoch: 3 epochs took no longer than 1: too few pictures to time; give more"
+        )
+    return {
+        "plain": _add([plain["finetune_epoch"]], plain_usage),
+        "pawprint": epoch | {"peak_mb": usages[3].peak_mb, "stage_of_3_epochs_s": usages[3].wall_s},
+    }
+
+
+def first_run(bench: Workbench, repeat: int) -> Sides:
+    plain, plain_usage = bench.plain("train", repeat)
+    project = bench.clone(f"first{repeat}")
+    bench.log("a new clone: dvc repro finetune")
+    usage = project.dvc("repro", "finetune")
+    shutil.rmtree(project.root)
+    phases = ("unpack", "head_startup", "head", "finetune_startup", "finetune")
+    return {
+        "plain": _add([plain[phase] for phase in phases], plain_usage),
+        "pawprint": usage.figures(),
+    }
+
+
+def preprocess(bench: Workbench, repeat: int) -> Sides:
+    project = bench.full()
+    bench.prepare(project, "preprocess")
+    bench.log("python -m stages.preprocess")
+    usage = project.python("stages.preprocess")
+    count = len((project.root / "data/split.csv").read_text("utf-8").splitlines()) - 1
+    return {"pawprint": usage.figures() | {"images_per_s": count / usage.wall_s}}
+
+
+def noop_repro(bench: Workbench, repeat: int) -> Sides:
+    project, one_stage = bench.full(), bench.one_stage()
+    bench.prepare(project, values={"baseline.epochs": 1, "finetune.epochs": 1})
+    bench.log("dvc repro, with nothing to do")
+    return {
+        "pawprint": _expect_nothing(project.dvc("repro")).figures(),
+        "one_stage": _expect_nothing(one_stage.dvc("repro")).figures(),
+    }
+
+
+def _expect_nothing(usage: Usage) -> Usage:
+    if "Running stage" in usage.text:
+        raise PawprintError("dvc repro: expected nothing to do, but it ran a stage again")
+    return usage
+
+
+def memory(bench: Workbench, repeat: int) -> Sides:
+    return {
+        "full": _peaks(bench, bench.full()),
+        "fifth": _peaks(bench, bench.fifth()),
+    }
+
+
+def _peaks(bench: Workbench, project: Project) -> Figures:
+    """Peak memory of each stage, DVC's own process apart, in MB."""
+    project.set_params({"head.epochs": 2, "baseline.epochs": 1, "finetune.epochs": 1})
+    peaks = {}
+    for stage in yaml.safe_load((project.root / "dvc.yaml").read_text("utf-8"))["stages"]:
+        bench.log(f"memory of {stage}, {project.root.name} data")
+        usage = project.dvc("repro", "--force", "--single-item", stage, sampling=CLOSE)
+        peaks[stage] = usage.below_peak_mb
+    return peaks
+
+
+def features_scaling(bench: Workbench, repeat: int) -> Sides:
+    sides = {}
+    for project in (bench.full(), bench.fifth()):
+        bench.prepare(project, "preprocess")
+        bench.log(f"features of the {project.root.name} data")
+        usage = project.dvc("repro", "--force", "--single-item", "features")
+        sides[project.root.name] = {"s_per_image": 1 / count_images_per_s(usage.text)}
+    return sides
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measurement.
+
+    Attributes:
+        run: (workbench, number of the repeat) → side → figures.
+        over, under: the sides whose ratio is reported; empty: none.
+        keys: of the figures that have a ratio; empty: all.
+        extrapolated: whether the plain side is, from some steps.
+        once: whether it is not repeated.
+        long: whether it runs only when asked for.
+    """
+
+    run: Callable[[Workbench, int], Sides]
+    over: str = "plain"
+    under: str = "pawprint"
+    keys: tuple[str, ...] = ("wall_s", "cpu_s")
+    extrapolated: bool = True
+    once: bool = False
+    long: bool = False
+
+
+PARTS = {
+    "features_f32": Part(features_f32),
+    "features_bf16": Part(features_bf16),
+    "head_experiment": Part(head_experiment),
+    "finetune_epoch": Part(finetune_epoch),
+    "first_run": Part(first_run),
+    "preprocess": Part(preprocess, over="", extrapolated=False),
+    "noop_repro": Part(noop_repro, over="pawprint", under="one_stage", extrapolated=False),
+    "memory": Part(
+        memory, over="full", under="fifth", keys=(), extrapolated=False, once=True, long=True
+    ),
+    "features_scaling": Part(
+        features_scaling,
+        over="full",
+        under="fifth",
+        keys=("s_per_image",),
+        extrapolated=False,
+        long=True,
+    ),
+}
