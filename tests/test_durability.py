@@ -17,14 +17,15 @@ from typing import IO
 import numpy as np
 import pytest
 from living import descendants, living, wait_until
-from project import Project, _environment, make_project
+from project import Project, environment, make_project
 
 from pawprint.evaluation import write_figures
 from pawprint.files import atomic_directory, atomic_write, move_directory
 from pawprint.shards import write_shard
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
-SHARDS = 9  # of 128 pictures, and one of the rest for each of three splits
+SHARDS = 6  # of 128 pictures or fewer: four of train, one of val, one of test
+CURVES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "val_log_loss")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def work() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def base(work: Path) -> Project:
     """Drawn pictures, decoded by an undisturbed run."""
-    params = {"data.sample_images": 900, "preprocess.image_size": 256}
+    params = {"data.sample_images": 600, "preprocess.image_size": 256}
     project = make_project(work / "base", work / "home", params)
     assert project.dvc("repro", "preprocess").stages == ["download", "split", "preprocess"]
     project.commit()
@@ -67,7 +68,7 @@ def start(project: Project, output: IO[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["dvc", "repro", "preprocess"],
         cwd=project.root,
-        env=_environment(project.home),
+        env=environment(project.home),
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
@@ -80,7 +81,7 @@ def stop(project: Project, sent: signal.Signals, to_all: bool) -> str:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         dvc = start(project, output)
         try:
-            assert wait_until(lambda: len(notes(project)) >= 2, 60)
+            assert wait_until(lambda: notes(project) != [], 60)
             family = descendants(dvc.pid)
             (os.killpg if to_all else os.kill)(dvc.pid, sent)
             assert dvc.wait(10) != 0
@@ -106,7 +107,7 @@ def test_a_stopped_run_continues_and_ends_with_the_same_bytes(base, again, sent,
         assert "Traceback" not in text
     assert not (again.root / "data/processed").exists()
     done = len(notes(again))
-    assert 2 <= done < SHARDS
+    assert 1 <= done < SHARDS
     text = again.dvc("repro", "preprocess").text
     assert f"continuing: {done} of {SHARDS} shards were done\n" in text
     assert results(again) == results(base)
@@ -139,6 +140,7 @@ LIMITED = f"ulimit -f 400 && exec {sys.executable} -m stages.preprocess"  # 200 
 @linux
 def test_no_room_is_one_line_and_the_old_results_stay(base, work):
     project = base.copy(work / "full")
+    (project.root / ".git/opened.txt").unlink()  # it has grown beyond the limit
     before = (project.root / "data/processed/classes.json").stat()
     outcome = project.run("sh", "-c", LIMITED, fails=True)
     last = outcome.text.splitlines()[-1]
@@ -173,10 +175,10 @@ def test_a_cache_on_another_file_system_holds_the_same_bytes(base, again):
         pytest.skip("no other file system to write to")
     with tempfile.TemporaryDirectory(dir=elsewhere) as cache:
         again.dvc("cache", "dir", "--local", cache)
-        assert again.dvc("repro", "--force", "preprocess").stages
+        assert again.dvc("repro", "preprocess").stages[-1] == "preprocess"
         assert results(again) == results(base)
         shutil.rmtree(again.root / "data/processed")
-        again.dvc("checkout")
+        again.dvc("checkout", "preprocess")
         assert again.dvc("status", "preprocess").text.strip().endswith("are up to date.")
 
 
@@ -199,10 +201,11 @@ def test_a_shard_without_room_names_itself_and_leaves_nothing(tmp_path):
 
 def test_figures_without_room_leave_those_of_before(tmp_path, request):
     labels, probs = np.array([0, 1, 0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]] * 2, np.float32)
+    history = {"train_head": [dict.fromkeys(CURVES, 0.5) | {"epoch": 1.0}]}
     figures = tmp_path / "figures"
 
     def write() -> None:
-        write_figures(figures, labels, {"head": probs}, ["cat", "dog"], 5, {})
+        write_figures(figures, labels, {"head": probs}, ["cat", "dog"], 5, history)
 
     write()
     before = {path.name: path.read_bytes() for path in figures.iterdir()}
