@@ -166,7 +166,7 @@ def test_a_failed_experiment_is_left_by_two_commands(base, copied):
     wrong = ["-S", "preprocess.image_size=40", "-S", "model.cut=nowhere"]
     outcome = copied.dvc("exp", "run", *wrong, "features", fails=True)
     assert outcome.stages == ["preprocess", "features"]
-    assert re.search(r"^error: model\.cut\b.*nowhere", outcome.text, re.MULTILINE)
+    assert re.search(r"^error: params\.yaml: model\.cut: .*'nowhere'", outcome.text, re.MULTILINE)
     assert not (copied.root / "data/features/pooled").exists()  # DVC deletes before it runs
 
     copied.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock", "metrics")
