@@ -5,7 +5,7 @@ SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check bench fuzz chaos setup lock
+.PHONY: repro test check bench fuzz chaos verify setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -38,6 +38,11 @@ fuzz: .venv/installed-dev
 # Stops dvc repro at random moments, again and again; the results must be those of an undisturbed run.
 chaos: .venv/installed-dev
 	python tests/chaos.py --kills $(KILLS) --seed $(SEED)
+
+# The committed pipeline once more, in another place; or twice, with other data:
+#   make verify DATA=dogs-vs-cats.zip ARGS="-S head.epochs=5"
+verify: .venv/installed
+	python -m verify --data "$(DATA)" $(ARGS)
 
 setup: .venv/installed-dev
 

@@ -21,20 +21,19 @@ WATCH_EVERY_S = 0.2
 
 @contextmanager
 def worker_pool(module: str = "") -> Iterator[ProcessPoolExecutor]:
-    """A pool with a process for each core.
+    """A pool with a process for each core, which start at once.
 
     Spawned, not forked: a fork copies the locks of threads that it does not copy. Ctrl-C and
     SIGTERM end the workers at once; any other error lets them finish what they have begun.
 
     Args:
-        module: the processes start at once and import this module, while the caller does
-            something else; without it they start with the first work.
+        module: what the processes import, while the caller does something else.
     """
     context = multiprocessing.get_context("spawn")
     cores = available_cores()
     with ProcessPoolExecutor(cores, context, _start_worker, (module,)) as pool:
         try:
-            if module:
+            with _interrupts_held_back():
                 for _ in range(cores):
                     pool.submit(int)
             yield pool
@@ -44,15 +43,26 @@ def worker_pool(module: str = "") -> Iterator[ProcessPoolExecutor]:
             raise
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Keep Ctrl-C, which a terminal sends to all, from processes that are started meanwhile.
+
+    They inherit it for good: their parent ends them, and they have nothing to say.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker(module: str) -> None:
-    """Make a worker end with its parent, and leave Ctrl-C, which reaches it too, to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """End a worker when its parent is killed; it would otherwise wait for work for ever."""
     _ask_kernel()
 
     def watch() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pawprint.errors import PawprintError
 from pawprint.shards import ShardedArray, map_shards, shard_name, write_shard
 
-# covers: R8, B9
+# covers: R8, B3, B9
 
 ROWS = np.arange(7 * 2 * 3, dtype=np.int16).reshape(7, 2, 3)
 
@@ -89,3 +96,111 @@ def test_a_shard_cut_off_while_it_is_open_is_named(tmp_path: Path) -> None:
 
 def test_work_on_shards_keeps_their_order() -> None:
     assert map_shards(abs, [-3, 2, -1], "absolute values") == [3, 2, 1]
+
+
+@dataclass(frozen=True)
+class Square:
+    """Work whose every call is counted by a file of its own."""
+
+    number: int
+    out: Path
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.out / shard_name(self.number)]
+
+
+def write_square(shard: Square) -> list[int]:
+    with tempfile.NamedTemporaryFile(dir=shard.out.parent / "calls", delete=False):
+        write_shard(shard.files[0], np.full(3, shard.number**2))
+    return [shard.number, shard.number**2]
+
+
+def stop_at_three(shard: Square) -> list[int]:
+    if shard.number == 3:
+        raise KeyboardInterrupt
+    return write_square(shard)
+
+
+class Squares:
+    """Five shards, their files, and how often one was worked on."""
+
+    def __init__(self, directory: Path) -> None:
+        self.out, self.journal = directory / "out", directory / "journal"
+        self.calls = directory / "calls"
+        self.calls.mkdir()
+
+    def run(self, function: Callable[[Square], list[int]] = write_square) -> int:
+        """Work on all shards; how many had to be."""
+        before = len(list(self.calls.iterdir()))
+        shards = [Square(number, self.out) for number in range(5)]
+        with ThreadPoolExecutor(1) as executor:
+            results = map_shards(function, shards, "squares", executor, self.journal)
+        assert results == [[0, 0], [1, 1], [2, 4], [3, 9], [4, 16]]
+        assert ShardedArray(self.out).gather(range(0, 15, 3)).tolist() == [0, 1, 4, 9, 16]
+        return len(list(self.calls.iterdir())) - before
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Squares:
+    return Squares(tmp_path)
+
+
+def test_shards_that_are_done_are_not_worked_on_again(
+    squares: Squares, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        squares.run(stop_at_three)
+    assert len(list(squares.calls.iterdir())) >= 3
+    done = len(list(squares.journal.iterdir()))
+    assert squares.run() == 5 - done
+    assert capsys.readouterr().out == f"continuing: {done} of 5 shards were done\n"
+    assert squares.run() == 0
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "replaced"])
+def test_a_damaged_shard_is_worked_on_again(
+    squares: Squares, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert squares.run() == 5
+    path = squares.out / shard_name(2)
+    whole = bytearray(path.read_bytes())
+    match damage:
+        case "truncated":
+            path.write_bytes(whole[:-1])
+        case "flipped":
+            whole[-1] ^= 1
+            path.write_bytes(whole)
+        case "missing":
+            path.unlink()
+        case "replaced":
+            path.write_bytes((squares.out / shard_name(3)).read_bytes())
+    assert squares.run() == 1
+    assert capsys.readouterr().out.endswith("continuing: 4 of 5 shards were done\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"no note", b"0" * 64 + b'\n{"result": 5, "files": {}}'])
+def test_a_damaged_note_is_no_note(squares: Squares, content: bytes) -> None:
+    assert squares.run() == 5
+    (squares.journal / "00001.json").write_bytes(content)
+    assert squares.run() == 1
+
+
+def test_a_note_whose_result_was_changed_is_not_believed(squares: Squares) -> None:
+    assert squares.run() == 5
+    note = squares.journal / "00001.json"
+    text = note.read_text(encoding="utf-8")
+    assert '"result": [1, 1]' in text
+    note.write_text(text.replace('"result": [1, 1]', '"result": [1, 3]'), encoding="utf-8")
+    assert squares.run() == 1
+
+
+def end_first_worker(number: int) -> None:
+    if number == 1:
+        os._exit(9)
+    time.sleep(60)
+
+
+def test_a_killed_worker_is_one_line_at_once() -> None:
+    with pytest.raises(PawprintError, match=r"^squares: a worker process was killed, perhaps for"):
+        map_shards(end_first_worker, [1, 2], "squares")

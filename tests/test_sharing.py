@@ -1,0 +1,178 @@
+# covers: B1, C4, C5
+"""Results that others get without computing them, and runs that get in each other's way."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from living import wait_until
+from project import Project, environment, make_project
+
+CLEAN = "Data and pipelines are up to date."
+TINY: dict[str, Any] = {
+    "data.sample_images": 40,
+    "preprocess.image_size": 32,
+    "model.cut": "block6d",
+    "baseline.image_size": 32,
+    "baseline.filters": [4],
+    "baseline.dense": 4,
+    "baseline.epochs": 1,
+    "head.epochs": 1,
+    "finetune.epochs": 1,
+    "gradcam.fixed": 1,
+    "gradcam.worst": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def base(work: Path) -> Project:
+    """The whole pipeline, run once and committed."""
+    project = make_project(work / "base", work / "home", TINY)
+    assert len(project.dvc("repro").stages) == 9
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def copied(base: Project, work: Path) -> Iterator[Project]:
+    project = base.copy(work / "copy")
+    yield project
+    shutil.rmtree(project.root)
+
+
+def outputs(project: Project) -> set[str]:
+    return {out["path"] for stage in project.lock().values() for out in stage["outs"]}
+
+
+def share(project: Project, clone: Path, address: str, options: dict[str, str]) -> None:
+    """Push all results to a remote; a fresh clone must get them, and find nothing to do."""
+    project.dvc("remote", "add", "--default", "shared", address)
+    for name, value in options.items():
+        project.dvc("remote", "modify", "shared", name, value)
+    project.commit()
+    project.dvc("push")
+    project.run("git", "clone", "--quiet", str(project.root), str(clone))
+    other = Project(clone, project.home)
+    missing = {path for path in outputs(other) if not (clone / path).exists()}
+    assert {"models/finetuned.keras", "data/processed", "plots/gradcam"} <= missing
+    other.dvc("pull")
+    assert {path for path in outputs(other) if not (clone / path).exists()} == set()
+    assert other.dvc("status").text.strip() == CLEAN
+    assert other.dvc("repro").stages == []
+    assert other.changes() == ""
+    shutil.rmtree(clone)
+
+
+def test_a_clone_pulls_from_a_directory_and_has_nothing_to_do(copied, work):
+    share(copied, work / "clone", str(work / "remote"), {})
+
+
+@pytest.fixture
+def ssh_server(work: Path) -> Iterator[tuple[int, Path]]:
+    """An SSH server of this user on this machine: its port, and the key that opens it."""
+    if importlib.util.find_spec("dvc_ssh") is None:
+        pytest.skip("dvc-ssh is not installed (pip install dvc-ssh)")
+    paths = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
+    sshd, keygen = (shutil.which(name, path=paths) for name in ("sshd", "ssh-keygen"))
+    if sshd is None or keygen is None:
+        pytest.skip("sshd is not installed (apt install openssh-server)")
+    directory = work / "ssh"
+    directory.mkdir()
+    for name in ("host", "user"):
+        key = ["-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
+        subprocess.run([keygen, *key], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {
+        "ListenAddress": f"127.0.0.1:{port}",
+        "HostKey": directory / "host",
+        "AuthorizedKeysFile": directory / "user.pub",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PidFile": "none",
+        "Subsystem": "sftp internal-sftp",
+    }
+    config = directory / "config"
+    config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    server = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE)
+
+    def answers() -> bool:
+        with socket.socket() as attempt:
+            return server.poll() is not None or attempt.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(answers, 10)
+    if server.poll() is not None:
+        reason = server.communicate()[1].decode().strip().splitlines()[-1]
+        pytest.skip(f"sshd does not start here: {reason}")
+    yield port, directory / "user"
+    server.kill()
+    server.communicate()
+
+
+def test_a_clone_pulls_over_ssh_and_has_nothing_to_do(copied, work, ssh_server):
+    port, key = ssh_server
+    address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{work / 'ssh-remote'}"
+    share(copied, work / "clone", address, {"keyfile": str(key), "allow_agent": "false"})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="reads DVC's lock while it is held")
+def test_a_second_run_at_the_same_time_is_refused_and_harms_nothing(base, copied):
+    copied.set_params({"baseline.lr": 0.01})
+    rwlock = copied.root / ".dvc/tmp/rwlock"
+    first = subprocess.Popen(
+        ["dvc", "repro", "train_baseline"],
+        cwd=copied.root,
+        env=environment(copied.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    held = wait_until(lambda: rwlock.exists() and '"write": {"' in rwlock.read_text(), 60)
+    second = copied.dvc("repro", "train_baseline", fails=True)
+    text, _ = first.communicate(timeout=120)
+    assert held
+    assert first.returncode == 0, text
+    assert "is busy, it is being blocked by" in second.text
+    assert f"(PID {first.pid}): " in second.text
+    assert second.stages == []
+    assert "Traceback" not in second.text
+
+    assert copied.dvc("status", "train_baseline").text.strip() == CLEAN
+    copied.run("git", "checkout", "--quiet", "params.yaml")
+    assert copied.dvc("repro").stages == []
+    assert copied.lock() == base.lock()
+    assert copied.changes() == ""
+
+
+def test_a_failed_experiment_is_left_by_two_commands(base, copied):
+    wrong = ["-S", "preprocess.image_size=40", "-S", "model.cut=nowhere"]
+    outcome = copied.dvc("exp", "run", *wrong, "features", fails=True)
+    assert outcome.stages == ["preprocess", "features"]
+    assert re.search(r"^error: params\.yaml: model\.cut: .*'nowhere'", outcome.text, re.MULTILINE)
+    assert not (copied.root / "data/features/pooled").exists()  # DVC deletes before it runs
+
+    copied.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock", "metrics")
+    copied.dvc("checkout")
+    assert {path for path in outputs(copied) if not (copied.root / path).exists()} == set()
+    assert copied.dvc("status").text.strip() == CLEAN
+    assert copied.dvc("repro").stages == []
+    assert copied.lock() == base.lock()
+    assert copied.changes() == ""

@@ -1,0 +1,179 @@
+# covers: B3
+"""How a stage ends: with one line, with its workers, and with the DVC that started it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from living import descendants, living, wait_until
+
+from pawprint.stage import describe_os_error, unfinished_work
+
+ROOT = Path(__file__).parents[1]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+
+# Says "ready" once it works; two workers sleep meanwhile
+STAGE = """
+import sys, time
+from pathlib import Path
+from pawprint import processes
+from pawprint.stage import run_stage
+
+def main(params):
+    with processes.worker_pool() as pool:
+        pool.submit(int).result()
+        work = pool.map(time.sleep, [60, 60, 60])
+        Path(sys.argv[1]).write_text("ready")
+        list(work)
+
+if __name__ == "__main__":
+    if "no-prctl" in sys.argv:
+        processes._ask_kernel = lambda: False
+    run_stage(main)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "slow_stage.py"
+    path.write_text(STAGE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that a test has started; what is left of them ends with it."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        for pid in descendants(process.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.communicate()
+
+
+def environment(**values: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DVC")}
+    return {**kept, "PYTHONPATH": str(ROOT), **values}
+
+
+def start(command: list[str], **values: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(**values),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@linux
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_stage_ends_with_one_line_and_its_workers(script, tmp_path, started, sent):
+    stage = start([sys.executable, str(script), str(tmp_path / "ready")])
+    started.append(stage)
+    assert wait_until((tmp_path / "ready").exists, 20)
+    family = descendants(stage.pid)
+    assert len(family) > 2
+    os.killpg(stage.pid, sent)  # as a terminal does: to the workers too
+    _, errors = stage.communicate(timeout=10)
+    assert errors == "error: interrupted; `dvc repro` starts this stage again\n"
+    assert stage.returncode == 1
+    assert wait_until(lambda: not living(family), 1)
+
+
+# What DVC does: it runs the command by a shell, which may or may not replace itself by it
+PARENT = """
+import subprocess, sys
+subprocess.Popen(sys.argv[1:]).wait()
+"""
+
+
+@linux
+@pytest.mark.parametrize("shell", ["execs", "stays"])
+@pytest.mark.parametrize("kernel", ["prctl", "no-prctl"])
+def test_a_stage_and_its_workers_die_with_dvc(script, tmp_path, started, shell, kernel):
+    command = shlex.join([sys.executable, str(script), str(tmp_path / "ready"), kernel])
+    if shell == "stays":
+        staying = tmp_path / "sh"
+        staying.write_text('#!/bin/sh\neval "$2"\nexit $?\n', encoding="utf-8")
+        staying.chmod(0o755)
+    executable = str(tmp_path / "sh") if shell == "stays" else "/bin/sh"
+    dvc = start([sys.executable, "-c", PARENT, executable, "-c", command], DVC_STAGE="slow")
+    started.append(dvc)
+    assert wait_until((tmp_path / "ready").exists, 20)
+    family = descendants(dvc.pid)
+    assert len(family) > 3
+    dvc.kill()
+    dvc.wait()
+    assert wait_until(lambda: not living(family), 1), living(family)
+
+
+@linux
+def test_a_stage_started_by_hand_outlives_its_terminal(script, tmp_path, started):
+    command = [sys.executable, str(script), str(tmp_path / "ready")]
+    terminal = start([sys.executable, "-c", PARENT, *command])
+    assert wait_until((tmp_path / "ready").exists, 20)
+    family = descendants(terminal.pid) - {terminal.pid}
+    terminal.kill()
+    terminal.wait()
+    try:
+        assert not wait_until(lambda: living(family) != family, 0.5)
+    finally:
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+        terminal.communicate()
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "; free some space, then run `dvc repro` again"),
+        (errno.EDQUOT, "; free some space, then run `dvc repro` again"),
+        (
+            *(errno.EROFS,),
+            "; allow this user to read and write there, then run `dvc repro` again",
+        ),
+        (errno.EIO, ""),
+    ],
+)
+def test_an_error_of_the_system_names_the_path_and_what_to_do(code, remedy):
+    error = OSError(code, os.strerror(code), "data/processed")
+    assert describe_os_error(error) == f"data/processed: {os.strerror(code)}{remedy}"
+
+
+def test_unfinished_work_is_there_again_until_it_is_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def stop_half_way() -> None:
+        with unfinished_work("features", "key") as work:
+            (work / "00000.npy").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_half_way()
+    with unfinished_work("features", "key") as work:
+        assert work == Path(".resume/features/key")
+        assert (work / "00000.npy").read_text() == "half"
+    assert list(Path(".resume").iterdir()) == []
+
+
+def test_work_under_another_key_is_deleted_and_that_of_other_stages_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(".resume/features/old").mkdir(parents=True)
+    Path(".resume/preprocess/old").mkdir(parents=True)
+    with unfinished_work("features", "new") as work:
+        assert list(work.parent.iterdir()) == [work]
+        assert Path(".resume/preprocess/old").is_dir()

@@ -1,0 +1,1 @@
+"""Runs the pipeline a second time, elsewhere and otherwise, and compares every hash."""
