@@ -76,7 +76,7 @@ def _check_jpeg(content: bytes, image: JpegImageFile) -> int:
     if scans > MAX_SCANS:
         raise ImageError(f"{scans} scans, more than {MAX_SCANS}")
     header_bytes = image.fp.tell() if image.fp else 0
-    if content.find(END_OF_JPEG, header_bytes) < 0:
+    if content.rfind(END_OF_JPEG, header_bytes) < 0:  # from the end: nearly always there
         raise ImageError("image file is truncated (it has no end mark)")
     return header_bytes
 
