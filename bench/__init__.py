@@ -1,0 +1,1 @@
+"""Benchmarks: what Pawprint costs, measured against plain ways of doing the same."""
