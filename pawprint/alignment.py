@@ -19,9 +19,10 @@ from scipy.ndimage import uniform_filter
 Floats = NDArray[np.floating]
 
 _LEVELS = (  # side in pixels, window of the levelling, steps, least correlation to go on
-    (16, 7, 6, 0.5),
-    (32, 9, 5, 0.5),
-    (64, 13, 5, 0.0),
+    (16, 7, 6, 0.45),
+    (32, 9, 5, 0.45),
+    (64, 13, 6, 0.45),
+    (64, 7, 12, 0.0),
 )
 _LEAST_OVERLAP = 0.35  # share of a picture; a smaller overlap proves nothing
 _INTERIOR = 0.85  # of a picture: nearer to its edge, borders and crops change what is levelled out
@@ -52,7 +53,7 @@ def similarity(first: np.ndarray, second: np.ndarray, zoom: Floats) -> Floats:
         both = np.concatenate([promising, promising + pairs])
         pictures = _level_out(_reduce(images[both], side), window)
         maps[both], score = _refine(pictures, maps[both], steps)
-        best = score.reshape(2, -1).max(0)
+        best = score.reshape(2, len(promising)).max(0)
         promising, best = promising[best >= least], best[best >= least]
     result = np.zeros(pairs, np.float32)
     result[promising] = best
@@ -75,8 +76,9 @@ def _refine(pictures: Floats, maps: Floats, steps: int) -> tuple[Floats, Floats]
     Returns:
         The maps, and the correlation of what they lay over each other, float32 [2n].
     """
+    side = pictures.shape[1]
     templates = np.roll(pictures, len(pictures) // 2, axis=0)
-    flat = templates.reshape(len(templates), -1)
+    flat = templates.reshape(len(templates), side * side)
     jacobian = _steepest_descent(templates)  # [n, 6, side²]
     hessian = np.einsum("nip,njp->nij", jacobian, jacobian)  # no BLAS: bits free of its threads
     damping = 1e-2 / 6 * np.trace(hessian, axis1=1, axis2=2) + 1e-6
@@ -122,7 +124,9 @@ def _steepest_descent(templates: Floats) -> Floats:
     count, side, _ = templates.shape
     x, y = _coordinates(side)
     scale = side / 2 / np.maximum(templates.std((1, 2)), 1e-6)[:, None]
-    down, right = (g.reshape(count, -1) * scale for g in np.gradient(templates, axis=(1, 2)))
+    down, right = (
+        g.reshape(count, side * side) * scale for g in np.gradient(templates, axis=(1, 2))
+    )
     return np.stack([right * x, right * y, right, down * x, down * y, down], axis=1)
 
 

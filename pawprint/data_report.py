@@ -104,9 +104,9 @@ def _duplicates(pictures: Sequence[Picture], groups: Sequence[Sequence[Picture]]
     text = "## Duplicates\n\n" + _table(["what", "how many", "listed in"], rows)
     if summary["across_splits"]:
         text += (
-            "\nThe data came divided, and its division was kept: the test score counts pictures "
-            "that were trained on.\nRemove one of each pair from the source, or all folders of "
-            "splits, to have the division made anew.\n"
+            "\nThe data came divided, and its division was kept: the test score counts\n"
+            "pictures that were trained on. Remove one of each pair from the source, or all "
+            "folders of splits,\nto have the division made anew.\n"
         )
     return text
 

@@ -24,8 +24,8 @@ from pawprint.shards import map_shards
 from pawprint.thumbnails import THUMBNAIL_PX, Thumbnail
 
 ZOOMS = (1.0, 0.9, 0.8)  # the middle of one picture, as a share of its side, that may be the other
-CANDIDATE_SCORE = 0.42  # correlation of two codes; see `python -m bench.duplicates`
-CANDIDATES = 6  # at most, for each picture: the best
+CANDIDATE_SCORE = 0.48  # correlation of two codes; see `python -m bench.duplicates`
+CANDIDATES = 4  # at most, for each picture: the best
 _FREQUENCIES = 12
 _CODE_LENGTH = 4000  # of a code as a vector: sums of its squares stay exact in float32
 _LEAST_CONTRAST = 4.0  # grey levels: what varies less has nothing to be recognized by
@@ -44,8 +44,8 @@ class Link(NamedTuple):
 class Candidates(NamedTuple):
     """Pairs worth laying over each other: int64, int64, float32, bool; [n] each.
 
-    The middle of picture ``first``, ``zoom`` of its side, looks like the whole of ``second``,
-    which is ``mirrored``.
+    The middle of picture ``first``, ``zoom`` of its side, looks like the whole of ``second``, one
+    of them ``mirrored``; a zoom above 1 says that the middle of ``second`` looks like ``first``.
     """
 
     first: np.ndarray
@@ -87,71 +87,97 @@ def find_links(
 ) -> list[Link]:
     """Find the near duplicates among different files.
 
+    A picture of which there are many copies may have them alone as its candidates. So pictures of
+    large groups are compared once more, with other groups only, until nothing new is found.
+
     Args:
         digests: SHA-256 of each file, sorted.
         pixels: uint8 [64, 64] of each.
         least_similarity: of the pairs to return.
+
+    Returns:
+        The links, sorted; they join each group, but need not hold all of its pairs.
     """
-    if len(digests) < 2:
-        return []
-    stack = np.stack(pixels)
-    pairs = find_candidates(stack)
-    found = compare_candidates(stack, pairs)
-    return sorted(
-        Link(digests[min(i, j)], digests[max(i, j)], round(float(score), 3))
-        for i, j, score in zip(pairs.first, pairs.second, found, strict=True)
-        if score >= least_similarity
-    )
+    links: list[Link] = []
+    stack = np.array(pixels, np.uint8).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)
+    group = crowded = np.arange(len(stack))
+    while len(crowded) > 1:
+        pairs = find_candidates(stack[crowded], group[crowded])
+        found = compare_candidates(stack[crowded], pairs)
+        new = [
+            Link(digests[crowded[i]], digests[crowded[j]], round(float(score), 3))
+            for i, j, score in zip(pairs.first, pairs.second, found, strict=True)
+            if score >= least_similarity
+        ]
+        if not new:
+            break
+        links += new
+        group = _components(digests, links)
+        crowded = np.flatnonzero(np.bincount(group)[group] > CANDIDATES)
+    return sorted(links)
 
 
 def _connect(digests: Sequence[str], links: Sequence[Link]) -> dict[str, str]:
     """digest → group: the beginning of the least digest that it is linked to."""
+    components = _components(digests, links)
+    least: dict[int, str] = {}
+    for digest, component in zip(digests, components, strict=True):  # sorted: the first is least
+        least.setdefault(component, digest)
+    return {
+        digest: least[component][:16] for digest, component in zip(digests, components, strict=True)
+    }
+
+
+def _components(digests: Sequence[str], links: Sequence[Link]) -> np.ndarray:
+    """The number of each digest's connected component."""
     number = {digest: i for i, digest in enumerate(digests)}
     first = [number[link.first] for link in links]
     second = [number[link.second] for link in links]
     graph = coo_array((np.ones(len(links)), (first, second)), shape=(len(digests), len(digests)))
-    _, component = connected_components(graph, directed=False)
-    least: dict[int, str] = {}
-    for digest, c in zip(digests, component, strict=True):  # sorted: the first is the least
-        least.setdefault(c, digest)
-    return {digest: least[c][:16] for digest, c in zip(digests, component, strict=True)}
+    return connected_components(graph, directed=False)[1]
 
 
-def find_candidates(pixels: np.ndarray) -> Candidates:
-    """Compare the codes of all pairs of pictures.
+def find_candidates(pixels: np.ndarray, group: np.ndarray) -> Candidates:
+    """Compare the codes of all pairs of pictures of different groups.
 
     Codes are whole numbers whose products sum exactly, so that the result depends neither on the
     processor nor on the number of its threads.
 
     Args:
         pixels: uint8 [n, 64, 64], grey.
+        group: int [n]: of each picture.
 
     Returns:
-        At most ``CANDIDATES`` n pairs; none of them twice.
+        At most ``CANDIDATES`` n pairs, first < second, each of them once.
     """
-    codes = [encode(pixels, zoom) for zoom in ZOOMS]
+    whole, *zoomed = (encode(pixels, zoom) for zoom in ZOOMS)
     mirror = _mirror_signs()
-    queries = [code * sign for code in codes for sign in (np.ones_like(mirror), mirror)]
-    whole = codes[0]
-    rows = []
+    ways = [  # of the first picture's code to be the second's: mirrored, zoom, both codes
+        (mirrored, zoom, first * mirror if mirrored else first, second)
+        for mirrored in (False, True)
+        for zoom, first, second in (
+            (1.0, whole, whole),
+            *((zoom, code, whole) for zoom, code in zip(ZOOMS[1:], zoomed, strict=True)),
+            *((1 / zoom, whole, code) for zoom, code in zip(ZOOMS[1:], zoomed, strict=True)),
+        )
+    ]
+    places = []
     for part in _parts(len(pixels), _ROWS):
-        block = [query[part] for query in queries]
-        best = block[0] @ whole.T
-        for query in block[1:]:
-            np.maximum(best, query @ whole.T, out=best)
-        within = np.arange(len(best))
-        best[within, part.start + within] = 0  # not with itself
-        rows.append(_best_of_rows(best) + np.array([[part.start], [0]]))
-    first, second = np.concatenate(rows, axis=1)
-    scores = np.stack([np.einsum("ij,ij->i", query[first], whole[second]) for query in queries])
-    kept = _without_repeats(first, second, scores.max(0))
-    variant = scores.argmax(0)[kept]
-    zoom = np.array(ZOOMS, np.float32)[variant // 2]
-    return Candidates(first[kept], second[kept], zoom, variant % 2 == 1)
+        best = np.zeros((len(pixels[part]), len(pixels)), np.float32)
+        for _, _, first, second in ways:
+            np.maximum(best, first[part] @ second.T, out=best)
+        best[group[part, None] == group] = 0  # nor with itself
+        places.append(_best_of_rows(best) + np.array([[part.start], [0]]))
+    i, j = np.unique(np.sort(np.concatenate(places, axis=1), axis=0), axis=1)
+    chosen = np.stack([np.einsum("nk,nk->n", a[i], b[j]) for _, _, a, b in ways]).argmax(0)
+    zooms = np.array([zoom for _, zoom, _, _ in ways], np.float32)
+    return Candidates(i, j, zooms[chosen], np.array([mirrored for mirrored, *_ in ways])[chosen])
 
 
 def encode(pixels: np.ndarray, zoom: float) -> np.ndarray:
     """The low frequencies of the middle of each picture, weighted by the root of the frequency.
+
+    Grey levels are equalized first.
 
     Source: C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010),
     section 3.2.1 (the cosine transform; here not cut down to bits).
@@ -170,12 +196,21 @@ def encode(pixels: np.ndarray, zoom: float) -> np.ndarray:
     waves = cosines.astype(np.float32)
     waves[1:] *= np.float32(np.sqrt(2))
     radius, low = _radii()
-    grey = pixels.astype(np.float32)
-    code = (waves @ grey @ waves.T)[:, low] * np.sqrt(radius[low]).astype(np.float32)
-    blank = grey.std((1, 2)) < _LEAST_CONTRAST
+    code = (waves @ _equalize(pixels) @ waves.T)[:, low] * np.sqrt(radius[low]).astype(np.float32)
+    blank = pixels.std((1, 2)) < _LEAST_CONTRAST
     length = np.maximum(np.linalg.norm(code, axis=1), 1e-6)
     code *= np.where(blank, 0, _CODE_LENGTH / length)[:, None].astype(np.float32)
     return np.rint(code)
+
+
+def _equalize(pixels: np.ndarray) -> np.ndarray:
+    """Replace each grey level by its rank, 0...1: a white label cannot outweigh a dark picture."""
+    result = np.empty(pixels.shape, np.float32)
+    for picture, equalized in zip(pixels, result, strict=True):
+        counts = np.bincount(picture.ravel(), minlength=256)
+        ranks = (np.cumsum(counts) - counts / 2) / picture.size
+        equalized[:] = ranks[picture]
+    return result
 
 
 def _radii() -> tuple[np.ndarray, np.ndarray]:
@@ -198,15 +233,6 @@ def _best_of_rows(scores: np.ndarray) -> np.ndarray:
     row, column = row[order], column[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     return np.stack([row, column])[:, rank < CANDIDATES]
-
-
-def _without_repeats(first: np.ndarray, second: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Of a pair that was found both ways, the better way: indices."""
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    order = np.lexsort((first, -scores, high, low))
-    new = np.ones(len(order), bool)
-    new[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
-    return order[new]
 
 
 @dataclass(frozen=True)
