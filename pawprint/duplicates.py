@@ -24,7 +24,7 @@ from pawprint.shards import map_shards
 from pawprint.thumbnails import THUMBNAIL_PX, Thumbnail
 
 ZOOMS = (1.0, 0.9, 0.8)  # the middle of one picture, as a share of its side, that may be the other
-CANDIDATE_SCORE = 0.48  # correlation of two codes; see `python -m bench.duplicates`
+CANDIDATE_SCORE = 0.4  # correlation of two codes; see `python -m bench.duplicates`
 CANDIDATES = 4  # at most, for each picture: the best
 _FREQUENCIES = 12
 _CODE_LENGTH = 4000  # of a code as a vector: sums of its squares stay exact in float32
