@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import accumulate
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -26,7 +27,8 @@ class Picture:
         class_name: its class.
         split: one of ``SPLITS``; empty before the assignment.
         sha256: of its bytes, in hexadecimal.
-        group: equal for pictures that must stay in one split (the same bytes).
+        group: equal for pictures that must stay in one split: the same bytes, or, once
+            ``pawprint.duplicates`` has looked, near duplicates.
     """
 
     path: str
@@ -59,10 +61,10 @@ def assign_splits(pictures: Iterable[Picture], params: SplitParams) -> list[Pict
     """Divide pictures into train, val and test.
 
     Stratified by class. Within a class, groups are ordered by a keyed hash of their content and
-    cut at the quantiles: the result depends neither on the order nor on the names of the pictures,
-    and added pictures shift the cuts by a few places only. A class of three pictures or more has
-    one in each split. A division that the data brings along is kept; a split that it lacks is cut
-    out of its training pictures.
+    cut at the quantiles of their pictures: the result depends neither on the order nor on the names
+    of the pictures, and added pictures shift the cuts by a few places only. A class of three groups
+    or more has one in each split. A division that the data brings along is kept; a split that it
+    lacks is cut out of its training pictures.
 
     Args:
         pictures: in any order; ``split`` is empty or given by the data.
@@ -88,18 +90,32 @@ def _assign_groups(
     pictures: Sequence[Picture], shares: dict[str, float], seed: int
 ) -> dict[str, str]:
     """group → split; a group belongs to the class of its first picture."""
-    groups: dict[str, dict[str, None]] = defaultdict(dict)  # a dict keeps order, a set does not
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)  # class → group → pictures
     class_of: dict[str, str] = {}
     for picture in pictures:
         class_name = class_of.setdefault(picture.group, picture.class_name)
-        groups[class_name][picture.group] = None
+        sizes[class_name][picture.group] += 1
     assigned: dict[str, str] = {}
-    for members in groups.values():
+    for members in sizes.values():
         ranked = sorted(members, key=lambda group: _keyed_hash(group, seed))
-        counts = split_counts(len(ranked), shares)
-        order = [split for split in SPLITS for _ in range(counts.get(split, 0))]
+        order = _cut([members[group] for group in ranked], shares)
         assigned |= dict(zip(ranked, order, strict=True))
     return assigned
+
+
+def _cut(sizes: Sequence[int], shares: dict[str, float]) -> list[str]:
+    """The split of each group: that in which the middle one of its pictures falls.
+
+    Where this leaves a split empty that could have a group, all groups count as one picture.
+    """
+    order = [
+        split for split in SPLITS for _ in range(split_counts(sum(sizes), shares).get(split, 0))
+    ]
+    ends = accumulate(sizes)
+    cut = [order[end - (size + 1) // 2] for end, size in zip(ends, sizes, strict=True)]
+    if len(set(cut)) < min(len(sizes), len(shares)):
+        return _cut([1] * len(sizes), shares)
+    return cut
 
 
 def split_counts(total: int, shares: dict[str, float]) -> dict[str, int]:
@@ -158,17 +174,42 @@ def check_splits(pictures: Sequence[Picture]) -> list[str]:
 
 
 def summarize(pictures: Sequence[Picture]) -> dict[str, int]:
-    """Headline counts of a division, as written to ``metrics/data.json``."""
-    by_group: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        by_group[picture.group].add(picture.class_name)
+    """Headline counts of a division, as written to ``metrics/data.json``.
+
+    ``exact_duplicates`` and ``near_duplicates`` are the pictures beyond the first of each group
+    (together: how many a data set without repetitions would lack). ``label_conflicts`` are groups
+    of more than one class; ``across_splits`` are groups in more than one split, which only a
+    division that the data brought along can leave.
+    """
+    groups = group_members(pictures).values()
+    contents = len({picture.sha256 for picture in pictures})
     return {
         "pictures": len(pictures),
         "classes": len({picture.class_name for picture in pictures}),
         **{split: sum(p.split == split for p in pictures) for split in SPLITS},
-        "duplicates": len(pictures) - len(by_group),
-        "label_conflicts": sum(len(names) > 1 for names in by_group.values()),
+        "exact_duplicates": len(pictures) - contents,
+        "near_duplicates": contents - len(groups),
+        "label_conflicts": sum(in_conflict(members) for members in groups),
+        "across_splits": sum(across_splits(members) for members in groups),
     }
+
+
+def group_members(pictures: Iterable[Picture]) -> dict[str, list[Picture]]:
+    """group → its pictures, both in the order in which they come."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.group].append(picture)
+    return groups
+
+
+def in_conflict(members: Iterable[Picture]) -> bool:
+    """Whether one group has two labels."""
+    return len({picture.class_name for picture in members}) > 1
+
+
+def across_splits(members: Iterable[Picture]) -> bool:
+    """Whether one group leaks from one split to another."""
+    return len({picture.split for picture in members}) > 1
 
 
 def write_manifest(path: Path, pictures: Iterable[Picture]) -> None:

@@ -51,6 +51,8 @@ class SplitParams(Section):
     val: OpenShare
     test: OpenShare
     seed: Seed
+    near_duplicates: bool
+    similarity: Annotated[float, Field(ge=0.5, le=1)]  # below, different pictures are alike
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitParams:

@@ -1,7 +1,9 @@
-"""data/raw/images.zip → data/split.csv: every picture gets its split, once."""
+"""data/raw/images.zip → data/split.csv: every picture gets its split, once; data/report/."""
 
 from pathlib import Path
 
+from pawprint.data_report import write_data_report
+from pawprint.duplicates import group_near_duplicates
 from pawprint.files import write_json
 from pawprint.manifest import (
     assign_splits,
@@ -12,13 +14,19 @@ from pawprint.manifest import (
 )
 from pawprint.params import Params
 from pawprint.stage import run_stage
+from pawprint.thumbnails import read_thumbnails
 
 
 def main(params: Params) -> None:
-    pictures = assign_splits(read_archive_index(Path("data/raw/images.zip")), params.split)
-    check_splits(pictures)
-    write_manifest(Path("data/split.csv"), pictures)
-    summary = summarize(pictures)
+    archive = Path("data/raw/images.zip")
+    pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
+    thumbnails = read_thumbnails(archive, [picture.path for picture in pictures])
+    grouped, links = group_near_duplicates(pictures, thumbnails, params.split)
+    divided = assign_splits(grouped, params.split)
+    check_splits(divided)
+    write_manifest(Path("data/split.csv"), divided)
+    write_data_report(Path("data/report"), divided, thumbnails, links)
+    summary = summarize(divided)
     write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
 

@@ -33,7 +33,9 @@ SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 def params(
     train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 42
 ) -> SplitParams:
-    return SplitParams(train=train, val=val, test=test, seed=seed)
+    return SplitParams(
+        train=train, val=val, test=test, seed=seed, near_duplicates=True, similarity=0.62
+    )
 
 
 def picture(path: str, class_name: str, split: str = "", content: str = "") -> Picture:
@@ -203,7 +205,36 @@ def test_a_class_without_training_pictures_is_refused() -> None:
         check_splits(assign_splits(rows, params()))
 
 
+def grouped(sizes: Sequence[int]) -> list[Picture]:
+    """Groups of near duplicates of one class, of the given sizes."""
+    return [
+        replace(picture(f"cat/{g}-{i}", "cat"), group=f"group {g}")
+        for g, size in enumerate(sizes)
+        for i in range(size)
+    ]
+
+
+def test_groups_of_near_duplicates_are_never_cut_and_shares_are_of_pictures() -> None:
+    rows = assign_splits(grouped([1] * 700 + [30] * 10), params())
+    by_group: dict[str, set[str]] = {}
+    for row in rows:
+        by_group.setdefault(row.group, set()).add(row.split)
+    assert all(len(splits) == 1 for splits in by_group.values())
+    sizes = Counter(row.split for row in rows)
+    # 1000 pictures: each of the two cuts falls at most half a group of 30 from its place
+    assert abs(sizes["train"] - 700) <= 15
+    assert abs(sizes["val"] - 150) <= 30
+    assert abs(sizes["test"] - 150) <= 15
+
+
+@pytest.mark.parametrize("sizes", [[10, 1, 1], [1, 10, 1], [1, 1, 10], [50, 2, 2, 1]])
+def test_large_groups_leave_no_split_empty(sizes: list[int]) -> None:
+    rows = assign_splits(grouped(sizes), params())
+    assert {row.split for row in rows} == {"train", "val", "test"}
+
+
 def test_summary_counts_duplicates_and_label_conflicts() -> None:
+    near = picture("cat/5", "cat", "train", "e")
     rows = [
         picture("cat/1", "cat", "train", "a"),
         picture("cat/2", "cat", "train", "a"),
@@ -211,15 +242,19 @@ def test_summary_counts_duplicates_and_label_conflicts() -> None:
         picture("dog/1", "dog", "train", "b"),
         picture("dog/2", "dog", "val", "c"),
         picture("dog/3", "dog", "test", "d"),
+        near,
+        replace(picture("dog/4", "dog", "test", "f"), group=near.group),
     ]
     assert summarize(rows) == {
-        "pictures": 6,
+        "pictures": 8,
         "classes": 2,
-        "train": 4,
+        "train": 5,
         "val": 1,
-        "test": 1,
-        "duplicates": 2,
-        "label_conflicts": 1,
+        "test": 2,
+        "exact_duplicates": 2,
+        "near_duplicates": 1,
+        "label_conflicts": 2,
+        "across_splits": 1,
     }
 
 

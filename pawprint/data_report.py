@@ -1,0 +1,156 @@
+"""What a person should know of a data set before a network sees it: ``data/report/``.
+
+report.md           counts, duplicates, sizes, formats, damaged files
+duplicates.csv      every picture that is in the data more than once, group by group
+conflicts.csv       those of them whose group has more than one class
+across_splits.csv   those of them whose group is in more than one split
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+from pawprint.duplicates import Link
+from pawprint.files import atomic_write, write_csv
+from pawprint.manifest import SPLITS, Picture, across_splits, group_members, in_conflict, summarize
+from pawprint.thumbnails import Header, Thumbnail
+
+COLUMNS = ("group", "path", "class", "split", "kind", "similarity", "most_like")
+_LISTED = 20  # files named in report.md; the tables have them all
+
+
+def write_data_report(
+    out: Path, pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail], links: Sequence[Link]
+) -> None:
+    """Write the files described at the top of this module.
+
+    Args:
+        out: directory to make.
+        pictures: sorted by path, each with its split.
+        thumbnails: of the same pictures.
+        links: the near duplicates among them.
+    """
+    groups = [members for members in group_members(pictures).values() if len(members) > 1]
+    most_like = _most_like(links)
+    tables = {
+        "duplicates": groups,
+        "conflicts": [members for members in groups if in_conflict(members)],
+        "across_splits": [members for members in groups if across_splits(members)],
+    }
+    for name, chosen in tables.items():
+        rows = [row for members in chosen for row in _duplicate_rows(members, most_like)]
+        write_csv(out / f"{name}.csv", COLUMNS, rows)
+    headers = [thumbnail.header for thumbnail in thumbnails if thumbnail.header is not None]
+    sections = [
+        _counts(pictures),
+        _duplicates(pictures, groups),
+        _sizes(headers),
+        _damaged(pictures, thumbnails),
+    ]
+    with atomic_write(out / "report.md") as file:
+        file.write("\n".join(["# The pictures\n", *sections]).encode())
+
+
+def _most_like(links: Iterable[Link]) -> dict[str, tuple[float, str]]:
+    """digest → similarity and digest of the file that is most like it."""
+    best: dict[str, tuple[float, str]] = {}
+    for link in links:
+        for digest, other in ((link.first, link.second), (link.second, link.first)):
+            best[digest] = max(best.get(digest, (0.0, "")), (link.similarity, other))
+    return best
+
+
+def _duplicate_rows(
+    members: Sequence[Picture], most_like: dict[str, tuple[float, str]]
+) -> list[tuple[str | float, ...]]:
+    paths: dict[str, list[str]] = {}
+    for picture in members:
+        paths.setdefault(picture.sha256, []).append(picture.path)
+    rows: list[tuple[str | float, ...]] = []
+    for p in members:
+        same = [path for path in paths[p.sha256] if path != p.path]
+        similarity, other = (1.0, "") if same else most_like[p.sha256]
+        like = same[0] if same else paths[other][0]
+        kind = "exact" if same else "near"
+        rows.append((p.group, p.path, p.class_name, p.split, kind, similarity, like))
+    return rows
+
+
+def _counts(pictures: Sequence[Picture]) -> str:
+    counts = Counter((picture.class_name, picture.split) for picture in pictures)
+    names = sorted({picture.class_name for picture in pictures})
+    rows = [_count_row(name, [counts[name, split] for split in SPLITS]) for name in names]
+    totals = [sum(counts[name, split] for name in names) for split in SPLITS]
+    return _table(["class", *SPLITS, "all"], [*rows, _count_row("all", totals)])
+
+
+def _count_row(name: str, counts: Sequence[int]) -> list[object]:
+    return [name, *counts, sum(counts)]
+
+
+def _duplicates(pictures: Sequence[Picture], groups: Sequence[Sequence[Picture]]) -> str:
+    summary = summarize(pictures)
+    largest = max(map(len, groups), default=1)
+    rows: list[list[object]] = [
+        ["exact copies of another file", summary["exact_duplicates"], "duplicates.csv"],
+        ["near duplicates of another picture", summary["near_duplicates"], "duplicates.csv"],
+        ["pictures in the largest group", largest, "duplicates.csv"],
+        ["groups of more than one class", summary["label_conflicts"], "conflicts.csv"],
+        ["groups in more than one split", summary["across_splits"], "across_splits.csv"],
+    ]
+    text = "## Duplicates\n\n" + _table(["what", "how many", "listed in"], rows)
+    if summary["across_splits"]:
+        text += (
+            "\nThe data came divided, and its division was kept: the test score counts\n"
+            "pictures that were trained on. Remove one of each pair from the source, or all "
+            "folders of splits,\nto have the division made anew.\n"
+        )
+    return text
+
+
+def _sizes(headers: Sequence[Header]) -> str:
+    if not headers:
+        return "## Sizes\n\nNo file has a header that can be read.\n"
+    measures: dict[str, list[float]] = {
+        "width, pixels": [header.width for header in headers],
+        "height, pixels": [header.height for header in headers],
+        "width / height": [round(header.width / header.height, 2) for header in headers],
+    }
+    sizes = [[name, min(v), f"{median(v):g}", max(v)] for name, v in measures.items()]
+    formats = Counter((header.format, header.mode) for header in headers)
+    ranked = sorted(formats.items(), key=lambda item: (-item[1], item[0]))
+    return "\n".join(
+        [
+            "## Sizes\n",
+            _table(["of the file", "least", "median", "greatest"], sizes),
+            _table(["format", "mode", "pictures"], [[*key, count] for key, count in ranked]),
+        ]
+    )
+
+
+def _damaged(pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail]) -> str:
+    damaged = [
+        [picture.path, "no header" if thumbnail.header is None else "header only"]
+        for picture, thumbnail in zip(pictures, thumbnails, strict=True)
+        if thumbnail.pixels is None
+    ]
+    text = (
+        f"## Damaged files\n\n{len(damaged)} cannot be decoded; stage preprocess sets them aside "
+        "and gives the reasons.\n"
+    )
+    if not damaged:
+        return text
+    more = f"\n... and {len(damaged) - _LISTED} more.\n" if len(damaged) > _LISTED else ""
+    return f"{text}\n{_table(['file', 'readable'], damaged[:_LISTED])}{more}"
+
+
+def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(_cell(value) for value in line)} |\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")

@@ -1,0 +1,113 @@
+# covers: B4, B5, R12
+"""What data/report says of a small data set, written out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pawprint.data_report import write_data_report
+from pawprint.duplicates import Link
+from pawprint.manifest import Picture
+from pawprint.thumbnails import Header, Thumbnail
+
+A, B, C, D, E = (letter * 64 for letter in "abcde")
+GREY = np.zeros((64, 64), np.uint8)
+PICTURES = [
+    Picture("test/dog/1.jpg", "dog", "test", B, A[:16]),
+    Picture("train/cat/1.jpg", "cat", "train", A, A[:16]),
+    Picture("train/cat/2|3.jpg", "cat", "train", C, C[:16]),
+    Picture("train/cat/4.jpg", "cat", "train", C, C[:16]),
+    Picture("train/dog/5.jpg", "dog", "train", D, D[:16]),
+    Picture("val/dog/6.jpg", "dog", "val", E, E[:16]),
+]
+THUMBNAILS = [
+    Thumbnail(Header(200, 100, "JPEG", "RGB"), GREY),
+    Thumbnail(Header(100, 100, "JPEG", "RGB"), GREY),
+    Thumbnail(Header(50, 100, "PNG", "P"), GREY),
+    Thumbnail(Header(50, 100, "PNG", "P"), GREY),
+    Thumbnail(None, None),
+    Thumbnail(Header(300, 400, "JPEG", "L"), None),
+]
+REPORT = r"""# The pictures
+
+| class | train | val | test | all |
+| --- | --- | --- | --- | --- |
+| cat | 3 | 0 | 0 | 3 |
+| dog | 1 | 1 | 1 | 3 |
+| all | 4 | 1 | 1 | 6 |
+
+## Duplicates
+
+| what | how many | listed in |
+| --- | --- | --- |
+| exact copies of another file | 1 | duplicates.csv |
+| near duplicates of another picture | 1 | duplicates.csv |
+| pictures in the largest group | 2 | duplicates.csv |
+| groups of more than one class | 1 | conflicts.csv |
+| groups in more than one split | 1 | across_splits.csv |
+
+The data came divided, and its division was kept: the test score counts
+pictures that were trained on. Remove one of each pair from the source, or all folders of splits,
+to have the division made anew.
+
+## Sizes
+
+| of the file | least | median | greatest |
+| --- | --- | --- | --- |
+| width, pixels | 50 | 100 | 300 |
+| height, pixels | 100 | 100 | 400 |
+| width / height | 0.5 | 0.75 | 2.0 |
+
+| format | mode | pictures |
+| --- | --- | --- |
+| JPEG | RGB | 2 |
+| PNG | P | 2 |
+| JPEG | L | 1 |
+
+## Damaged files
+
+2 cannot be decoded; stage preprocess sets them aside and gives the reasons.
+
+| file | readable |
+| --- | --- |
+| train/dog/5.jpg | no header |
+| val/dog/6.jpg | header only |
+"""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("report")
+    write_data_report(directory, PICTURES, THUMBNAILS, [Link(A, B, 0.913)])
+    return directory
+
+
+def test_report(out: Path) -> None:
+    assert (out / "report.md").read_text(encoding="utf-8") == REPORT
+
+
+def test_duplicates_are_listed_group_by_group(out: Path) -> None:
+    header = "group,path,class,split,kind,similarity,most_like\n"
+    leak = (
+        "aaaaaaaaaaaaaaaa,test/dog/1.jpg,dog,test,near,0.913,train/cat/1.jpg\n"
+        "aaaaaaaaaaaaaaaa,train/cat/1.jpg,cat,train,near,0.913,test/dog/1.jpg\n"
+    )
+    exact = (
+        "cccccccccccccccc,train/cat/2|3.jpg,cat,train,exact,1.0,train/cat/4.jpg\n"
+        "cccccccccccccccc,train/cat/4.jpg,cat,train,exact,1.0,train/cat/2|3.jpg\n"
+    )
+    assert (out / "duplicates.csv").read_text() == header + leak + exact
+    assert (out / "conflicts.csv").read_text() == header + leak
+    assert (out / "across_splits.csv").read_text() == header + leak
+
+
+def test_names_cannot_break_a_table_and_only_some_are_listed(tmp_path: Path) -> None:
+    pictures = [Picture(f"cat/{i:02d}|\n.jpg", "c|t", "train", A, A[:16]) for i in range(25)]
+    write_data_report(tmp_path, pictures, [Thumbnail(None, None)] * 25, [])
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| c\\|t | 25 | 0 | 0 | 25 |" in text
+    assert "| cat/19\\| .jpg | no header |\n\n... and 5 more.\n" in text
+    assert "No file has a header that can be read." in text
