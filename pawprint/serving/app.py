@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -63,7 +63,7 @@ def build_app(service: Service) -> FastAPI:
 
 
 def _render(
-    request: Request, status: int, reason: str, text: str, headers: object = None
+    request: Request, status: int, reason: str, text: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     request.state.reason = reason
     content = {"error": text, "reason": reason, "request_id": request.state.request_id}

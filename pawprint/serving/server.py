@@ -91,7 +91,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise PawprintError(
-            f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port or --host"
+            f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port"
         ) from None
 
 
