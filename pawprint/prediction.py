@@ -16,7 +16,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,17 +23,13 @@ from tqdm import tqdm
 
 from pawprint.answers import FORMATS, Answer, csv_header, one_line, rank_classes
 from pawprint.classifier import Classifier
-from pawprint.errors import ImageError, ModelError, PawprintError
+from pawprint.errors import ImageError, PawprintError
 from pawprint.overlays import blend_heatmap
 from pawprint.processes import available_cores
 
 STDIN = "-"
 BATCH_SIZE = 32
 AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
-TTA_HELP = (
-    "mean of N views of each picture: the plain one, its mirror image, and others, changed as "
-    "pictures were in training (%(default)s)"
-)
 MANY = 100  # pictures that get a progress bar even where nobody seems to watch
 
 
@@ -66,7 +61,6 @@ def main(arguments: list[str]) -> int:
         reasons = "; ".join(one_line(f"{source.path}: {source.error}") for source in sources[:3])
         raise PawprintError(f"no pictures found ({reasons}); name pictures, folders or globs")
     classifier = Classifier.open(Path(options.model))
-    views = Views(options.tta, classifier.card.augment)
     overlays = options.gradcam and Overlays(Path(options.gradcam), options.opacity)
     render, columns = FORMATS[options.format], min(options.top, len(classifier.card.class_names))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -76,7 +70,7 @@ def main(arguments: list[str]) -> int:
         if options.format == "csv":
             print(csv_header(columns))
         with _progress(len(sources)) as bar:
-            for answers in predict_pictures(classifier, sources, views, columns, overlays):
+            for answers in predict_pictures(classifier, sources, options.tta, columns, overlays):
                 with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
                     print("\n".join(map(render, answers)), flush=True)
                 bar.update(len(answers))
@@ -98,7 +92,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add("--top", type=_positive, default=5, metavar="K", help="classes to name (%(default)s)")
     add("--gradcam", metavar="DIR", help="write a PNG for each picture: where its class is seen")
     add("--opacity", type=_share, default=0.4, help="of the heatmaps of --gradcam (%(default)s)")
-    add("--tta", type=_positive, default=1, metavar="N", help=TTA_HELP)
+    add("--tta", type=int, choices=(1, 2), default=1, help="2: mean with the mirror image (1)")
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", dest="format", action="store_const", const="json")
     formats.add_argument("--csv", dest="format", action="store_const", const="csv")
@@ -107,17 +101,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
 
 
 def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ValueError
-    return number
+    if not re.fullmatch(r"0|1|0?\.\d+|[01]\.0*", text):
+        raise argparse.ArgumentTypeError(f"expected a number in 0...1, found {text!r}")
+    return float(text)
 
 
 def _progress(total: int) -> tqdm:
@@ -174,49 +166,21 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-@dataclass(frozen=True)
-class Views:
-    """Test-time augmentation: a picture's probabilities are the mean over several views of it.
+def mean_probs(classifier: Classifier, images: np.ndarray, views: int) -> np.ndarray:
+    """Probabilities, with test-time augmentation.
 
-    The first view is the picture, the second its mirror image (unless training knew none); the
-    others are changed at random as in training, all pictures in the same ways, always the same.
+    Args:
+        classifier: the model.
+        images: uint8 [n, size, size, 3].
+        views: 1, the picture as it is, or 2: the mean of those of the picture and its mirror image.
 
-    Attributes:
-        count: of views.
-        augment: section ``augment`` of params.yaml; empty: unknown.
-
-    Raises:
-        ModelError: views are asked for that need a model's augmentation, which is unknown.
+    Returns:
+        float32 [n, classes].
     """
-
-    count: int
-    augment: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        if self.count > 2 and not self.augment:
-            raise ModelError(
-                f"--tta {self.count}: this model does not say how its training pictures were "
-                "changed; use at most 2, or an exported model"
-            )
-
-    def probs(self, classifier: Classifier, images: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [n, classes] of uint8 [n, size, size, 3]."""
-        views = islice(self._draw(images), self.count)
-        total, *others = (classifier.probs(view) for view in views)
-        for probs in others:
-            total = total + probs
-        return total / np.float32(self.count)
-
-    def _draw(self, images: np.ndarray) -> Iterator[np.ndarray]:
-        yield images
-        if self.augment.get("flip", True):
-            yield np.ascontiguousarray(images[:, :, ::-1])
-        from pawprint.augment import apply_transforms, draw_transforms
-        from pawprint.params import AugmentParams
-
-        params = AugmentParams(**self.augment)
-        for transform in draw_transforms(params, self.count, images.shape[1], 0, 0):
-            yield apply_transforms(images, np.tile(transform, (len(images), 1)))
+    probs = classifier.probs(images)
+    if views == 1:
+        return probs
+    return (probs + classifier.probs(np.ascontiguousarray(images[:, :, ::-1]))) / np.float32(2)
 
 
 @dataclass(frozen=True)
@@ -252,7 +216,7 @@ def overlay_name(path: str) -> str:
 def predict_pictures(
     classifier: Classifier,
     sources: Sequence[Source],
-    views: Views,
+    views: int,
     top: int,
     overlays: Overlays | None = None,
 ) -> Iterator[list[Answer]]:
@@ -261,7 +225,7 @@ def predict_pictures(
     Args:
         classifier: the model.
         sources: what to read.
-        views: of each picture.
+        views: of each picture, see ``mean_probs``.
         top: classes to name.
         overlays: where to write heatmaps of the likeliest classes.
     """
@@ -269,7 +233,9 @@ def predict_pictures(
     decoded = _decode_ahead(classifier, sources)
     while batch := list(islice(decoded, BATCH_SIZE)):
         images = [image for _, image in batch if isinstance(image, np.ndarray)]
-        probs = views.probs(classifier, np.stack(images)) if images else np.empty((0, len(names)))
+        probs = (
+            mean_probs(classifier, np.stack(images), views) if images else np.empty((0, len(names)))
+        )
         heatmaps: Iterator[np.ndarray] = iter(())
         if overlays and images:
             heatmaps = iter(classifier.heatmaps(np.stack(images), probs.argmax(axis=1)))
