@@ -44,6 +44,7 @@ class ModelCard:
         class_names: in the order of the probabilities.
         image_size: side of the square input in pixels.
         max_pixels: pictures with more pixels are refused.
+        augment: section ``augment`` of params.yaml, as the model was trained; empty: unknown.
         hashes: MD5, as in dvc.lock, of what the model was made of, by path.
         metrics: of the model on the test split.
         versions: of the packages that made it, by name.
@@ -53,6 +54,7 @@ class ModelCard:
     class_names: list[str]
     image_size: int
     max_pixels: int
+    augment: dict[str, Any]
     hashes: dict[str, str]
     metrics: dict[str, Any]
     versions: dict[str, str]
@@ -113,7 +115,7 @@ class Classifier:
 
             start_engine("openvino", available_cores())
         network, tail = _divide(load_model(path))
-        card = ModelCard(path.stem, info.class_names, info.image_size, MAX_PIXELS, {}, {}, {})
+        card = ModelCard(path.stem, info.class_names, info.image_size, MAX_PIXELS, {}, {}, {}, {})
         return cls(card, build_predictor(network), tail)
 
     def decode(self, content: bytes) -> np.ndarray:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from pawprint.answers import FORMATS, Answer, csv_header, one_line, rank_classes
 from pawprint.classifier import Classifier
-from pawprint.errors import ImageError, PawprintError
+from pawprint.errors import ImageError, ModelError, PawprintError
 from pawprint.overlays import blend_heatmap
 from pawprint.processes import available_cores
 
@@ -176,10 +176,18 @@ def mean_probs(classifier: Classifier, images: np.ndarray, views: int) -> np.nda
 
     Returns:
         float32 [n, classes].
+
+    Raises:
+        ModelError: the model was trained without mirror images, so they may be of another class.
     """
-    probs = classifier.probs(images)
     if views == 1:
-        return probs
+        return classifier.probs(images)
+    if not classifier.card.augment.get("flip", True):
+        raise ModelError(
+            f"model {classifier.card.name}: trained with augment.flip: false, expected true for "
+            "--tta 2, which mirrors the pictures; leave --tta away"
+        )
+    probs = classifier.probs(images)
     return (probs + classifier.probs(np.ascontiguousarray(images[:, :, ::-1]))) / np.float32(2)
 
 
