@@ -151,7 +151,7 @@ async function showInput(entry) {
     entry.input ??= await fetchPicture(entry.file, { view: "input" });
     entry.find(".picture").src = entry.input;
   } catch {
-    entry.find(".stage").hidden = true; // the reason stands beside it
+    entry.item.classList.add("unseen"); // the reason stands beside it
   }
 }
 
@@ -162,7 +162,7 @@ function showError(entry, error) {
   const line = entry.find(".error");
   line.textContent = error.message;
   line.hidden = false;
-  if (!entry.find(".classes").children.length) entry.find(".slider").hidden = true;
+  entry.find(".slider").hidden = entry.find(".heat").hidden;
 }
 
 function announce() {
@@ -189,7 +189,6 @@ async function showModels() {
   const response = await request("v1/model");
   const answer = await response.json();
   $("key-form").hidden = true;
-  $("serving").textContent = answer.models.map((model) => model.name).join(" and ");
   $("cards").replaceChildren(...answer.models.map((model) => createCard(model, answer)));
 }
 
@@ -218,7 +217,7 @@ function createCard(model, answer) {
 }
 
 function createMetric(name, metrics) {
-  const write = (value) => PERCENT.includes(name) ? `${(value * 100).toFixed(1)} %` : value.toFixed(3);
+  const write = (value) => PERCENT.includes(name) ? `${(value * 100).toFixed(1)} %` : value.toFixed(4);
   const row = document.createElement("tr");
   const head = document.createElement("th");
   const cell = document.createElement("td");
