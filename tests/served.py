@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -56,8 +60,12 @@ def build(directory: Path, order: str = "red,green,blue", name: str = "colours")
     save_classifier(model, card, directory)
 
 
-def build_in_process(directory: Path, order: str = "red,green,blue") -> Path:
-    """The same in a process of its own: Keras has one backend in a process."""
+@cache
+def colours(order: str = "red,green,blue") -> Path:
+    """The directory of such a model, made once a session."""
+    directory = Path(tempfile.mkdtemp(prefix="pawprint-served-"))
+    atexit.register(shutil.rmtree, directory)
+    # Keras has one backend in a process, and this one may have TensorFlow
     code = f"from tests.served import *; build(Path({str(directory)!r}), {order!r})"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
     return directory
