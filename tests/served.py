@@ -88,18 +88,23 @@ class Running:
         address: ``http://127.0.0.1:PORT``.
         process: to be told to stop.
         log: its lines so far, each a JSON object.
+        client: keeps its connections.
     """
 
     address: str
     process: subprocess.Popen[str]
     log: list[dict[str, Any]]
+    client: httpx.Client
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.address + path, timeout=30, **options)
+        return self.client.get(path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.client.post(path, **options)
 
     def predict(self, *contents: bytes, **options: Any) -> httpx.Response:
         files = [("files", (f"{i}.png", content)) for i, content in enumerate(contents)]
-        return httpx.post(self.address + "/v1/predict", files=files, timeout=30, **options)
+        return self.post("/v1/predict", files=files, **options)
 
     def metric(self, name: str) -> float:
         """The value of a line of /metrics, such as ``x_total{reason="y"}``; 0 if it is missing."""
@@ -129,9 +134,11 @@ def serving(*arguments: str, environment: dict[str, str] | None = None) -> Itera
     try:
         port = ports.get(timeout=60)
         assert port, f"the server ended: {log}"
-        server = Running(f"http://127.0.0.1:{port}", process, log)
-        _await_ready(server)
-        yield server
+        address = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+            server = Running(address, process, log, client)
+            _await_ready(server)
+            yield server
     finally:
         process.terminate()
         try:

@@ -23,7 +23,8 @@ from pawprint.serving.uploads import Upload
 Value = TypeVar("Value")
 REASONS = {  # parts of an ImageError's text, and how it is counted
     "empty": "empty",
-    "pixels, more": "pixels",
+    "pixels, more than": "pixels",
+    "exceeds limit": "pixels",
     "truncated": "truncated",
     "not a picture": "format",
     "base64": "base64",
