@@ -166,7 +166,7 @@ def test_every_picture_of_the_corpus_is_used_or_refused_with_its_reason(server):
         else:
             assert answer.status_code in (200, 422), name
     assert len(small) > 100
-    assert server.metric('pawprint_rejected_total{reason="pixels"}') == 5  # the bombs
+    assert server.metric('pawprint_rejected_total{reason="pixels"}') >= 5  # the bombs
     still_works(server)
 
 
