@@ -66,8 +66,9 @@ def colours(order: str = "red,green,blue") -> Path:
     directory = Path(tempfile.mkdtemp(prefix="pawprint-served-"))
     atexit.register(shutil.rmtree, directory)
     # Keras has one backend in a process, and this one may have TensorFlow
-    code = f"from tests.served import *; build(Path({str(directory)!r}), {order!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    path = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    code = f"from served import *; build(Path({str(directory)!r}), {order!r})"
+    subprocess.run([sys.executable, "-c", code], env=path, check=True, timeout=120)
     return directory
 
 
@@ -121,7 +122,7 @@ def serving(*arguments: str, environment: dict[str, str] | None = None) -> Itera
     """Start `python -m pawprint serve` on a free port; it is ready when the block begins."""
     clean = {name: v for name, v in os.environ.items() if not name.startswith("PAWPRINT_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pawprint", "serve", "--port", "0", *arguments],
+        [sys.executable, "-m", "pawprint", "serve", "--port", "0", "--drain-s", "0", *arguments],
         cwd=ROOT,
         env={**clean, **(environment or {})},
         stderr=subprocess.PIPE,

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-from tests.served import Running, colours, picture, serving
+from served import Running, colours, picture, serving
 
 # covers: R7, R10, R18, B7
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import io
 import json
@@ -14,18 +15,22 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from served import CLASSES, METRICS, ROOT, SIZE, Running, colours, picture, serving
 
 from pawprint.classifier import Classifier
 from pawprint.overlays import INFERNO, blend_heatmap
-from pawprint.serving.models import Models
+from pawprint.serving.app import build_app
+from pawprint.serving.logs import JsonFormatter
+from pawprint.serving.models import Models, open_models
 from pawprint.serving.pictures import heat_layer
+from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings, add_options, read_settings
-from tests.served import CLASSES, METRICS, ROOT, SIZE, Running, colours, picture, serving
 
 # covers: R7, R10, R11, R18, B6
 
@@ -233,7 +238,7 @@ def test_a_key_is_asked_for_everywhere_but_on_the_page(tmp_path):
 def test_a_candidate_answers_its_share_and_clients_keep_their_model():
     other = ("--candidate", str(colours("red,blue,green")), "--candidate-share", "0.4")
     with serving("--model", str(colours()), *other) as server:
-        told = {}
+        told: dict[int, object] = {}
         for i in range(40):
             headers = {"X-Client-ID": f"client {i % 20}"}
             answer = server.predict(picture("green"), headers=headers).json()
@@ -251,7 +256,7 @@ def test_a_candidate_answers_its_share_and_clients_keep_their_model():
 
 def test_shares_of_many_requests():
     models = Models("first", "second", 0.1)  # type: ignore[arg-type]
-    share = np.mean([models.choose(str(i)) == "second" for i in range(10_000)])  # type: ignore[comparison-overlap]
+    share = np.mean([models.choose(str(i)) == "second" for i in range(10_000)])
     assert share == pytest.approx(0.1, abs=0.01)
 
 
@@ -294,6 +299,43 @@ def test_sigterm_finishes_what_was_accepted():
         assert b'"class":"green"' in answer
         assert server.process.wait(20) == 0
         assert server.log[-1]["message"] == "stopped"
+
+
+def ask(service: Service, path: str, **options: Any) -> httpx.Response:
+    """One request to an application that was not started."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.request(options.pop("method", "GET"), path, **options)
+
+    return asyncio.run(send())
+
+
+@pytest.fixture
+def unstarted() -> Service:
+    settings = Settings(model=str(colours()))
+    return Service(settings, open_models(settings))
+
+
+def test_pictures_are_not_welcome_before_the_models_run(unstarted):
+    assert ask(unstarted, "/healthz").status_code == 200
+    for path, method in (("/readyz", "GET"), ("/v1/predict", "POST"), ("/v1/gradcam", "POST")):
+        answer = ask(unstarted, path, method=method)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+
+
+def test_a_fault_is_told_apart_by_its_request_id(unstarted, caplog):
+    del unstarted.models
+    answer = ask(unstarted, "/v1/model", headers={"X-Request-ID": "fault-1"})
+    assert answer.status_code == 500
+    assert answer.json()["request_id"] == "fault-1"
+    assert "models" not in answer.text
+    (record,) = (r for r in caplog.records if r.levelname == "ERROR")
+    entry = json.loads(JsonFormatter().format(record))
+    assert entry["request_id"] == "fault-1"
+    assert "AttributeError" in entry["stack"]
 
 
 def start(*arguments: str) -> subprocess.CompletedProcess[str]:

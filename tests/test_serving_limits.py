@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+from corpus import pictures
 from PIL import Image
+from served import Running, colours, picture, serving
 
 from pawprint.serving.limits import Limits, Refusal
 from pawprint.serving.settings import Settings
-from tests.corpus import pictures
-from tests.served import ROOT, Running, colours, picture, serving
 
 # covers: B5, R18
 
@@ -313,7 +313,7 @@ def test_bytes_of_all_requests_are_limited():
     asyncio.run(scenario())
 
 
-def test_the_server_keeps_to_its_own_description(server):
+def test_the_server_keeps_to_its_own_description(server, tmp_path):
     """Requests made up from /openapi.json; --seed keeps the tests the same every time."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,"
     checks += "response_schema_conformance,unsupported_method"
@@ -321,6 +321,6 @@ def test_the_server_keeps_to_its_own_description(server):
     command += [f"{server.address}/openapi.json", "--checks", checks, "--seed", "1"]
     command += ["--max-examples", "8", "--phases", "examples,coverage,fuzzing", "--workers", "1"]
     command += ["--no-color", "--generation-database", "none"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-1000:]
     still_works(server)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pawprint.errors import ImageError
@@ -18,8 +18,10 @@ from pawprint.serving.pictures import encode_png, heat_layer
 from pawprint.serving.service import Seen, Service
 from pawprint.serving.uploads import Upload, Uploads, read_form, read_json
 
-STICKY = "x-client-id"  # a client that sends it always meets the same of two models
-
+Client = Annotated[
+    str | None,
+    Header(alias="X-Client-ID", description="who sends it always meets the same of two models"),
+]
 View = Literal["layer", "overlay", "input"]
 
 
@@ -37,9 +39,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
         responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
         openapi_extra=body,
     )
-    async def predict(request: Request) -> Response:
+    async def predict(request: Request, client: Client = None) -> Response:
         _check_ready(service)
-        served = _choose(service, request)
+        served = service.models.choose(client or request.state.request_id)
         async with service.limits.body(request) as content:
             uploads = await _read_uploads(service, request, content)
             with service.limits.queued(len(uploads.files)):
@@ -70,10 +72,11 @@ def add_routes(app: FastAPI, service: Service) -> None:
                 "picture; overlay: that over the picture; input: the picture as the model sees it"
             ),
         ] = "layer",
+        client: Client = None,
         opacity: Annotated[float, Query(ge=0, le=1, description="of an overlay")] = 0.5,
     ) -> Response:
         _check_ready(service)
-        served = _choose(service, request)
+        served = service.models.choose(client or request.state.request_id)
         class_number = _find_class(served, class_)
         async with service.limits.body(request) as content:
             uploads = await _read_uploads(service, request, content, most=1)
@@ -126,10 +129,6 @@ def add_routes(app: FastAPI, service: Service) -> None:
 def _check_ready(service: Service) -> None:
     if not service.started:
         raise Refusal(503, "starting", "the models are being started", {"Retry-After": "1"})
-
-
-def _choose(service: Service, request: Request) -> Served:
-    return service.models.choose(request.headers.get(STICKY) or request.state.request_id)
 
 
 async def _read_uploads(

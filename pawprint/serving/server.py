@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from types import FrameType
 
 import h11
@@ -59,9 +60,15 @@ def serve(settings: Settings) -> None:
         LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
         # uvicorn raises the signal once more when it has finished, which would be a failure
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        Server(config, service, settings).run([listener])
-        LOGGER.info("stopped")
+            signal.signal(number, _exit)
+        try:
+            Server(config, service, settings).run([listener])
+        finally:
+            LOGGER.info("stopped")
+
+
+def _exit(sig: int, frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 class Server(uvicorn.Server):
