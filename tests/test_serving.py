@@ -108,6 +108,17 @@ def test_names_and_top_in_json(server):
     assert second == {"name": "x", "error": "not base64"}
 
 
+def test_a_lone_request_waits_for_nothing(server):
+    """Neither for a batch, nor for the 40 ms of a delayed acknowledgement."""
+    content = picture("red")
+    times = []
+    for _ in range(25):
+        began = time.perf_counter()
+        server.predict(content)
+        times.append(time.perf_counter() - began)
+    assert np.median(times) < 0.03
+
+
 def two_halves() -> bytes:
     """Red at the left, blue at the right."""
     pixels = np.zeros((64, 96, 3), np.uint8)
@@ -238,7 +249,7 @@ def test_a_key_is_asked_for_everywhere_but_on_the_page(tmp_path):
 def test_a_candidate_answers_its_share_and_clients_keep_their_model():
     other = ("--candidate", str(colours("red,blue,green")), "--candidate-share", "0.4")
     with serving("--model", str(colours()), *other) as server:
-        told: dict[int, object] = {}
+        told: dict[int, tuple[str, dict[str, str]]] = {}
         for i in range(40):
             headers = {"X-Client-ID": f"client {i % 20}"}
             answer = server.predict(picture("green"), headers=headers).json()

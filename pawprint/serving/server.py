@@ -22,6 +22,7 @@ from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings, add_options, read_settings
 
 GRACE_S = 5
+BACKLOG = 2048
 
 
 def main(arguments: list[str]) -> int:
@@ -94,12 +95,19 @@ class Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only where the protocol is named; it costs 40 ms an answer
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        if os.name == "posix":  # elsewhere this would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise PawprintError(
             f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port"
         ) from None
+    return listener
 
 
 def _connection_class(timeout_s: float) -> type[H11Protocol]:
