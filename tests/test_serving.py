@@ -20,15 +20,18 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from served import CLASSES, METRICS, ROOT, SIZE, Running, colours, picture, serving
 
 from pawprint.classifier import Classifier
+from pawprint.errors import PawprintError
 from pawprint.overlays import INFERNO, blend_heatmap
 from pawprint.serving.app import build_app
 from pawprint.serving.logs import JsonFormatter
 from pawprint.serving.models import Models, open_models
 from pawprint.serving.pictures import heat_layer
+from pawprint.serving.server import Server
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings, add_options, read_settings
 
@@ -335,6 +338,23 @@ def test_pictures_are_not_welcome_before_the_models_run(unstarted):
         answer = ask(unstarted, path, method=method)
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
+
+
+def test_a_model_that_does_not_run_ends_the_server(unstarted, monkeypatch):
+    def fail(self: Classifier, images: np.ndarray) -> np.ndarray:
+        raise RuntimeError("wrong shape")
+
+    monkeypatch.setattr(Classifier, "probs", fail)
+    server = Server(uvicorn.Config(build_app(unstarted), lifespan="off"), unstarted, Settings())
+
+    async def scenario() -> None:
+        assert not await server.on_tick(0)
+        await unstarted.start()
+        assert not unstarted.ready
+        await server.on_tick(1)
+
+    with pytest.raises(PawprintError, match="a model does not run: wrong shape"):
+        asyncio.run(scenario())
 
 
 def test_a_fault_is_told_apart_by_its_request_id(unstarted, caplog):

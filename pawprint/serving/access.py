@@ -17,6 +17,7 @@ from pawprint.serving.logs import LOGGER
 from pawprint.serving.service import Service
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+STATIC = "/static/"
 FREE = ("/", "/healthz", "/readyz")  # no key; the page asks for it
 CLIENT_GONE = 499  # nginx' number for a client that did not wait; it is never sent
 HEADERS = {
@@ -59,7 +60,8 @@ class Access:
                 status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
-                out.setdefault("Cache-Control", "no-store")
+                kept = scope["path"].startswith(STATIC)
+                out.setdefault("Cache-Control", "no-cache" if kept else "no-store")
                 for name, value in HEADERS.items():
                     out[name] = value
             await send(message)
@@ -91,7 +93,7 @@ class Access:
 
     def _may_pass(self, path: str, headers: Headers) -> bool:
         key = self._service.settings.api_key
-        if not key or path in FREE or path.startswith("/static/"):
+        if not key or path in FREE or path.startswith(STATIC):
             return True
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         same = hmac.compare_digest(sent.strip().encode(), key.encode())

@@ -18,6 +18,7 @@ const waiting = [];
 let running = 0;
 let key = "";
 let counter = 0;
+let maxBytes = Infinity;
 
 // ---- talking to the server
 
@@ -103,6 +104,7 @@ async function work() {
 
 async function classify(entry) {
   try {
+    if (entry.file.size > maxBytes) throw new Error(`larger than ${maxBytes / 1e6} MB`);
     const response = await request("v1/predict", { method: "POST", body: form(entry.file) });
     const answer = await response.json();
     showPredictions(entry, answer.results[0].predictions);
@@ -189,6 +191,7 @@ async function showModels() {
   const response = await request("v1/model");
   const answer = await response.json();
   $("key-form").hidden = true;
+  maxBytes = answer.limits.max_body_bytes;
   $("cards").replaceChildren(...answer.models.map((model) => createCard(model, answer)));
 }
 
