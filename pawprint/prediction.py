@@ -61,7 +61,10 @@ def main(arguments: list[str]) -> int:
         reasons = "; ".join(one_line(f"{source.path}: {source.error}") for source in sources[:3])
         raise PawprintError(f"no pictures found ({reasons}); name pictures, folders or globs")
     classifier = Classifier.open(Path(options.model))
-    overlays = options.gradcam and Overlays(Path(options.gradcam), options.opacity)
+    overlays = None
+    if options.gradcam:
+        overlays = Overlays(Path(options.gradcam), options.opacity)
+        overlays.directory.mkdir(parents=True, exist_ok=True)
     render, columns = FORMATS[options.format], min(options.top, len(classifier.card.class_names))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
@@ -139,10 +142,11 @@ def _find(path: str) -> list[Source]:
     if os.path.isdir(path):
         return _list_folder(path) or [Source(path, "no pictures in this folder")]
     if glob.has_magic(path):
-        found = [
-            source for match in sorted(glob.glob(path, recursive=True)) for source in _find(match)
-        ]
-        return found or [Source(path, "no file matches")]
+        found: dict[str, Source] = {}  # ** matches a folder and what is in it
+        for match in sorted(glob.glob(path, recursive=True)):
+            sources = _list_folder(match) if os.path.isdir(match) else [Source(match)]
+            found |= {source.path: source for source in sources}
+        return list(found.values()) or [Source(path, "no picture matches")]
     return [Source(path, "no such file or folder")]
 
 
@@ -196,7 +200,7 @@ class Overlays:
     """Writes pictures under their heatmaps.
 
     Attributes:
-        directory: made if missing.
+        directory: must exist.
         opacity: see ``pawprint.overlays.blend_heatmap``.
     """
 
@@ -206,7 +210,6 @@ class Overlays:
     def write(self, source: Source, image: np.ndarray, heatmap: np.ndarray) -> str:
         """Write one PNG, and return its path."""
         path = self.directory / overlay_name(source.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(blend_heatmap(image, heatmap, self.opacity)).save(path)
         return str(path)
 
@@ -217,8 +220,9 @@ def overlay_name(path: str) -> str:
     >>> overlay_name("a/cat 1.jpg"), overlay_name("b/cat 1.jpg")
     ('cat_1-6fa2642838a6.png', 'cat_1-f32d90496aea.png')
     """
-    stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:80]
-    return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}.png"
+    stem = "stdin" if path == STDIN else re.sub(r"[^\w.-]", "_", Path(path).stem)
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+    return f"{stem.strip('.-')[:50]}-{digest}.png"  # below 255 bytes in any script
 
 
 def predict_pictures(
@@ -281,11 +285,16 @@ def _read(classifier: Classifier, source: Source) -> np.ndarray | str:
     if source.error:
         return source.error
     try:
-        content = (
-            sys.stdin.buffer.read() if source.path == STDIN else Path(source.path).read_bytes()
-        )
-        return classifier.decode(content)
+        return classifier.decode(_content(source.path))
     except ImageError as error:
         return str(error)
     except OSError as error:
         return _reason(error)
+
+
+def _content(path: str) -> bytes:
+    if path != STDIN:
+        return Path(path).read_bytes()
+    if sys.stdin is None:
+        raise ImageError("standard input is closed")
+    return sys.stdin.buffer.read()
