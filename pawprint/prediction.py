@@ -270,7 +270,9 @@ def _decode_ahead(
     pending: deque[tuple[Source, Future[np.ndarray | str]]] = deque()
     try:
         for source in sources:
-            pending.append((source, pool.submit(_read, classifier, source)))
+            # here, not in a thread, which Ctrl-C could not stop
+            stdin = _read_stdin() if source.path == STDIN else None
+            pending.append((source, pool.submit(_read, classifier, source, stdin)))
             if len(pending) > AHEAD:
                 first, future = pending.popleft()
                 yield first, future.result()
@@ -280,21 +282,23 @@ def _decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(classifier: Classifier, source: Source) -> np.ndarray | str:
-    """A picture's pixels, or why it has none."""
+def _read_stdin() -> bytes:
+    return sys.stdin.buffer.read() if sys.stdin else b""
+
+
+def _read(classifier: Classifier, source: Source, content: bytes | None) -> np.ndarray | str:
+    """A picture's pixels, or why it has none.
+
+    Args:
+        classifier: the model.
+        source: what to read.
+        content: the picture's bytes if they have been read already.
+    """
     if source.error:
         return source.error
     try:
-        return classifier.decode(_content(source.path))
+        return classifier.decode(Path(source.path).read_bytes() if content is None else content)
     except ImageError as error:
         return str(error)
     except OSError as error:
         return _reason(error)
-
-
-def _content(path: str) -> bytes:
-    if path != STDIN:
-        return Path(path).read_bytes()
-    if sys.stdin is None:
-        raise ImageError("standard input is closed")
-    return sys.stdin.buffer.read()
