@@ -89,6 +89,7 @@ def test_a_name_that_looks_like_a_glob_is_a_name(project: Path) -> None:
 def test_standard_input(project: Path) -> None:
     out, _ = predict(project, "-", "--top", "1", stdin=picture(BLUE))
     assert out == "-: blue 100.0 %\n"
+    assert predict(project, "-", "--gradcam", "maps", code=1)[0] == "-: error: empty file\n"
     out, _ = predict(project, "-", "photos/b.png", "--top", "1", code=1)
     assert out == "-: error: empty file\nphotos/b.png: blue 100.0 %\n"
 
