@@ -69,19 +69,31 @@ def _quick_import() -> Iterator[None]:
     """Import Keras in two thirds of the time.
 
     It makes a million objects that stay, among which the garbage collector would look for others.
-    And it imports scikit-learn for wrappers that nothing here uses, unless that is not there.
     """
-    hidden = "sklearn" not in sys.modules
-    if hidden:
-        sys.modules["sklearn"] = cast(ModuleType, None)  # an import of it fails
     gc.disable()
     try:
-        yield
+        with hidden("sklearn"):  # for wrappers that nothing here uses
+            yield
     finally:
         gc.freeze()
         gc.enable()
-        if hidden:
-            del sys.modules["sklearn"]
+
+
+@contextmanager
+def hidden(library: str) -> Iterator[None]:
+    """Let a library seem not to be installed; others that can do without it need not wait for it.
+
+    Args:
+        library: its name; if it has been imported already, it stays as it is.
+    """
+    if library in sys.modules:
+        yield
+        return
+    sys.modules[library] = cast(ModuleType, None)  # an import of it fails
+    try:
+        yield
+    finally:
+        del sys.modules[library]
 
 
 @contextmanager
