@@ -53,6 +53,14 @@ class Access:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = CLIENT_GONE
+        unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+        async def receive_on() -> Message:
+            nonlocal unread
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                unread = False
+            return message
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -64,12 +72,14 @@ class Access:
                 out.setdefault("Cache-Control", "no-cache" if kept else "no-store")
                 for name, value in HEADERS.items():
                     out[name] = value
+                if unread:  # what is still on its way is not waited for
+                    out["Connection"] = "close"
             await send(message)
 
         level, error = logging.INFO, None
         try:
             app = self._app if self._may_pass(scope["path"], headers) else _refuse_key
-            await app(scope, receive, send_on)
+            await app(scope, receive_on, send_on)
         except ClientDisconnect:
             pass
         except Exception as caught:
@@ -117,7 +127,7 @@ async def _refuse_key(scope: Scope, receive: Receive, send: Send) -> None:
             "request_id": scope["state"]["request_id"],
         },
         401,
-        {"WWW-Authenticate": "Bearer", "Connection": "close"},
+        {"WWW-Authenticate": "Bearer"},
     )
     await response(scope, receive, send)
 
