@@ -327,11 +327,11 @@ def test_bytes_of_all_requests_are_limited():
 
 def test_the_server_keeps_to_its_own_description(server, tmp_path):
     """Requests made up from /openapi.json; --seed keeps the tests the same every time."""
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance,"
-    checks += "response_schema_conformance,unsupported_method"
+    # it cannot say which bytes are a picture, and knows no 413 for too many of them
+    checks = "positive_data_acceptance,negative_data_rejection"
     command = [sys.executable, "-m", "schemathesis.cli", "run"]
-    command += [f"{server.address}/openapi.json", "--checks", checks, "--seed", "1"]
-    command += ["--max-examples", "8", "--phases", "examples,coverage,fuzzing", "--workers", "1"]
+    command += [f"{server.address}/openapi.json", "--exclude-checks", checks, "--seed", "1"]
+    command += ["--max-examples", "10", "--phases", "examples,coverage,fuzzing", "--workers", "1"]
     command += ["--no-color", "--generation-database", "none"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-1000:]

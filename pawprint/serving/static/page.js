@@ -47,6 +47,7 @@ async function readError(response) {
 }
 
 function form(file) {
+  if (file.size > maxBytes) throw new Error(`larger than ${maxBytes / 1e6} MB`);
   const body = new FormData();
   body.append("files", file, file.name || "pasted picture");
   return body;
@@ -104,7 +105,6 @@ async function work() {
 
 async function classify(entry) {
   try {
-    if (entry.file.size > maxBytes) throw new Error(`larger than ${maxBytes / 1e6} MB`);
     const response = await request("v1/predict", { method: "POST", body: form(entry.file) });
     const answer = await response.json();
     showPredictions(entry, answer.results[0].predictions);
