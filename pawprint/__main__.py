@@ -32,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     except PawprintError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a missing permission
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"error: {name}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130  # as a shell reports a command that Ctrl-C ended
 

@@ -61,7 +61,10 @@ def main(arguments: list[str]) -> int:
         reasons = "; ".join(one_line(f"{source.path}: {source.error}") for source in sources[:3])
         raise PawprintError(f"no pictures found ({reasons}); name pictures, folders or globs")
     classifier = Classifier.open(Path(options.model))
-    overlays = options.gradcam and Overlays(Path(options.gradcam), options.opacity)
+    overlays = None
+    if options.gradcam:
+        overlays = Overlays(Path(options.gradcam), options.opacity)
+        overlays.directory.mkdir(parents=True, exist_ok=True)
     render, columns = FORMATS[options.format], min(options.top, len(classifier.card.class_names))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
@@ -139,10 +142,11 @@ def _find(path: str) -> list[Source]:
     if os.path.isdir(path):
         return _list_folder(path) or [Source(path, "no pictures in this folder")]
     if glob.has_magic(path):
-        found = [
-            source for match in sorted(glob.glob(path, recursive=True)) for source in _find(match)
-        ]
-        return found or [Source(path, "no file matches")]
+        found: dict[str, Source] = {}  # ** matches a folder and what is in it
+        for match in sorted(glob.glob(path, recursive=True)):
+            sources = _list_folder(match) if os.path.isdir(match) else [Source(match)]
+            found |= {source.path: source for source in sources}
+        return list(found.values()) or [Source(path, "no picture matches")]
     return [Source(path, "no such file or folder")]
 
 
@@ -196,7 +200,7 @@ class Overlays:
     """Writes pictures under their heatmaps.
 
     Attributes:
-        directory: made if missing.
+        directory: must exist.
         opacity: see ``pawprint.overlays.blend_heatmap``.
     """
 
@@ -206,7 +210,6 @@ class Overlays:
     def write(self, source: Source, image: np.ndarray, heatmap: np.ndarray) -> str:
         """Write one PNG, and return its path."""
         path = self.directory / overlay_name(source.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(blend_heatmap(image, heatmap, self.opacity)).save(path)
         return str(path)
 
@@ -217,8 +220,9 @@ def overlay_name(path: str) -> str:
     >>> overlay_name("a/cat 1.jpg"), overlay_name("b/cat 1.jpg")
     ('cat_1-6fa2642838a6.png', 'cat_1-f32d90496aea.png')
     """
-    stem = re.sub(r"[^\w.-]", "_", Path(path).stem)[:80]
-    return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}.png"
+    stem = "stdin" if path == STDIN else re.sub(r"[^\w.-]", "_", Path(path).stem)
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+    return f"{stem.strip('.-')[:50]}-{digest}.png"  # below 255 bytes in any script
 
 
 def predict_pictures(
@@ -237,24 +241,29 @@ def predict_pictures(
         top: classes to name.
         overlays: where to write heatmaps of the likeliest classes.
     """
-    names = classifier.card.class_names
+    card = classifier.card
     decoded = _decode_ahead(classifier, sources)
     while batch := list(islice(decoded, BATCH_SIZE)):
-        images = [image for _, image in batch if isinstance(image, np.ndarray)]
-        probs = (
-            mean_probs(classifier, np.stack(images), views) if images else np.empty((0, len(names)))
-        )
-        heatmaps: Iterator[np.ndarray] = iter(())
-        if overlays and images:
-            heatmaps = iter(classifier.heatmaps(np.stack(images), probs.argmax(axis=1)))
-        rows, answers = iter(probs), []
+        good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
+        shape = (len(good), card.image_size, card.image_size, 3)
+        images = np.array([image for _, image in good], np.uint8).reshape(shape)
+        probs = mean_probs(classifier, images, views)
+        written = [""] * len(good)
+        if overlays:
+            heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))
+            written = [
+                overlays.write(source, image, heatmap)
+                for (source, image), heatmap in zip(good, heatmaps, strict=True)
+            ]
+        found = zip(probs, written, strict=True)
+        answers = []
         for source, image in batch:
             if isinstance(image, str):
                 answers.append(Answer(source.path, [], image))
-                continue
-            ranking = rank_classes(next(rows), names, top)
-            overlay = overlays.write(source, image, next(heatmaps)) if overlays else ""
-            answers.append(Answer(source.path, ranking, overlay=overlay))
+            else:
+                row, overlay = next(found)
+                ranking = rank_classes(row, card.class_names, top)
+                answers.append(Answer(source.path, ranking, overlay=overlay))
         yield answers
 
 
@@ -266,7 +275,8 @@ def _decode_ahead(
     pending: deque[tuple[Source, Future[np.ndarray | str]]] = deque()
     try:
         for source in sources:
-            pending.append((source, pool.submit(_read, classifier, source)))
+            stdin = _read_stdin() if source.path == STDIN else None  # Ctrl-C stops no thread
+            pending.append((source, pool.submit(_read, classifier, source, stdin)))
             if len(pending) > AHEAD:
                 first, future = pending.popleft()
                 yield first, future.result()
@@ -276,15 +286,22 @@ def _decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(classifier: Classifier, source: Source) -> np.ndarray | str:
-    """A picture's pixels, or why it has none."""
+def _read_stdin() -> bytes:
+    return sys.stdin.buffer.read() if sys.stdin else b""
+
+
+def _read(classifier: Classifier, source: Source, content: bytes | None) -> np.ndarray | str:
+    """A picture's pixels, or why it has none.
+
+    Args:
+        classifier: the model.
+        source: what to read.
+        content: the picture's bytes if they have been read already.
+    """
     if source.error:
         return source.error
     try:
-        content = (
-            sys.stdin.buffer.read() if source.path == STDIN else Path(source.path).read_bytes()
-        )
-        return classifier.decode(content)
+        return classifier.decode(Path(source.path).read_bytes() if content is None else content)
     except ImageError as error:
         return str(error)
     except OSError as error:

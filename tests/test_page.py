@@ -32,7 +32,7 @@ PASTE = """(element, content) => {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with serving("--model", str(colours())) as running:
+    with serving("--model", str(colours()), "--max-body-mb", "1") as running:
         yield running
 
 
@@ -171,6 +171,11 @@ def test_a_picture_that_the_browser_does_not_know_is_shown_all_the_same(page):
     expect(heats(page)).to_have_count(1)
     expect(page.locator(".picture")).to_have_js_property("naturalWidth", 32)
     assert shown(page)[20, 20].argmax() == 0
+
+
+def test_a_file_that_is_too_large_is_not_sent(page):
+    page.set_input_files("#files", file(bytes(1_000_001)))
+    expect(page.locator(".error:visible")).to_have_text("larger than 1 MB")
 
 
 def test_the_models_card(page):

@@ -167,7 +167,7 @@ def lies_in(path: str, places: set[str]) -> bool:
 
 def test_only_what_trains_or_saves_keras_models_imports_tensorflow(base):
     training = {"train_baseline", "train_head", "finetune"}
-    assert base.imports("tensorflow") == training | {"features"}
+    assert base.imports("tensorflow") == training
     assert base.imports("openvino") >= {"features", "evaluate", "gradcam"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import io
@@ -10,8 +9,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,17 +17,20 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
-from served import CLASSES, METRICS, ROOT, SIZE, Running, colours, picture, serving
+from served import CLASSES, METRICS, SIZE, Running, colours, picture, serving
 
 from pawprint.classifier import Classifier
+from pawprint.errors import PawprintError
 from pawprint.overlays import INFERNO, blend_heatmap
 from pawprint.serving.app import build_app
 from pawprint.serving.logs import JsonFormatter
 from pawprint.serving.models import Models, open_models
 from pawprint.serving.pictures import heat_layer
+from pawprint.serving.server import Server
 from pawprint.serving.service import Service
-from pawprint.serving.settings import Settings, add_options, read_settings
+from pawprint.serving.settings import Settings
 
 # covers: R7, R10, R11, R18, B6
 
@@ -337,6 +337,23 @@ def test_pictures_are_not_welcome_before_the_models_run(unstarted):
         assert answer.headers["retry-after"] == "1"
 
 
+def test_a_model_that_does_not_run_ends_the_server(unstarted, monkeypatch):
+    def fail(self: Classifier, images: np.ndarray) -> np.ndarray:
+        raise RuntimeError("wrong shape")
+
+    monkeypatch.setattr(Classifier, "probs", fail)
+    server = Server(uvicorn.Config(build_app(unstarted), lifespan="off"), unstarted, Settings())
+
+    async def scenario() -> None:
+        assert not await server.on_tick(0)
+        await unstarted.start()
+        assert not unstarted.ready
+        await server.on_tick(1)
+
+    with pytest.raises(PawprintError, match="a model does not run: wrong shape"):
+        asyncio.run(scenario())
+
+
 def test_a_fault_is_told_apart_by_its_request_id(unstarted, caplog):
     del unstarted.models
     answer = ask(unstarted, "/v1/model", headers={"X-Request-ID": "fault-1"})
@@ -347,49 +364,3 @@ def test_a_fault_is_told_apart_by_its_request_id(unstarted, caplog):
     entry = json.loads(JsonFormatter().format(record))
     assert entry["request_id"] == "fault-1"
     assert "AttributeError" in entry["stack"]
-
-
-def start(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pawprint", "serve", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-
-
-def test_what_keeps_it_from_starting_is_one_line(tmp_path):
-    missing = start("--model", str(tmp_path / "none"))
-    assert missing.returncode != 0
-    assert re.fullmatch(r"error: .*none: no such model; .*\n", missing.stderr)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        busy = start("--model", str(colours()), "--port", port)
-    assert re.fullmatch(rf"error: 127\.0\.0\.1:{port}: cannot listen there .*\n", busy.stderr)
-
-
-def read(*arguments: str, **environment: str) -> Settings:
-    parser = argparse.ArgumentParser()
-    add_options(parser, environment)
-    return read_settings(parser.parse_args(arguments), environment)
-
-
-def test_settings_come_from_options_then_from_the_environment():
-    assert read() == Settings()
-    assert read().host == "127.0.0.1"
-    settings = read("--port", "9", PAWPRINT_PORT="8", PAWPRINT_QUEUE="7", PAWPRINT_SHADOW="true")
-    assert (settings.port, settings.queue, settings.shadow) == (9, 7, True)
-    assert read(PAWPRINT_API_KEY="12345678").api_key == "12345678"
-    assert "12345678" not in repr(read(PAWPRINT_API_KEY="12345678"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "environment", "text"),
-    [
-        (["--port", "70000"], {}, "--port: expected a whole number from 0 to 65535, found '70000'"),
-        ([], {"PAWPRINT_TIMEOUT_S": "soon"}, "--timeout-s: expected a number from 0.1 to 3600"),
-        (["--shadow", "maybe"], {}, "--shadow: expected true or false, found 'maybe'"),
-        (["--api-key-file", "/no/file"], {}, "--api-key-file: /no/file: cannot be read"),
-        (["--timeout-s", "nan"], {}, "--timeout-s: expected a number"),
-    ],
-)
-def test_wrong_settings_are_named(arguments, environment, text, capsys):
-    with pytest.raises(SystemExit):
-        read(*arguments, **environment)
-    assert text in capsys.readouterr().err

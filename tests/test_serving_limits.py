@@ -101,6 +101,16 @@ def test_a_body_that_does_not_say_so_is_cut_off(server):
     assert server.predict(largest).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["healthz", "nowhere", "v1/gradcam?class=pink"])
+def test_a_body_that_nobody_reads_is_not_waited_for(server, path):
+    with connected(server) as connection:
+        request = f"POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+        connection.sendall(request.encode())
+        status, text = answer_of(connection)
+    assert status in (404, 405, 422)
+    assert "connection: close" in text.lower()
+
+
 def test_too_many_files(server):
     answer = server.predict(*[picture("red", (8, 8))] * 71)
     assert answer.status_code == 413
@@ -127,7 +137,9 @@ def test_headers_that_trickle_are_given_up(server, before):
     with connected(server) as connection:
         connection.sendall(before)
         if before:
-            assert b"alive" in connection.recv(65536)
+            content = b""
+            while not content.endswith(b'"alive"}'):
+                content += connection.recv(65536)
         connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
         began = time.monotonic()
         answer_of(connection)
@@ -315,11 +327,11 @@ def test_bytes_of_all_requests_are_limited():
 
 def test_the_server_keeps_to_its_own_description(server, tmp_path):
     """Requests made up from /openapi.json; --seed keeps the tests the same every time."""
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance,"
-    checks += "response_schema_conformance,unsupported_method"
+    # it cannot say which bytes are a picture, and knows no 413 for too many of them
+    checks = "positive_data_acceptance,negative_data_rejection"
     command = [sys.executable, "-m", "schemathesis.cli", "run"]
-    command += [f"{server.address}/openapi.json", "--checks", checks, "--seed", "1"]
-    command += ["--max-examples", "8", "--phases", "examples,coverage,fuzzing", "--workers", "1"]
+    command += [f"{server.address}/openapi.json", "--exclude-checks", checks, "--seed", "1"]
+    command += ["--max-examples", "10", "--phases", "examples,coverage,fuzzing", "--workers", "1"]
     command += ["--no-color", "--generation-database", "none"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-1000:]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ def ssh_server(work: Path) -> Iterator[tuple[int, Path]]:
     }
     config = directory / "config"
     config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    with suppress(PermissionError):  # root's sshd wants it, and a machine without services has none
+        Path("/run/sshd").mkdir(exist_ok=True)
     server = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE)
 
     def answers() -> bool:

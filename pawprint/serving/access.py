@@ -17,6 +17,7 @@ from pawprint.serving.logs import LOGGER
 from pawprint.serving.service import Service
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+STATIC = "/static/"
 FREE = ("/", "/healthz", "/readyz")  # no key; the page asks for it
 CLIENT_GONE = 499  # nginx' number for a client that did not wait; it is never sent
 HEADERS = {
@@ -52,6 +53,14 @@ class Access:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = CLIENT_GONE
+        unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+        async def receive_on() -> Message:
+            nonlocal unread
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                unread = False
+            return message
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -59,15 +68,18 @@ class Access:
                 status = message["status"]
                 out = MutableHeaders(scope=message)
                 out["X-Request-ID"] = request_id
-                out.setdefault("Cache-Control", "no-store")
+                kept = scope["path"].startswith(STATIC)
+                out.setdefault("Cache-Control", "no-cache" if kept else "no-store")
                 for name, value in HEADERS.items():
                     out[name] = value
+                if unread:  # what is still on its way is not waited for
+                    out["Connection"] = "close"
             await send(message)
 
         level, error = logging.INFO, None
         try:
             app = self._app if self._may_pass(scope["path"], headers) else _refuse_key
-            await app(scope, receive, send_on)
+            await app(scope, receive_on, send_on)
         except ClientDisconnect:
             pass
         except Exception as caught:
@@ -91,7 +103,7 @@ class Access:
 
     def _may_pass(self, path: str, headers: Headers) -> bool:
         key = self._service.settings.api_key
-        if not key or path in FREE or path.startswith("/static/"):
+        if not key or path in FREE or path.startswith(STATIC):
             return True
         scheme, _, sent = headers.get("authorization", "").partition(" ")
         same = hmac.compare_digest(sent.strip().encode(), key.encode())
@@ -115,7 +127,7 @@ async def _refuse_key(scope: Scope, receive: Receive, send: Send) -> None:
             "request_id": scope["state"]["request_id"],
         },
         401,
-        {"WWW-Authenticate": "Bearer", "Connection": "close"},
+        {"WWW-Authenticate": "Bearer"},
     )
     await response(scope, receive, send)
 

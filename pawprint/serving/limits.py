@@ -11,8 +11,6 @@ from starlette.requests import Request
 
 from pawprint.serving.settings import Settings
 
-CLOSE = {"Connection": "close"}  # what is still on its way is not waited for
-
 
 class Refusal(HTTPException):
     """An answer other than what was asked for.
@@ -31,8 +29,8 @@ class Refusal(HTTPException):
         self.reason = reason
 
 
-def _busy(text: str, headers: dict[str, str] | None = None) -> Refusal:
-    return Refusal(429, "queue", f"{text}; try again", {"Retry-After": "1", **(headers or {})})
+def _busy(text: str) -> Refusal:
+    return Refusal(429, "queue", f"{text}; try again", {"Retry-After": "1"})
 
 
 class Limits:
@@ -52,26 +50,29 @@ class Limits:
                 there are too many.
             ClientDisconnect: the client went away.
         """
-        held = [0]
+        content = await self._read(request)
         try:
-            yield await self._read(request, held)
+            yield content
         finally:
-            self._bytes -= held[0]
+            self._bytes -= len(content)
 
-    async def _read(self, request: Request, held: list[int]) -> bytes:
+    async def _read(self, request: Request) -> bytes:
         self._check_announced(request)
         chunks: list[bytes] = []
-        timeout_s = self._settings.read_timeout_s
+        size, timeout_s = 0, self._settings.read_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 async for chunk in request.stream():
-                    held[0] += len(chunk)
+                    size += len(chunk)
                     self._bytes += len(chunk)
-                    self._check_size(held[0])
+                    self._check_size(size)
                     chunks.append(chunk)
-        except TimeoutError:
-            text = f"the body did not arrive within {timeout_s:g} s"
-            raise Refusal(408, "slow", text, CLOSE) from None
+        except BaseException as error:
+            self._bytes -= size
+            if isinstance(error, TimeoutError):
+                text = f"the body did not arrive within {timeout_s:g} s"
+                raise Refusal(408, "slow", text) from None
+            raise
         return b"".join(chunks)
 
     def _check_announced(self, request: Request) -> None:
@@ -82,9 +83,9 @@ class Limits:
     def _check_size(self, size: int) -> None:
         most = self._settings.max_body_bytes
         if size > most:
-            raise Refusal(413, "body", f"expected at most {most} bytes", CLOSE)
+            raise Refusal(413, "body", f"expected at most {most} bytes")
         if self._bytes > self._settings.max_memory_bytes:
-            raise _busy("too many bytes are in work", CLOSE)
+            raise _busy("too many bytes are in work")
 
     @contextmanager
     def queued(self, count: int) -> Iterator[None]:

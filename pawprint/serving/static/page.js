@@ -18,6 +18,7 @@ const waiting = [];
 let running = 0;
 let key = "";
 let counter = 0;
+let maxBytes = Infinity;
 
 // ---- talking to the server
 
@@ -46,6 +47,7 @@ async function readError(response) {
 }
 
 function form(file) {
+  if (file.size > maxBytes) throw new Error(`larger than ${maxBytes / 1e6} MB`);
   const body = new FormData();
   body.append("files", file, file.name || "pasted picture");
   return body;
@@ -189,6 +191,7 @@ async function showModels() {
   const response = await request("v1/model");
   const answer = await response.json();
   $("key-form").hidden = true;
+  maxBytes = answer.limits.max_body_bytes;
   $("cards").replaceChildren(...answer.models.map((model) => createCard(model, answer)));
 }
 
