@@ -5,7 +5,7 @@ SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check bench fuzz chaos verify setup lock
+.PHONY: repro test check bench load fuzz chaos hostile verify setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -30,6 +30,10 @@ DATA ?= sample
 bench: .venv/installed
 	python -m bench --data "$(DATA)" $(ARGS)
 
+# The server under load, against the plain way; needs wrk. All options: python -m bench.load --help
+load: .venv/installed
+	python -m bench.load $(ARGS)
+
 # The properties of tests/test_fuzz.py on other examples than those of the tests, and many more.
 FUZZ_EXAMPLES ?= 20000
 fuzz: .venv/installed-dev
@@ -38,6 +42,11 @@ fuzz: .venv/installed-dev
 # Stops dvc repro at random moments, again and again; the results must be those of an undisturbed run.
 chaos: .venv/installed-dev
 	python tests/chaos.py --kills $(KILLS) --seed $(SEED)
+
+# Thousands of requests to the server of models/export, a tenth of them hostile.
+REQUESTS ?= 10000
+hostile: .venv/installed-dev
+	python tests/hostile.py --requests $(REQUESTS) --seed $(SEED)
 
 # The committed pipeline once more, in another place; or twice, with other data:
 #   make verify DATA=dogs-vs-cats.zip ARGS="-S head.epochs=5"
