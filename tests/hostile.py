@@ -175,6 +175,10 @@ def _status(connection: socket.socket) -> int:
     return int(content.split(b" ", 2)[1]) if content else NO_ANSWER
 
 
+def _send_too_many(server: Running, rng: random.Random) -> int:
+    return server.predict(*[b"x"] * rng.randint(MAX_FILES + 1, 3 * MAX_FILES)).status_code
+
+
 def _announce_too_much(server: Running, rng: random.Random) -> int:
     with _connect(server) as connection:
         length = MAX_BODY + rng.randint(1, 10**12)
