@@ -1,77 +1,150 @@
-"""Where a classifier looks: Grad-CAM heatmaps, and their overlays on the pictures."""
+"""Where a classifier looks: Grad-CAM heatmaps.
+
+The score of a class is differentiated with respect to the last feature map, whatever lies behind
+it (average pooling, or flattening and dense layers): a channel's weight is the mean of its gradient
+over the map. Engines for inference run the network up to the map, but have no gradients; so the few
+layers behind it, the tail, are read from the Keras model as plain arrays and differentiated here.
+
+Source: Selvaraju et al., Grad-CAM (2017), equations 1 and 2.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
-import keras
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from pawprint.errors import ModelError
-from pawprint.networks import FEATURE_MAP, cut_model, without_probs
-from pawprint.predictor import build_predictor
+from pawprint.files import atomic_write
 
+if TYPE_CHECKING:
+    import keras
+
+KINDS = "kinds"  # the entry of a saved tail that lists its layers
 # A layer's outputs, and the function from the gradient of its outputs to that of its inputs
 Step = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]
 
 
-class GradCam:
-    """Grad-CAM of one classifier.
+@dataclass(frozen=True)
+class TailLayer:
+    """A layer behind the feature map, in inference mode.
 
-    The score of a class is differentiated with respect to the last feature map, whatever lies
-    behind it (average pooling, or flattening and dense layers): a channel's weight is the mean
-    of its gradient over the map. The network before the map runs on this process's engine; the
-    few layers behind it are differentiated here, since engines for inference have no gradients.
-
-    Source: Selvaraju et al., Grad-CAM (2017), equations 1 and 2.
-
-    Args:
-        model: a saved classifier, pixels → probabilities.
+    Attributes:
+        kind: ``average_pool``, ``max_pool`` (array ``size``: rows and columns of its tiles),
+            ``flatten``, ``relu``, ``batch_norm`` (``mean``, ``scale``, ``shift``) or ``dense``
+            (``kernel``, ``bias``).
+        arrays: by name.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        trunk, tail = cut_model(without_probs(model), FEATURE_MAP)
-        self._trunk = build_predictor(trunk)
-        self._tail = tail.layers[1:]
+    kind: str
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __call__(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Heatmaps of a batch.
 
-        Args:
-            images: uint8 [n, size, size, 3], RGB in 0...255.
-            classes: int [n], the class whose evidence is asked for.
+def read_tail(layers: Sequence[keras.Layer]) -> list[TailLayer]:
+    """Take Keras layers, a row from the feature map to the logits, as plain arrays.
 
-        Returns:
-            float32 [n, h, w] in 0...1, h x w being the size of the feature map; the largest value
-            of a map is 1, unless nothing speaks for the class: then all of it is 0.
-        """
-        feature_map = self._trunk(images)[0]
-        gradient = score_gradient(self._tail, feature_map, classes)
-        weights = gradient.mean(axis=(1, 2), keepdims=True)
-        return normalize_heatmap((weights * feature_map).sum(axis=-1))
+    Raises:
+        ModelError: one of the layers is of a kind whose gradient is not known here.
+    """
+    return [part for layer in layers for part in _read_layer(layer)]
+
+
+def _read_layer(layer: keras.Layer) -> list[TailLayer]:
+    import keras
+
+    match layer:
+        case keras.layers.GlobalAveragePooling2D():
+            return [TailLayer("average_pool")]
+        case keras.layers.Flatten():
+            return [TailLayer("flatten")]
+        case keras.layers.Dropout() | keras.layers.Identity():
+            return []
+        case keras.layers.ReLU() if layer.max_value is None:
+            return [TailLayer("relu")]
+        case keras.layers.BatchNormalization():
+            gamma, beta, mean, variance = layer.get_weights()
+            scale = gamma / np.sqrt(variance + layer.epsilon)
+            return [TailLayer("batch_norm", {"mean": mean, "scale": scale, "shift": beta})]
+        case keras.layers.MaxPooling2D() if layer.pool_size == layer.strides:
+            return [TailLayer("max_pool", {"size": np.array(layer.pool_size)})]
+        case keras.layers.Dense() if layer.activation in (
+            keras.activations.linear,
+            keras.activations.relu,
+        ):
+            kernel, *bias = layer.get_weights()
+            bias = bias[0] if bias else np.zeros(kernel.shape[1], kernel.dtype)
+            dense = TailLayer("dense", {"kernel": kernel, "bias": bias})
+            linear = layer.activation is keras.activations.linear
+            return [dense] if linear else [dense, TailLayer("relu")]
+    raise ModelError(f"Grad-CAM knows no gradient of layer {layer.name} ({type(layer).__name__})")
+
+
+def save_tail(path: Path, tail: Sequence[TailLayer]) -> None:
+    """Write a tail as an ``.npz`` file that needs no pickle; equal tails are equal bytes."""
+    arrays: dict[str, Any] = {KINDS: np.array([layer.kind for layer in tail], np.str_)}
+    for i, layer in enumerate(tail):
+        arrays |= {f"{i}.{name}": array for name, array in layer.arrays.items()}
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+
+
+def load_tail(path: Path) -> list[TailLayer]:
+    """Read what ``save_tail`` wrote.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            tail = [TailLayer(str(kind)) for kind in file[KINDS]]
+            for key in file.files:
+                if key != KINDS:
+                    i, name = key.split(".")
+                    tail[int(i)].arrays[name] = file[key]
+            return tail
+    except (OSError, BadZipFile, KeyError, IndexError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: cannot be read ({reason}); run dvc repro") from None
+
+
+def compute_heatmaps(
+    tail: Sequence[TailLayer], feature_map: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+    """Heatmaps of a batch.
+
+    Args:
+        tail: the layers from the feature map to the logits.
+        feature_map: float32 [n, h, w, channels].
+        classes: int [n], the class whose evidence is asked for.
+
+    Returns:
+        float32 [n, h, w] in 0...1; the largest value of a map is 1, unless nothing speaks for the
+        class: then all of it is 0.
+    """
+    gradient = score_gradient(tail, feature_map, classes)
+    weights = gradient.mean(axis=(1, 2), keepdims=True)
+    return normalize_heatmap((weights * feature_map).sum(axis=-1))
 
 
 def score_gradient(
-    layers: list[keras.Layer], inputs: np.ndarray, classes: np.ndarray
+    tail: Sequence[TailLayer], inputs: np.ndarray, classes: np.ndarray
 ) -> np.ndarray:
     """The gradient of each row's score of its class with respect to the row's inputs.
 
     Args:
-        layers: a row of layers, inputs → logits, in inference mode.
+        tail: inputs → logits.
         inputs: float32 [n, ...].
         classes: int [n].
 
     Returns:
         float32 [n, ...].
-
-    Raises:
-        ModelError: one of the layers is of a kind whose gradient is not known here.
     """
     values, steps = inputs, []
-    for layer in layers:
+    for layer in tail:
         values, back = _differentiate(layer, values)
         steps.append(back)
     gradient = np.zeros_like(values)
@@ -81,33 +154,24 @@ def score_gradient(
     return gradient
 
 
-def _differentiate(layer: keras.Layer, x: np.ndarray) -> Step:
-    match layer:
-        case keras.layers.GlobalAveragePooling2D():
+def _differentiate(layer: TailLayer, x: np.ndarray) -> Step:
+    match layer.kind, layer.arrays:
+        case "average_pool", _:
             area = x.shape[1] * x.shape[2]
             return x.mean(axis=(1, 2)), lambda g: np.broadcast_to(
                 g[:, None, None] / area, x.shape
             ).copy()
-        case keras.layers.Flatten():
+        case "flatten", _:
             return x.reshape(len(x), -1), lambda g: g.reshape(x.shape)
-        case keras.layers.Dropout() | keras.layers.Identity():
-            return x, lambda g: g
-        case keras.layers.ReLU() if layer.max_value is None:
+        case "relu", _:
             return np.maximum(x, 0), lambda g: g * (x > 0)
-        case keras.layers.BatchNormalization():
-            gamma, beta, mean, variance = layer.get_weights()
-            scale = gamma / np.sqrt(variance + layer.epsilon)
-            return (x - mean) * scale + beta, lambda g: g * scale
-        case keras.layers.MaxPooling2D() if layer.pool_size == layer.strides:
-            return _differentiate_max_pooling(x, *layer.pool_size)
-        case keras.layers.Dense():
-            kernel, *bias = layer.get_weights()
-            y = x @ kernel + (bias[0] if bias else 0)
-            if layer.activation is keras.activations.linear:
-                return y, lambda g: g @ kernel.T
-            if layer.activation is keras.activations.relu:
-                return np.maximum(y, 0), lambda g: (g * (y > 0)) @ kernel.T
-    raise ModelError(f"Grad-CAM knows no gradient of layer {layer.name} ({type(layer).__name__})")
+        case "batch_norm", {"mean": mean, "scale": scale, "shift": shift}:
+            return (x - mean) * scale + shift, lambda g: g * scale
+        case "max_pool", {"size": size}:
+            return _differentiate_max_pooling(x, *(int(side) for side in size))
+        case "dense", {"kernel": kernel, "bias": bias}:
+            return x @ kernel + bias, lambda g: g @ kernel.T
+    raise ModelError(f"Grad-CAM: unknown layer {layer.kind!r}; export the model again")
 
 
 def _differentiate_max_pooling(x: np.ndarray, rows: int, columns: int) -> Step:
@@ -141,31 +205,3 @@ def normalize_heatmap(evidence: np.ndarray) -> np.ndarray:
     positive = np.maximum(evidence, 0).astype(np.float32)
     peak = positive.max(axis=(1, 2), keepdims=True)
     return np.divide(positive, peak, out=np.zeros_like(positive), where=peak > 0)
-
-
-def render_overlay(
-    path: Path, image: np.ndarray, heatmap: np.ndarray, opacity: float, caption: str
-) -> None:
-    """Write a PNG: the picture, beside it the same under its heatmap, and a caption below.
-
-    Args:
-        path: of the PNG.
-        image: uint8 [size, size, 3].
-        heatmap: float32 [h, w] in 0...1.
-        opacity: of the heatmap where it is 1, in 0...1; it fades with the evidence.
-        caption: one line; cut off where it is too long.
-    """
-    size = image.shape[0]
-    scaled = Image.fromarray(heatmap).resize((size, size), Image.Resampling.BICUBIC)
-    heat = np.clip(np.asarray(scaled), 0, 1)
-    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    alpha = (opacity * np.sqrt(heat))[..., None]
-    overlay = (image * (1 - alpha) + colours * alpha + 0.5).astype(np.uint8)
-
-    font_file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
-    font = ImageFont.truetype(str(font_file), 12)
-    canvas = Image.new("RGB", (2 * size, size + 20), "white")
-    canvas.paste(Image.fromarray(image), (0, 0))
-    canvas.paste(Image.fromarray(overlay), (size, 0))
-    ImageDraw.Draw(canvas).text((4, size + 3), caption, fill="black", font=font)
-    canvas.save(path)

@@ -87,6 +87,18 @@ def sink_transposes(graph: ov.Model) -> None:
     graph.validate_nodes_and_infer_types()
 
 
+def number_names(graph: ov.Model) -> None:
+    """Name a graph's nodes and tensors by their order, in place: equal graphs are equal files.
+
+    OpenVINO's own names count what a process has made so far.
+    """
+    graph.set_friendly_name("model")
+    for i, node in enumerate(graph.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{i}")
+        for k, output in enumerate(node.outputs()):
+            output.get_tensor().set_names({f"{i}.{k}"})
+
+
 def _constant(value: ov.Output) -> np.ndarray | None:
     node = value.get_node()
     return node.get_data() if node.get_type_name() == "Constant" else None

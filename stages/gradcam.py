@@ -17,8 +17,8 @@ MODELS = ("baseline", "head", "finetuned")
 
 def main(params: Params) -> None:
     start_engine(params.runtime.engine, params.runtime.threads)
-    from pawprint.gradcam import GradCam, render_overlay
-    from pawprint.model_files import load_model
+    from pawprint.classifier import Classifier
+    from pawprint.overlays import render_overlay
 
     config = params.gradcam
     test = read_labelled_images(Path("data/processed/test"))
@@ -35,7 +35,8 @@ def main(params: Params) -> None:
             pictures = test.images.gather([i for _, i in chosen])
             predicted = [rows[i][f"{name}_predicted"] for _, i in chosen]
             classes = np.array([class_names.index(class_name) for class_name in predicted])
-            heatmaps = GradCam(load_model(Path(f"models/{name}.keras")))(pictures, classes)
+            classifier = Classifier.open(Path(f"models/{name}.keras"))
+            heatmaps = classifier.heatmaps(pictures, classes)
             count = {"fixed": 0, "worst": 0}
             for k, (kind, i) in enumerate(chosen):
                 count[kind] += 1

@@ -5,14 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import keras
+import matplotlib
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from pawprint.errors import ModelError
-from pawprint.gradcam import GradCam, normalize_heatmap, render_overlay, score_gradient
-from pawprint.networks import FEATURE_MAP, LOGITS, add_pooling, add_probs
+from pawprint.gradcam import (
+    compute_heatmaps,
+    load_tail,
+    normalize_heatmap,
+    read_tail,
+    save_tail,
+    score_gradient,
+)
+from pawprint.networks import (
+    FEATURE_MAP,
+    LOGITS,
+    add_pooling,
+    add_probs,
+    cut_model,
+    without_probs,
+)
+from pawprint.overlays import blend_heatmap, render_overlay
 
 # covers: R7, B7, B1
 
@@ -36,6 +52,12 @@ def classifier(pooling: str, kernel: np.ndarray) -> keras.Model:
     return model
 
 
+def heatmaps(model: keras.Model, images: np.ndarray, classes: list[int]) -> np.ndarray:
+    trunk, tail = cut_model(without_probs(model), FEATURE_MAP)
+    feature_map = trunk(images.astype(np.float32)).numpy()
+    return compute_heatmaps(read_tail(tail.layers[1:]), feature_map, np.array(classes))
+
+
 @pytest.mark.parametrize(
     ("class_", "expected"),
     [
@@ -47,7 +69,7 @@ def classifier(pooling: str, kernel: np.ndarray) -> keras.Model:
 )
 def test_heatmap_of_a_pooled_head_by_hand(class_: int, expected: list[list[float]]) -> None:
     kernel = np.array([[2.0, -1, 1], [-1, 0, 1]])
-    heatmap = GradCam(classifier("avg", kernel))(PICTURE, np.array([class_]))
+    heatmap = heatmaps(classifier("avg", kernel), PICTURE, [class_])
     assert heatmap.dtype == np.float32
     expected_map = np.array(expected) / max(1, np.max(expected))
     np.testing.assert_allclose(heatmap, expected_map[None], atol=1e-6)
@@ -58,7 +80,7 @@ def test_heatmap_of_a_flattened_head_by_hand() -> None:
     kernel = np.zeros((2, 2, 2, 2))  # row, column, channel, class
     kernel[..., 0, 0] = [[4, 0], [0, 0]]  # mean 1
     kernel[..., 1, 0] = [[0, 1], [1, -6]]  # mean -1
-    heatmap = GradCam(classifier("flatten", kernel.reshape(8, 2)))(PICTURE, np.array([0]))
+    heatmap = heatmaps(classifier("flatten", kernel.reshape(8, 2)), PICTURE, [0])
     # red - green: -7, 2, 3, 0
     np.testing.assert_allclose(heatmap[0], np.array([[0, 2 / 3], [1, 0]]), atol=1e-6)
 
@@ -74,7 +96,7 @@ def test_layers_between_the_map_and_the_logits_are_differentiated() -> None:
     # unit 0 sees red and is on; unit 1 sees green, but its bias keeps it off
     hidden.set_weights([np.array([[1.0, 0], [0, 1], [0, 0]]), np.array([0.0, -100])])
     logits.set_weights([np.array([[1.0, 0], [5, 0]]), np.zeros(2)])
-    heatmap = GradCam(model)(PICTURE, np.array([0]))
+    heatmap = heatmaps(model, PICTURE, [0])
     np.testing.assert_allclose(heatmap[0], np.array([[0.25, 0.5], [0.75, 1]]), atol=1e-6)
 
 
@@ -103,7 +125,7 @@ def test_gradients_equal_those_of_tensorflow() -> None:
             variable = tf.Variable(inputs)
             scores = tf.gather(model(variable, training=False), classes, axis=1, batch_dims=1)
             total = tf.reduce_sum(scores)
-        gradient = score_gradient(model.layers[1:], inputs, classes)
+        gradient = score_gradient(read_tail(model.layers[1:]), inputs, classes)
         assert np.abs(gradient).max() > 1e-3
         np.testing.assert_allclose(gradient, tape.gradient(total, variable), atol=1e-6)
 
@@ -111,15 +133,52 @@ def test_gradients_equal_those_of_tensorflow() -> None:
 def test_a_layer_of_unknown_kind_is_named() -> None:
     layer = keras.layers.Softmax(name="odd")
     with pytest.raises(ModelError, match=r"no gradient of layer odd \(Softmax\)"):
-        score_gradient([layer], np.ones((1, 2), np.float32), np.array([0]))
+        read_tail([layer])
+
+
+def test_a_saved_tail_is_the_same_to_the_bit_and_in_its_bytes(tmp_path: Path) -> None:
+    tail = read_tail(every_layer_of_a_tail().layers[1:])
+    for name in ("a.npz", "b.npz"):
+        save_tail(tmp_path / name, tail)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    inputs = np.random.default_rng(1).normal(size=(5, 7, 6, 3)).astype(np.float32)
+    classes = np.array([0, 3, 1, 2, 3])
+    np.testing.assert_array_equal(
+        score_gradient(load_tail(tmp_path / "a.npz"), inputs, classes),
+        score_gradient(tail, inputs, classes),
+    )
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "no zip", "pickle", "no kinds", "odd key"])
+def test_a_damaged_tail_is_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "gradcam.npz"
+    tail = read_tail(every_layer_of_a_tail().layers[1:])
+    save_tail(path, tail)
+    match damage:
+        case "missing":
+            path.unlink()
+        case "cut":
+            path.write_bytes(path.read_bytes()[:-300])
+        case "no zip":
+            path.write_bytes(b"hello")
+        case "pickle":
+            np.savez(path, kinds=np.array(["relu", {}], object))
+        case "no kinds":
+            np.savez(path, a=np.ones(3))
+        case "odd key":
+            np.savez(path, kinds=np.array(["relu"]), **{"3.kernel": np.ones(3)})  # type: ignore[arg-type]
+    with pytest.raises(
+        ModelError, match=r"^\S+gradcam\.npz: cannot be read \([^\n]+\); run dvc repro$"
+    ):
+        load_tail(path)
 
 
 def test_pictures_of_a_batch_do_not_mix() -> None:
-    cam = GradCam(classifier("avg", np.array([[2.0, -1, 1], [-1, 0, 1]])))
+    model = classifier("avg", np.array([[2.0, -1, 1], [-1, 0, 1]]))
     batch = np.concatenate([PICTURE, PICTURE[:, ::-1], PICTURE])
-    together = cam(batch, np.array([0, 2, 1]))
+    together = heatmaps(model, batch, [0, 2, 1])
     for i, class_ in enumerate((0, 2, 1)):
-        alone = cam(batch[i : i + 1], np.array([class_]))[0]
+        alone = heatmaps(model, batch[i : i + 1], [class_])[0]
         np.testing.assert_allclose(together[i], alone, atol=1e-6)
 
 
@@ -158,3 +217,11 @@ def test_no_opacity_leaves_the_picture_as_it_is(tmp_path: Path) -> None:
     render_overlay(tmp_path / "a.png", picture(), np.ones((3, 3), np.float32), 0.0, "caption")
     pixels = np.asarray(Image.open(tmp_path / "a.png"))
     np.testing.assert_array_equal(pixels[:48, 48:], picture())
+
+
+def test_the_colours_are_those_of_matplotlibs_inferno() -> None:
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(256, axis=0)
+    black = np.zeros((256, 256, 3), np.uint8)
+    drawn = blend_heatmap(black, ramp, 1.0).astype(float)
+    heat = matplotlib.colormaps["inferno"](ramp)[..., :3] * 255 * np.sqrt(ramp)[..., None]
+    np.testing.assert_allclose(drawn, heat, atol=2)
