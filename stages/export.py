@@ -36,8 +36,8 @@ def main(params: Params) -> None:
             form: parity.predict_all(network, test.images, batch_size, form)
             for form, network in {parity.KERAS: parity.keras_network(model), **networks}.items()
         }
-        sizes = {form: parity.size_bytes(out, entry) for form, entry in formats.items()}
-        sizes[parity.KERAS] = source.stat().st_size
+        sizes = {parity.KERAS: source.stat().st_size}
+        sizes |= {form: parity.size_bytes(out, entry) for form, entry in formats.items()}
         scores = parity.compare(predictions, test.labels, sizes, params.evaluate.confidence)
         scores[parity.OPENVINO]["evaluated_difference"] = parity.evaluated_difference(
             *(metrics / "evaluate/predictions.csv", name, predictions[parity.OPENVINO], test.labels)
