@@ -100,13 +100,41 @@ def embedded(card: ModelCard) -> dict[str, str]:
     return {"name": card.name, **texts}
 
 
-def write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
-    """Write a ``.keras`` file for ``Classifier.open``, in a process of its own.
+def write_formats(
+    source: Path,
+    model: keras.Model,
+    card: ModelCard,
+    directory: Path,
+    train: ShardedArray,
+    config: ExportParams,
+) -> None:
+    """Write all forms of a model. Keras must run on TensorFlow, in a fresh process.
 
-    That must be Keras on OpenVINO, and the caller's may be Keras on TensorFlow.
+    Args:
+        source: the ``.keras`` file.
+        model: what it holds: a classifier, pixels → probabilities.
+        card: of the model.
+        directory: where; it exists.
+        train: training pictures; some of them, evenly spaced, calibrate the int8 file.
+        config: whether there is one, and how many pictures calibrate it.
+
+    Raises:
+        ModelError: the model is not a classifier of Pawprint.
     """
-    with worker_pool() as pool:
-        pool.submit(_write_openvino, path, card, directory).result()
+    with worker_pool() as pool:  # Keras on OpenVINO needs a process of its own
+        openvino = pool.submit(_write_openvino, source, card, directory)
+        network = freeze(model)
+        saved_model = directory / SAVED_MODEL
+        write_saved_model(network, card, saved_model)
+        write_onnx(network, card, directory / ONNX)
+        write_tflite(saved_model, card, directory / TFLITE)
+        if config.int8:
+            count = min(config.calibration, len(train))
+            rows = np.linspace(0, len(train) - 1, count).round().astype(int)
+            bar = tqdm(rows, desc="calibration", unit="picture")
+            examples = (train.gather([row]) for row in bar)
+            write_tflite(saved_model, card, directory / TFLITE_INT8, examples)
+        openvino.result()
 
 
 def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
@@ -117,30 +145,6 @@ def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
     from pawprint.model_files import load_model
 
     save_classifier(load_model(path), card, directory)
-
-
-def write_formats(
-    model: keras.Model, card: ModelCard, directory: Path, train: ShardedArray, config: ExportParams
-) -> None:
-    """Write SavedModel, ONNX and TFLite. Keras must run on TensorFlow, in a fresh process.
-
-    Args:
-        model: a saved classifier, pixels → probabilities.
-        card: of the model.
-        directory: where; it exists.
-        train: training pictures; some of them, evenly spaced, calibrate the int8 file.
-        config: whether there is one, and how many pictures calibrate it.
-    """
-    network = freeze(model)
-    saved_model = directory / SAVED_MODEL
-    write_saved_model(network, card, saved_model)
-    write_onnx(network, card, directory / ONNX)
-    write_tflite(saved_model, card, directory / TFLITE)
-    if config.int8:
-        count = min(config.calibration, len(train))
-        rows = np.linspace(0, len(train) - 1, count).round().astype(int)
-        examples = (train.gather([row]) for row in tqdm(rows, desc="calibration", unit="picture"))
-        write_tflite(saved_model, card, directory / TFLITE_INT8, examples)
 
 
 def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:

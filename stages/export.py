@@ -14,7 +14,7 @@ def main(params: Params) -> None:
     config, threads, batch_size = params.export, params.runtime.threads, params.evaluate.batch_size
     start_tensorflow(threads, 0)
     from pawprint import parity
-    from pawprint.export import choose_model, make_card, write_formats, write_openvino
+    from pawprint.export import choose_model, make_card, write_formats
     from pawprint.figures import render_parity
     from pawprint.model_files import load_model
 
@@ -28,8 +28,7 @@ def main(params: Params) -> None:
     model = load_model(source)
     print(f"exporting {name}", flush=True)
     with atomic_directory(Path("models/export")) as out:
-        write_openvino(source, card, out)
-        write_formats(model, card, out, train.images, config)
+        write_formats(source, model, card, out, train.images, config)
         formats = parity.find_formats(out)
         networks = {form: entry.open(out, threads) for form, entry in formats.items()}
         predictions = {
