@@ -98,8 +98,12 @@ class Classifier:
         card = _read_card(path)
         try:
             predictor = open_predictor(path / GRAPH, "f32", cores or available_cores())
+            probs = predictor(np.zeros((1, card.image_size, card.image_size, 3), np.uint8))[0]
         except RuntimeError as error:
             raise _damaged(path / GRAPH, error) from None
+        if probs.shape[1] != len(card.class_names):
+            reason = f"{len(card.class_names)} class_names, expected {probs.shape[1]}"
+            raise _damaged(path / CARD, reason)
         return cls(card, predictor, path / TAIL)
 
     @classmethod
@@ -198,16 +202,25 @@ def _read_card(directory: Path) -> ModelCard:
     path = directory / CARD
     try:
         content = json.loads(path.read_bytes())
-        digests = content["files"]
         card = ModelCard(**{field.name: content[field.name] for field in fields(ModelCard)})
+        written = dict(content["files"])
         found = {name: _digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}
     except OSError as error:
         raise _damaged(Path(error.filename), error.strerror) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
     for name, digest in found.items():
-        if digests.get(name) != digest:
-            raise _damaged(directory / name, "its SHA-256 is not that of model.json")
+        if written.get(name) != digest:
+            raise _damaged(directory / name, f"its SHA-256 is not that of {CARD}")
+    for key, fits in {
+        "class_names": isinstance(card.class_names, list)
+        and all(isinstance(name, str) for name in card.class_names),
+        "image_size": isinstance(card.image_size, int) and card.image_size > 0,
+        "max_pixels": isinstance(card.max_pixels, int) and card.max_pixels > 0,
+        "augment": isinstance(card.augment, dict),
+    }.items():
+        if not fits:
+            raise _damaged(path, f"{key}: found {content[key]!r}")
     return card
 
 

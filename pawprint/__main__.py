@@ -1,0 +1,43 @@
+"""Pawprint's command line: ``python -m pawprint COMMAND ...``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from pawprint.errors import PawprintError
+
+# Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
+COMMANDS = {
+    "predict": ("pawprint.prediction", "the classes of pictures, on standard output"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; a user's mistake is one line on standard error and exit code 2."""
+    commands = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m pawprint",
+        description="Use a trained model. Commands:\n" + commands,
+        epilog="python -m pawprint COMMAND --help says more",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    options = parser.parse_args(arguments)
+    try:
+        return int(import_module(COMMANDS[options.command][0]).main(options.arguments))
+    except PawprintError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a missing permission
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"error: {name}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130  # as a shell reports a command that Ctrl-C ended
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Small exported models, made in a process of their own: Keras has one backend in a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COLOURS = ["red", "green", "blue"]  # classes of the model ``colours``
+COLOURS_SIZE = 32
+CONTRAST = 0.05  # its logits: the mean of each channel, times this
+
+# A model whose every answer can be computed by hand: the mean of each channel of the picture
+COLOURS_MODEL = f"""
+from pawprint.runtime import start_engine
+start_engine("openvino", 1)
+import keras, numpy as np
+from pathlib import Path
+from pawprint.classifier import ModelCard, save_classifier
+from pawprint.model_files import ModelInfo, save_model
+from pawprint.networks import LOGITS, add_pooling, add_probs
+pixels = keras.Input(({COLOURS_SIZE}, {COLOURS_SIZE}, 3), name="pixels")
+choose = keras.layers.Conv2D(3, 4, strides=4, use_bias=False, name="choose")
+backbone = add_pooling(keras.Model(pixels, choose(pixels)), "avg")
+choose.set_weights([np.tile(np.eye(3) / 16, (4, 4, 1, 1))])
+logits = keras.layers.Dense(3, use_bias=False, name=LOGITS)
+model = add_probs(keras.Model(backbone.input, logits(backbone.output)))
+logits.set_weights([np.eye(3) * {CONTRAST}])
+def export(name, flip=True):
+    card = ModelCard(name, {COLOURS}, {COLOURS_SIZE}, 10_000, {{"flip": flip}}, {{}}, {{}}, {{}})
+    save_classifier(model, card, Path("models", name))
+export("export")
+export("upright", flip=False)
+save_model(model, Path("models/colours.keras"), ModelInfo({COLOURS}, {COLOURS_SIZE}))
+"""
+
+
+def colours_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of ``COLOURS_MODEL``, made once for all tests: export, upright, ..."""
+    directory = tmp_path_factory.getbasetemp() / "colours"
+    if not directory.exists():
+        directory.mkdir()
+        run_code(COLOURS_MODEL, directory)
+    return directory / "models"
+
+
+def colour_probs(pixels: np.ndarray) -> np.ndarray:
+    """What the model ``colours`` must say of uint8 [n, size, size, 3], as float64 [n, 3]."""
+    scores = np.exp(CONTRAST * pixels.reshape(len(pixels), -1, 3).mean(axis=1))
+    return scores / scores.sum(axis=1, keepdims=True)
+
+
+def run_python(
+    *arguments: str | bytes, cwd: Path, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run Python where ``pawprint`` can be imported."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+    )
+
+
+def run_code(code: str, cwd: Path) -> None:
+    """The same for code that must end well."""
+    done = run_python("-c", code, cwd=cwd)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]

@@ -1,0 +1,238 @@
+"""An exported model gives what the pipeline's stages give, to the bit, without Keras."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code
+
+from pawprint.classifier import Classifier
+from pawprint.errors import ImageError, ModelError
+from pawprint.images import decode_image
+
+# covers: R7, R10, R11, B1, B6
+
+SIZE = 64
+PICTURES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3)).astype(np.uint8)
+CLASSES = np.array([0, 2, 1, 2, 0])
+# A fine-tuned kind of model and the baseline, both with random weights, each saved as the pipeline
+# does, exported twice, and run by the code of stages evaluate and gradcam
+MODELS = """
+from pawprint.runtime import start_engine
+start_engine("openvino", 2)
+import keras, numpy as np
+from pathlib import Path
+from pawprint.backbones import build_backbone
+from pawprint.classifier import Classifier, ModelCard, save_classifier
+from pawprint.errors import ModelError
+from pawprint.model_files import ModelInfo, load_model, save_model
+from pawprint.networks import *
+from pawprint.params import load_params
+from pawprint.predictor import build_predictor
+params = load_params(ROOT / "params.yaml")
+SIZE, names = 64, ["cat", "dog", "käfer"]
+keras.utils.set_random_seed(7)
+backbone = add_pooling(build_backbone("EfficientNetLite0", SIZE, "none"), "avg")
+rng = np.random.default_rng(0)
+for layer in backbone.layers:  # without training a picture's traces would fade away
+    if isinstance(layer, keras.layers.BatchNormalization):
+        _, _, mean, variance = layer.get_weights()
+        gamma, beta = rng.uniform(2, 6, mean.shape), rng.uniform(-0.5, 0.5, mean.shape)
+        layer.set_weights([gamma, beta, mean, variance])
+head = build_head(params.head.model_copy(update={"hidden": [16], "batch_norm": True}), 1280, 3)
+small = params.baseline.model_copy(update={"image_size": 48, "filters": [8, 16], "dense": 12})
+resized = chain(build_resizing(SIZE, 48), build_baseline(small, 3), "baseline")
+networks = {"finetuned": chain(backbone, head, "finetuned"), "baseline": resized}
+pictures, classes = np.load("pictures.npy"), np.load("classes.npy")
+for name, network in networks.items():
+    file = Path(f"{name}.keras")
+    save_model(add_probs(network), file, ModelInfo(names, SIZE))
+    card = ModelCard(name, names, SIZE, 10_000, {"flip": True}, {"a": "0" * 32}, {"acc": 0.5}, {})
+    for copy in ("first", "second"):
+        save_classifier(load_model(file), card, Path(copy, name))
+    (probs,) = build_predictor(load_model(file))(pictures)  # stage evaluate
+    heatmaps = Classifier.open(file).heatmaps(pictures, classes)  # stage gradcam
+    np.savez(f"{name}.npz", probs=probs, heatmaps=heatmaps)
+refused = []
+for class_names in ([], names):
+    save_model(backbone, Path("backbone.keras"), ModelInfo(class_names, SIZE))
+    try:
+        Classifier.open(Path("backbone.keras"))
+    except ModelError as error:
+        refused.append(f"{error}\\n")
+Path("refused.txt").write_text("".join(refused))
+"""
+NAMES = ["finetuned", "baseline"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that ``MODELS`` fills."""
+    directory = tmp_path_factory.mktemp("models")
+    np.save(directory / "pictures.npy", PICTURES)
+    np.save(directory / "classes.npy", CLASSES)
+    root = Path(__file__).parents[1]
+    run_code(f"from pathlib import Path\nROOT = Path({str(root)!r})\n{MODELS}", directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colours_models(tmp_path_factory)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cores", [1, 2])
+def test_probs_are_those_of_evaluate_to_the_bit(models: Path, name: str, cores: int) -> None:
+    expected = np.load(models / f"{name}.npz")["probs"]
+    assert np.ptp(expected, axis=0).max() > 1e-4  # pictures matter
+    classifier = Classifier.open(models / "first" / name, cores)
+    for rows in ([0, 1, 2, 3, 4], [3], [4, 0, 3]):
+        probs = classifier.probs(PICTURES[rows])
+        assert probs.dtype == np.float32
+        np.testing.assert_array_equal(probs, expected[rows])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_heatmaps_are_those_of_stage_gradcam_to_the_bit(models: Path, name: str) -> None:
+    expected = np.load(models / f"{name}.npz")["heatmaps"]
+    assert expected.max() == 1
+    classifier = Classifier.open(models / "first" / name)
+    heatmaps = classifier.heatmaps(PICTURES, CLASSES)
+    assert heatmaps.dtype == np.float32
+    np.testing.assert_array_equal(heatmaps, expected)
+    alone = classifier.heatmaps(PICTURES[3:4], CLASSES[3:4])
+    np.testing.assert_allclose(alone[0], expected[3], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_model_is_the_same_bytes(models: Path, name: str) -> None:
+    files = sorted(path.name for path in (models / "first" / name).iterdir())
+    assert files == ["gradcam.npz", "model.bin", "model.json", "model.xml"]
+    for file in files:
+        first, second = (models / copy / name / file for copy in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes(), file
+
+
+def test_the_card_comes_back(models: Path) -> None:
+    card = Classifier.open(models / "first/finetuned").card
+    assert card.name == "finetuned"
+    assert card.class_names == ["cat", "dog", "käfer"]
+    assert (card.image_size, card.max_pixels) == (SIZE, 10_000)
+    assert (card.augment, card.hashes) == ({"flip": True}, {"a": "0" * 32})
+    assert (card.metrics, card.versions) == ({"acc": 0.5}, {})
+
+
+def test_answers_by_hand(colours: Path) -> None:
+    """Mean of each channel → softmax; the evidence for red lies where red is."""
+    pictures = np.zeros((3, COLOURS_SIZE, COLOURS_SIZE, 3), np.uint8)
+    pictures[0, :16, :, 0] = 200  # the upper half is red: 100 on average
+    pictures[1, ..., 1] = 40
+    pictures[2] = np.random.default_rng(0).integers(0, 256, pictures[2].shape)
+    classifier = Classifier.open(colours / "export")
+    assert classifier.card.class_names == COLOURS
+    np.testing.assert_allclose(classifier.probs(pictures), colour_probs(pictures), atol=1e-6)
+    assert classifier.probs(pictures)[0, 0] == pytest.approx(np.exp(5) / (np.exp(5) + 2), abs=1e-6)
+    heatmap = classifier.heatmaps(pictures[:1], np.array([0]))[0]
+    np.testing.assert_array_equal(heatmap, np.repeat([[1.0], [0.0]], 4, axis=0).repeat(8, axis=1))
+
+
+def test_an_exported_model_imports_neither_keras_nor_tensorflow(colours: Path) -> None:
+    code = """
+import sys
+import numpy as np
+from pathlib import Path
+from pawprint.classifier import Classifier
+from pawprint.overlays import blend_heatmap
+classifier = Classifier.open(Path("export"))
+images = np.full((1, 32, 32, 3), 99, np.uint8)
+heatmaps = classifier.heatmaps(images, classifier.probs(images).argmax(axis=1))
+blend_heatmap(images[0], heatmaps[0], 0.5)
+heavy = {"keras", "tensorflow", "matplotlib", "cv2", "pydantic", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    run_code(code, colours)
+
+
+def test_decoding_is_the_pipelines(colours: Path) -> None:
+    classifier = Classifier.open(colours / "export")
+    with pytest.raises(ImageError, match=r"^101x100 pixels, more than 10000$"):
+        classifier.decode(b"P6 101 100 255\n" + bytes(101 * 100 * 3))
+    picture = b"P6 100 100 255\n" + bytes(range(200)) * 150
+    decoded = decode_image(picture, COLOURS_SIZE, 10_000)
+    np.testing.assert_array_equal(classifier.decode(picture), decoded)
+
+
+@pytest.fixture
+def copy(colours: Path, tmp_path: Path) -> Path:
+    """A copy of an exported model, to be damaged."""
+    directory = tmp_path / "model"
+    directory.mkdir()
+    for path in (colours / "export").iterdir():
+        (directory / path.name).write_bytes(path.read_bytes())
+    return directory
+
+
+def edit_card(directory: Path, **changes: object) -> None:
+    path = directory / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+
+
+@pytest.mark.parametrize("name", ["model.xml", "model.bin", "gradcam.npz", "model.json"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(ModelError, match=rf"^\S+{name}: [^\n]*No such file[^\n]*run dvc repro$"):
+        Classifier.open(copy)
+
+
+@pytest.mark.parametrize("name", ["model.xml", "model.bin", "gradcam.npz"])
+def test_a_changed_byte_is_noticed(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"^\S+{name}: [^\n]*SHA-256[^\n]*run dvc repro$"):
+        Classifier.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("{", "Expecting"), ("[]", "list"), ('{"files": {}}', "name"), ("", "Expecting")],
+)
+def test_a_damaged_card_is_one_line(copy: Path, text: str, found: str) -> None:
+    (copy / "model.json").write_text(text)
+    with pytest.raises(ModelError, match=rf"^\S+model.json: [^\n]*{found}[^\n]*run dvc repro$"):
+        Classifier.open(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": []},
+        {"class_names": "abc"},
+        {"class_names": [1, 2, 3]},
+        {"class_names": ["red", "green"]},
+        {"image_size": "32"},
+        {"image_size": 16},
+        {"max_pixels": 0},
+        {"augment": None},
+        {"files": [1]},
+    ],
+)
+def test_a_card_of_another_model_is_refused(copy: Path, changes: dict[str, object]) -> None:
+    edit_card(copy, **changes)
+    with pytest.raises(ModelError, match=r"^\S+model\.(json|xml): [^\n]*; run dvc repro$"):
+        Classifier.open(copy)
+
+
+def test_no_model_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"models/export: no such model; expected [^\n]*dvc repro"):
+        Classifier.open(tmp_path / "models/export")
+
+
+def test_a_keras_file_that_is_no_classifier_is_refused(models: Path) -> None:
+    without_classes, without_logits = (models / "refused.txt").read_text().splitlines()
+    assert without_classes.startswith("backbone.keras: a network without classes; expected a")
+    assert without_logits.startswith("model backbone: not a classifier of Pawprint (No such layer")
