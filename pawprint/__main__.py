@@ -11,6 +11,7 @@ from pawprint.errors import PawprintError
 # Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
 COMMANDS = {
     "predict": ("pawprint.prediction", "the classes of pictures, on standard output"),
+    "serve": ("pawprint.serving.server", "a web server with an API and a page"),
 }
 
 

@@ -1,0 +1,1 @@
+"""The model behind HTTP: an API, a page, limits, batching and monitoring."""

@@ -1,0 +1,141 @@
+"""What every request passes: its id, the key, the headers of its answer, its line in the log."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pawprint.serving.logs import LOGGER
+from pawprint.serving.service import Service
+
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+STATIC = "/static/"
+FREE = ("/", "/healthz", "/readyz")  # no key; the page asks for it
+CLIENT_GONE = 499  # nginx' number for a client that did not wait; it is never sent
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Access:
+    """Outermost layer of the application.
+
+    Args:
+        app: what lies within.
+        service: whose key is asked for, and whose counters count.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = CLIENT_GONE
+        unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+        async def receive_on() -> Message:
+            nonlocal unread
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                unread = False
+            return message
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-ID"] = request_id
+                kept = scope["path"].startswith(STATIC)
+                out.setdefault("Cache-Control", "no-cache" if kept else "no-store")
+                for name, value in HEADERS.items():
+                    out[name] = value
+                if unread:  # what is still on its way is not waited for
+                    out["Connection"] = "close"
+            await send(message)
+
+        level, error = logging.INFO, None
+        try:
+            app = self._app if self._may_pass(scope["path"], headers) else _refuse_key
+            await app(scope, receive_on, send_on)
+        except ClientDisconnect:
+            pass
+        except Exception as caught:
+            level, error = logging.ERROR, caught
+            if status == CLIENT_GONE:
+                await _fail(scope, receive, send_on)
+        finally:
+            seconds = time.perf_counter() - began
+            path = getattr(scope.get("route"), "path", "") or "other"
+            self._count(path, scope["method"], status, seconds)
+            fields = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": path,
+                "status": status,
+                "seconds": round(seconds, 4),
+                "pictures": state.get("pictures", 0),
+                **({"reason": state["reason"]} if "reason" in state else {}),
+            }
+            LOGGER.log(level, "request", extra={"fields": fields}, exc_info=error)
+
+    def _may_pass(self, path: str, headers: Headers) -> bool:
+        key = self._service.settings.api_key
+        if not key or path in FREE or path.startswith(STATIC):
+            return True
+        scheme, _, sent = headers.get("authorization", "").partition(" ")
+        same = hmac.compare_digest(sent.strip().encode(), key.encode())
+        return same and scheme.lower() == "bearer"
+
+    def _count(self, path: str, method: str, status: int, seconds: float) -> None:
+        known = method if method in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE") else "other"
+        monitor = self._service.monitor
+        monitor.requests.labels(path, known, str(status)).inc()
+        monitor.seconds.labels(path).observe(seconds)
+        if status == 401:
+            monitor.rejected.labels("key").inc()
+
+
+async def _refuse_key(scope: Scope, receive: Receive, send: Send) -> None:
+    scope["state"]["reason"] = "key"
+    response = JSONResponse(
+        {
+            "error": "expected the header 'Authorization: Bearer' with the server's API key",
+            "reason": "key",
+            "request_id": scope["state"]["request_id"],
+        },
+        401,
+        {"WWW-Authenticate": "Bearer"},
+    )
+    await response(scope, receive, send)
+
+
+async def _fail(scope: Scope, receive: Receive, send: Send) -> None:
+    content = {
+        "error": "a fault of the server; its log has the reason under this request_id",
+        "reason": "fault",
+        "request_id": scope["state"]["request_id"],
+    }
+    await JSONResponse(content, 500)(scope, receive, send)

@@ -1,0 +1,215 @@
+"""The requests that the server understands."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from pawprint.errors import ImageError
+from pawprint.overlays import blend_heatmap
+from pawprint.serving import schemas
+from pawprint.serving.limits import Refusal
+from pawprint.serving.models import Served
+from pawprint.serving.pictures import encode_png, heat_layer
+from pawprint.serving.service import Seen, Service
+from pawprint.serving.uploads import Upload, Uploads, read_form, read_json
+
+Client = Annotated[
+    str | None,
+    Header(alias="X-Client-ID", description="who sends it always meets the same of two models"),
+]
+View = Literal["layer", "overlay", "input"]
+
+
+def add_routes(app: FastAPI, service: Service) -> None:
+    """Give an application the requests of a service."""
+    router = APIRouter()
+    body = schemas.pictures_body(service.settings.max_files)
+    reading = schemas.refusals(400, 401, 408, 413, 415, 429, 503)
+
+    @router.post(
+        "/v1/predict",
+        summary="Classify pictures",
+        response_model=schemas.Answer,
+        response_model_exclude_none=True,
+        responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
+        openapi_extra=body,
+    )
+    async def predict(request: Request, client: Client = None) -> Response:
+        _check_ready(service)
+        served = service.models.choose(client or request.state.request_id)
+        async with service.limits.body(request) as content:
+            uploads = await _read_uploads(service, request, content)
+            with service.limits.queued(len(uploads.files)):
+                async with service.limits.time():
+                    results = await service.classify(served, uploads.files)
+        return _answer(request, served, uploads, results)
+
+    @router.post(
+        "/v1/gradcam",
+        summary="Where a model looks: a PNG",
+        response_class=Response,
+        responses={
+            200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+            **reading,
+            **schemas.refusals(422),
+        },
+        openapi_extra=schemas.pictures_body(1),
+    )
+    async def gradcam(
+        request: Request,
+        class_: Annotated[
+            str | None, Query(alias="class", description="default: the most probable one")
+        ] = None,
+        view: Annotated[
+            View,
+            Query(
+                description="layer: RGBA at the size of the model's input, to be laid over the "
+                "picture; overlay: that over the picture; input: the picture as the model sees it"
+            ),
+        ] = "layer",
+        client: Client = None,
+        opacity: Annotated[float, Query(ge=0, le=1, description="of an overlay")] = 0.5,
+    ) -> Response:
+        _check_ready(service)
+        served = service.models.choose(client or request.state.request_id)
+        class_number = _find_class(served, class_)
+        async with service.limits.body(request) as content:
+            uploads = await _read_uploads(service, request, content, most=1)
+            with service.limits.queued(1):
+                async with service.limits.time():
+                    png = await _draw(
+                        service, served, uploads.files[0], class_number, view, opacity
+                    )
+        return Response(png, media_type="image/png")
+
+    @router.get(
+        "/v1/model",
+        summary="Which models answer",
+        response_model=schemas.ModelAnswer,
+        responses=schemas.refusals(401),
+    )
+    async def model() -> Response:
+        return JSONResponse(_describe(service))
+
+    @router.get("/healthz", summary="Whether the process is alive", response_model=schemas.Status)
+    async def healthz() -> Response:
+        return JSONResponse({"status": "alive"})
+
+    @router.get(
+        "/readyz",
+        summary="Whether requests are welcome",
+        response_model=schemas.Status,
+        responses={503: {"model": schemas.Status}},
+    )
+    async def readyz() -> Response:
+        if service.ready:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "starting or stopping"}, 503, {"Retry-After": "1"})
+
+    @router.get(
+        "/metrics",
+        summary="Counters for Prometheus",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+            **schemas.refusals(401),
+        },
+    )
+    async def metrics() -> Response:
+        return Response(service.monitor.render(), media_type=service.monitor.content_type)
+
+    app.include_router(router)
+
+
+def _check_ready(service: Service) -> None:
+    if not service.started:
+        raise Refusal(503, "starting", "the models are being started", {"Retry-After": "1"})
+
+
+async def _read_uploads(
+    service: Service, request: Request, content: bytes, most: int | None = None
+) -> Uploads:
+    most = most or service.settings.max_files
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        uploads = await read_form(request.headers, content, most)
+    elif kind == "application/json":
+        uploads = await service.run(read_json, content)
+    else:
+        raise Refusal(415, "type", "expected Content-Type multipart/form-data or application/json")
+    request.state.pictures = len(uploads.files)
+    if len(uploads.files) > most:
+        raise Refusal(413, "files", f"expected at most {most}, found {len(uploads.files)} pictures")
+    return uploads
+
+
+def _answer(
+    request: Request, served: Served, uploads: Uploads, results: list[Seen | ImageError]
+) -> Response:
+    content: dict[str, Any] = {
+        "request_id": request.state.request_id,
+        "model": {"name": served.classifier.card.name, "hash": served.hash},
+        "results": [
+            {"name": upload.name, **_describe_result(result, served.class_names, uploads.top)}
+            for upload, result in zip(uploads.files, results, strict=True)
+        ],
+    }
+    if any(isinstance(result, Seen) for result in results):
+        return JSONResponse(content)
+    request.state.reason = "pictures"
+    return JSONResponse({**content, "error": "no picture can be used", "reason": "pictures"}, 422)
+
+
+def _describe_result(result: Seen | ImageError, names: list[str], top: int) -> dict[str, Any]:
+    if isinstance(result, ImageError):
+        return {"error": str(result)}
+    best = np.argsort(-result.probs, kind="stable")[:top]
+    return {
+        "predictions": [{"class": names[i], "probability": float(result.probs[i])} for i in best]
+    }
+
+
+def _find_class(served: Served, name: str | None) -> int:
+    if name is None:
+        return -1
+    if name not in served.class_names:
+        raise Refusal(422, "class", f"class: expected one of {', '.join(served.class_names)}")
+    return served.class_names.index(name)
+
+
+async def _draw(
+    service: Service, served: Served, upload: Upload, class_: int, view: View, opacity: float
+) -> bytes:
+    try:
+        image = await service.decode(served, upload)
+    except ImageError as error:
+        raise Refusal(422, "pictures", str(error)) from None
+    if view == "input":
+        return await service.run(encode_png, image)
+    heatmap = await service.look(served, image, class_)
+    if view == "overlay":
+        return await service.run(lambda: encode_png(blend_heatmap(image, heatmap, opacity)))
+    return await service.run(lambda: encode_png(heat_layer(heatmap, len(image))))
+
+
+def _describe(service: Service) -> dict[str, Any]:
+    settings, models = service.settings, service.models
+    return {
+        "models": [
+            {
+                **asdict(served.classifier.card),
+                "role": served.role,
+                "hash": served.hash,
+                "max_pixels": served.max_pixels,
+            }
+            for served in models.all()
+        ],
+        "candidate_share": models.share if models.candidate else 0.0,
+        "shadow": models.shadow,
+        "limits": {"max_files": settings.max_files, "max_body_bytes": settings.max_body_bytes},
+    }

@@ -1,0 +1,118 @@
+"""What a request may cost, and how it is refused beyond that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from pawprint.serving.settings import Settings
+
+
+class Refusal(HTTPException):
+    """An answer other than what was asked for.
+
+    Args:
+        status: of HTTP.
+        reason: one word, by which refusals are counted.
+        text: what was expected, and what was found.
+        headers: of the answer.
+    """
+
+    def __init__(
+        self, status: int, reason: str, text: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(status, text, headers)
+        self.reason = reason
+
+
+def _busy(text: str) -> Refusal:
+    return Refusal(429, "queue", f"{text}; try again", {"Retry-After": "1"})
+
+
+class Limits:
+    """Counts what is in work, and refuses more than the settings allow."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bytes = 0
+        self.pictures = 0
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The body of a request, which counts until the block is left.
+
+        Raises:
+            Refusal: it is too large (said by its header, or found while reading), too slow, or
+                there are too many.
+            ClientDisconnect: the client went away.
+        """
+        content = await self._read(request)
+        try:
+            yield content
+        finally:
+            self._bytes -= len(content)
+
+    async def _read(self, request: Request) -> bytes:
+        self._check_announced(request)
+        chunks: list[bytes] = []
+        size, timeout_s = 0, self._settings.read_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    self._bytes += len(chunk)
+                    self._check_size(size)
+                    chunks.append(chunk)
+        except BaseException as error:
+            self._bytes -= size
+            if isinstance(error, TimeoutError):
+                text = f"the body did not arrive within {timeout_s:g} s"
+                raise Refusal(408, "slow", text) from None
+            raise
+        return b"".join(chunks)
+
+    def _check_announced(self, request: Request) -> None:
+        length = request.headers.get("content-length", "0")
+        if length.isdecimal():
+            self._check_size(int(length))
+
+    def _check_size(self, size: int) -> None:
+        most = self._settings.max_body_bytes
+        if size > most:
+            raise Refusal(413, "body", f"expected at most {most} bytes")
+        if self._bytes > self._settings.max_memory_bytes:
+            raise _busy("too many bytes are in work")
+
+    @contextmanager
+    def queued(self, count: int) -> Iterator[None]:
+        """Pictures count until the block is left.
+
+        Raises:
+            Refusal: too many in one request, or in all.
+        """
+        settings = self._settings
+        if count > min(settings.max_files, settings.queue):
+            most = min(settings.max_files, settings.queue)
+            raise Refusal(413, "files", f"expected at most {most} pictures, found {count}")
+        if self.pictures + count > settings.queue:
+            raise _busy(f"{self.pictures} pictures are waiting")
+        self.pictures += count
+        try:
+            yield
+        finally:
+            self.pictures -= count
+
+    @asynccontextmanager
+    async def time(self) -> AsyncIterator[None]:
+        """Refuse with 503 what takes longer than a request may."""
+        timeout_s = self._settings.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                yield
+        except TimeoutError:
+            text = f"no answer within {timeout_s:g} s; try again"
+            raise Refusal(503, "timeout", text, {"Retry-After": "5"}) from None

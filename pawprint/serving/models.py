@@ -1,0 +1,114 @@
+"""The models that are served: one, or two that are compared."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pawprint.classifier import CARD, MAX_PIXELS, Classifier
+from pawprint.errors import ModelError
+from pawprint.images import decode_image
+from pawprint.serving.settings import Settings
+
+PRIMARY, CANDIDATE = "primary", "candidate"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model in its role.
+
+    Attributes:
+        role: ``primary`` or ``candidate``.
+        classifier: the model.
+        hash: the first 16 digits of a SHA-256 that changes with the model.
+        max_pixels: pictures with more are refused.
+    """
+
+    role: str
+    classifier: Classifier
+    hash: str
+    max_pixels: int
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self.classifier.card.class_names)
+
+    def decode(self, content: bytes) -> np.ndarray:
+        """A picture as the model sees it, uint8 [size, size, 3]; ImageError if it is none."""
+        return decode_image(content, self.classifier.card.image_size, self.max_pixels)
+
+    def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Probabilities float32 [n, C]; `classes` are not looked at."""
+        return self.classifier.probs(images)
+
+    def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Heatmaps float32 [n, h, w] in 0...1 of int [n] classes; -1: the most probable one."""
+        if (classes < 0).any():
+            classes = np.where(classes < 0, self.classifier.probs(images).argmax(axis=1), classes)
+        return self.classifier.heatmaps(images, classes)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The first model, and a second one if there is one.
+
+    Attributes:
+        primary: answers.
+        candidate: answers a share of the requests, or none if it is a shadow.
+        share: of the requests; 0 for a shadow.
+        shadow: whether the candidate sees what the primary sees.
+    """
+
+    primary: Served
+    candidate: Served | None = None
+    share: float = 0.0
+    shadow: bool = False
+
+    def choose(self, key: str) -> Served:
+        """The model that answers; the same key gets the same model.
+
+        >>> sum(Models("a", "b", 0.25).choose(str(i)) == "b" for i in range(10_000))
+        2470
+        """
+        if self.candidate is None or self.shadow:
+            return self.primary
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        return self.candidate if int.from_bytes(digest) < self.share * 2**64 else self.primary
+
+    def all(self) -> list[Served]:
+        return [self.primary] if self.candidate is None else [self.primary, self.candidate]
+
+
+def open_models(settings: Settings) -> Models:
+    """Open what the settings name.
+
+    Raises:
+        ModelError: a model is missing or damaged, or the two do not tell the same classes.
+    """
+    primary = _open(PRIMARY, settings.model, settings)
+    if not settings.candidate:
+        return Models(primary)
+    candidate = _open(CANDIDATE, settings.candidate, settings)
+    if candidate.class_names != primary.class_names:
+        raise ModelError(
+            f"{settings.candidate}: expected the classes of {settings.model}, "
+            f"{', '.join(primary.class_names)}; found {', '.join(candidate.class_names)}"
+        )
+    return Models(primary, candidate, settings.candidate_share, settings.shadow)
+
+
+def _open(role: str, name: str, settings: Settings) -> Served:
+    path = Path(name)
+    classifier = Classifier.open(path, settings.cores or None)
+    max_pixels = min(settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels)
+    return Served(role, classifier, _hash(path), max_pixels)
+
+
+def _hash(path: Path) -> str:
+    """Of a .keras file, or of an exported model's card, which holds the digests of its files."""
+    file = path / CARD if path.is_dir() else path
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

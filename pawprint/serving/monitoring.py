@@ -1,0 +1,87 @@
+"""What the server counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30)
+PICTURES = (1, 2, 4, 8, 16, 32, 64, 128)
+CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+
+
+class Monitor:
+    """Counters of one server.
+
+    Args:
+        queue_length: tells how many pictures are accepted and not yet answered.
+    """
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, queue_length: Callable[[], int]) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "pawprint_requests", "Requests.", ["path", "method", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "pawprint_request_seconds",
+            "From the last header of a request to the end of its answer.",
+            ["path"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "pawprint_rejected", "Requests and pictures refused.", ["reason"], registry=registry
+        )
+        self.batch_sizes = Histogram(
+            "pawprint_batch_pictures",
+            "Pictures that a model was given at a time.",
+            ["model"],
+            buckets=PICTURES,
+            registry=registry,
+        )
+        self.model_requests = Counter(
+            "pawprint_model_requests", "Requests by the model.", ["model"], registry=registry
+        )
+        self.predictions = Counter(
+            "pawprint_predictions",
+            "Pictures by their most probable class.",
+            ["model", "class"],
+            registry=registry,
+        )
+        self.confidences = Histogram(
+            "pawprint_confidence",
+            "Probability of the most probable class.",
+            ["model"],
+            buckets=CONFIDENCES,
+            registry=registry,
+        )
+        self.shadows = Counter(
+            "pawprint_shadow_pictures",
+            "Pictures that the shadow model saw too: same or other class, or dropped.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.models = Gauge(
+            "pawprint_model_info", "Models served.", ["model", "name", "hash"], registry=registry
+        )
+        queue = Gauge(
+            "pawprint_queue_pictures", "Pictures accepted, not yet answered.", registry=registry
+        )
+        queue.set_function(queue_length)
+
+    def count_predictions(self, role: str, class_names: list[str], probs: np.ndarray) -> None:
+        """Count one request's pictures, probs float32 [n, C], under the model that saw them."""
+        self.model_requests.labels(role).inc()
+        for row in probs:
+            best = int(row.argmax())
+            self.predictions.labels(role, class_names[best]).inc()
+            self.confidences.labels(role).observe(float(row[best]))
+
+    def render(self) -> bytes:
+        """All counters in Prometheus' text format."""
+        return generate_latest(self._registry)

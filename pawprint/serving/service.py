@@ -1,0 +1,173 @@
+"""From files to answers: decoding, batching and counting, whatever the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from pawprint.errors import ImageError
+from pawprint.processes import available_cores
+from pawprint.serving.batching import Batcher, Work
+from pawprint.serving.limits import Limits
+from pawprint.serving.models import Models, Served
+from pawprint.serving.monitoring import Monitor
+from pawprint.serving.pictures import encode_png
+from pawprint.serving.settings import Settings
+from pawprint.serving.uploads import Upload
+
+Value = TypeVar("Value")
+REASONS = {  # parts of an ImageError's text, and how it is counted
+    "empty": "empty",
+    "pixels, more than": "pixels",
+    "exceeds limit": "pixels",
+    "truncated": "truncated",
+    "not a picture": "format",
+    "base64": "base64",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture that a model has seen.
+
+    Attributes:
+        upload: its file.
+        image: uint8 [size, size, 3] in 0...255.
+        probs: float32 [C].
+    """
+
+    upload: Upload
+    image: np.ndarray
+    probs: np.ndarray
+
+
+class Service:
+    """The models at work; `start` before anything else, `stop` at the end.
+
+    Attributes:
+        started: whether pictures can be answered.
+        ready: whether they are welcome; not so any more when the server is about to stop.
+        failure: what kept it from starting.
+    """
+
+    def __init__(self, settings: Settings, models: Models) -> None:
+        self.settings = settings
+        self.models = models
+        self.limits = Limits(settings)
+        self.monitor = Monitor(lambda: self.limits.pictures)
+        self.started = False
+        self.ready = False
+        self.failure: Exception | None = None
+        self._predict = {served.role: self._counted(served) for served in models.all()}
+        self._shadows: set[asyncio.Task[None]] = set()
+        for served in models.all():
+            name = served.classifier.card.name
+            self.monitor.models.labels(served.role, name, served.hash).set(1)
+
+    async def start(self) -> None:
+        """Start the threads, and let each model see a picture, for the first one takes longest."""
+        settings = self.settings
+        self._pool = ThreadPoolExecutor(available_cores(), "decode")
+        self._batcher = Batcher(settings.max_batch, settings.max_wait_ms / 1000, settings.queue)
+        try:
+            for served in self.models.all():
+                size = served.classifier.card.image_size
+                image = np.zeros((size, size, 3), np.uint8)
+                await self.decode(served, Upload(None, encode_png(image)))
+                await self.look(served, image, -1)
+        except Exception as error:
+            self.failure = error
+        else:
+            self.started = self.ready = True
+
+    async def stop(self) -> None:
+        """Finish what is queued and end the threads."""
+        self.ready = False
+        for task in self._shadows:
+            task.cancel()
+        await asyncio.to_thread(self._batcher.stop)
+        self._pool.shutdown(cancel_futures=True)
+
+    async def run(self, function: Callable[..., Value], *arguments: object) -> Value:
+        """A function of plain computation, in another thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    async def decode(self, served: Served, upload: Upload) -> np.ndarray:
+        """The picture as the model sees it, uint8 [size, size, 3].
+
+        Raises:
+            ImageError: it cannot be decoded; this is counted.
+        """
+        try:
+            if upload.content is None:
+                raise ImageError("not base64")
+            return await self.run(served.decode, upload.content)
+        except ImageError as error:
+            found = (name for part, name in REASONS.items() if part in str(error))
+            self.monitor.rejected.labels(next(found, "damaged")).inc()
+            raise
+
+    async def classify(self, served: Served, uploads: list[Upload]) -> list[Seen | ImageError]:
+        """What a model says to each picture, or why it says nothing."""
+        results = await asyncio.gather(*(self._classify_one(served, upload) for upload in uploads))
+        seen = [result for result in results if isinstance(result, Seen)]
+        self._count(served, [one.probs for one in seen])
+        if self.models.candidate and self.models.shadow:
+            task = asyncio.create_task(self._shadow(self.models.candidate, seen))
+            self._shadows.add(task)
+            task.add_done_callback(self._shadows.discard)
+        return results
+
+    async def look(self, served: Served, image: np.ndarray, class_: int) -> np.ndarray:
+        """The heatmap float32 [h, w] in 0...1 of a decoded picture; class -1: the most probable."""
+        self._batcher.announce()
+        return await self._batcher.submit(served.look, image, class_)
+
+    async def _classify_one(self, served: Served, upload: Upload) -> Seen | ImageError:
+        self._batcher.announce()
+        try:
+            image = await self.decode(served, upload)
+        except ImageError as error:
+            self._batcher.withdraw()
+            return error
+        except BaseException:
+            self._batcher.withdraw()
+            raise
+        probs = await self._batcher.submit(self._predict[served.role], image)
+        return Seen(upload, image, probs)
+
+    async def _shadow(self, served: Served, seen: list[Seen]) -> None:
+        """Show pictures to the candidate, and count how often it says what was answered."""
+        rows = []
+        for one in seen:
+            try:
+                fits = len(one.image) == served.classifier.card.image_size
+                image = one.image if fits else await self.decode(served, one.upload)
+            except ImageError:  # its limits may be others
+                continue
+            done = self._batcher.submit_background(self._predict[served.role], image)
+            if done is None:
+                self.monitor.shadows.labels("dropped").inc()
+                continue
+            rows.append(await done)
+            same = rows[-1].argmax() == one.probs.argmax()
+            self.monitor.shadows.labels("same" if same else "other").inc()
+        self._count(served, rows)
+
+    def _count(self, served: Served, rows: list[np.ndarray]) -> None:
+        if rows:
+            self.monitor.count_predictions(served.role, served.class_names, np.stack(rows))
+
+    def _counted(self, served: Served) -> Work:
+        sizes = self.monitor.batch_sizes.labels(served.role)
+
+        def predict(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+            sizes.observe(len(images))
+            return served.predict(images, classes)
+
+        return predict

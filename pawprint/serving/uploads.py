@@ -1,0 +1,122 @@
+"""Pictures out of a request's body: files of a form, or base64 in JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from pawprint.serving.limits import Refusal
+
+FILES = "files"  # the form's field
+MAX_FIELDS = 8
+
+Top = Annotated[int, Field(ge=1, le=1000, description="how many classes, the most probable first")]
+
+
+class JsonPicture(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str | None = Field(None, max_length=255, description="handed back")
+    content: str = Field(description="the file's bytes in base64")
+
+
+class JsonPictures(BaseModel):
+    """The body of a request in JSON."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    images: list[JsonPicture] = Field(min_length=1)
+    top: Top = 5
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of a request.
+
+    Attributes:
+        name: as the client said, if it did.
+        content: its bytes; None where the client's encoding of them is wrong.
+    """
+
+    name: str | None
+    content: bytes | None
+
+
+@dataclass(frozen=True)
+class Uploads:
+    files: list[Upload]
+    top: int
+
+
+class _MemoryParser(MultiPartParser):
+    spool_max_size = sys.maxsize  # the body is in memory already, and its size is limited
+
+
+async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
+    """Read a form with files in its field ``files``, and perhaps a number in its field ``top``.
+
+    Raises:
+        Refusal: it is not such a form.
+    """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = _MemoryParser(headers, stream(), max_files=max_files, max_fields=MAX_FIELDS)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise Refusal(413, "files", f"expected at most {max_files} pictures") from None
+        raise Refusal(400, "malformed", " ".join(error.message.split())) from None
+    files = [
+        Upload(file.filename or None, await file.read())
+        for file in form.getlist(FILES)
+        if isinstance(file, UploadFile)
+    ]
+    if not files:
+        raise Refusal(422, "malformed", f"expected files in the form's field {FILES!r}, found none")
+    return Uploads(files, _read_top(form.get("top", "5")))
+
+
+def _read_top(value: object) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= 1000):
+        raise Refusal(422, "malformed", "top: expected a whole number from 1 to 1000")
+    return int(text)
+
+
+def read_json(body: bytes) -> Uploads:
+    """Read a ``JsonPictures``.
+
+    Raises:
+        Refusal: it is not one.
+    """
+    try:
+        content = JsonPictures.model_validate_json(body)
+    except ValidationError as error:
+        raise Refusal(422, "malformed", describe(error.errors(include_url=False)[0])) from None
+    return Uploads(
+        [Upload(image.name, _decode(image.content)) for image in content.images], content.top
+    )
+
+
+def _decode(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def describe(error: Any) -> str:
+    """One of pydantic's errors in one line, without what was found: it may be a picture."""
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else str(error["msg"])

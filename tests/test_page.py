@@ -1,0 +1,254 @@
+"""The server's page in a real browser: by mouse and by keyboard, in the light and in the dark."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from served import Running, colours, picture, serving
+
+# covers: R7, R10, R18, B7
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser of the name chromium")
+
+PASTE = """(element, content) => {
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(content);
+  transfer.items.add(new File([bytes], "image.png", { type: "image/png" }));
+  const kind = element === document.body ? DragEvent : ClipboardEvent;
+  const options = { bubbles: true, cancelable: true };
+  element.dispatchEvent(kind === DragEvent
+    ? new DragEvent("drop", { ...options, dataTransfer: transfer })
+    : new ClipboardEvent("paste", { ...options, clipboardData: transfer }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with serving("--model", str(colours()), "--max-body-mb", "1") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, server) -> Iterator[Any]:
+    """The page, which must ask no other host for anything, nor meet an error of its own."""
+    page = browser.new_page(viewport={"width": 1000, "height": 800}, base_url=server.address)
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text))
+    page.goto("/")
+    page.locator(".card").wait_for()
+    yield page
+    page.close()
+    assert all(url.startswith((server.address, "blob:")) for url in asked)
+    assert [text for text in errors if "422" not in text] == []
+
+
+def file(content: bytes, name: str = "x.png") -> Any:
+    return {"name": name, "mimeType": "image/png", "buffer": content}
+
+
+def heats(page: Any) -> Any:
+    return page.locator(".heat:not([hidden])")
+
+
+def expect(*arguments: Any) -> Any:
+    from playwright.sync_api import expect as expect_
+
+    return expect_(*arguments)
+
+
+def test_chosen_pictures_get_classes_bars_and_heat(page):
+    page.set_input_files(
+        "#files", [file(picture("green"), "meadow.png"), file(b"no", "broken.png")]
+    )
+    expect(heats(page)).to_have_count(1)
+    expect(page.get_by_role("status")).to_have_text("1 classified, 1 with an error")
+    first, second = page.locator(".result").all()
+    expect(first.locator(".verdict")).to_have_text("green")
+    expect(first.locator("h2")).to_have_text("meadow.png")
+    expect(first.locator(".share").first).to_have_text(re.compile(r"^9\d\.\d %$"))
+    widths = [bar.bounding_box()["width"] for bar in first.locator(".fill").all()]
+    assert widths[0] > 20 * max(widths[1:])
+    expect(second.locator(".error")).to_have_text("not a picture in a known format")
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.locator(".result")).to_have_count(0)
+
+
+@pytest.mark.parametrize("place", ["html", "body"], ids=["pasted", "dropped"])
+def test_pasted_and_dropped_pictures(page, place):
+    page.locator(place).evaluate(PASTE, list(picture("blue")))
+    expect(page.locator(".verdict")).to_have_text("blue")
+
+
+def test_everything_by_keyboard(page):
+    """Tab reaches the chooser, the model's input, the slider and the classes, in this order."""
+    page.set_input_files("#files", file(picture("red")))
+    expect(heats(page)).to_have_count(1)
+    page.locator("header a").focus()
+    focused = []
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        focused.append(page.evaluate("document.activeElement.id || document.activeElement.type"))
+    assert focused == ["files", "square", "clear", "range", "radio"]
+    page.locator("input[type=radio]").first.focus()
+    before = page.locator(".heat").get_attribute("src")
+    with page.expect_response(re.compile("class=green")):
+        page.keyboard.press("ArrowDown")
+    expect(page.locator(".heat")).not_to_have_attribute("src", before)
+    slider = page.get_by_role("slider", name="Opacity of the heatmap on x.png")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert page.locator(".heat").evaluate("element => element.style.opacity") == "0"
+
+
+def test_focus_is_seen(page):
+    page.locator("#files").focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    style = page.locator(".drop").evaluate("element => getComputedStyle(element).outlineStyle")
+    assert style == "solid"
+
+
+def turned() -> bytes:
+    """Red above blue, stored lying on its side, with the EXIF tag that turns it back."""
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[:, :45, 0] = pixels[:, 45:, 2] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=95, exif=exif)
+    return content.getvalue()
+
+
+def shown(page: Any) -> np.ndarray:
+    """What stands in the picture's place, without heat."""
+    page.locator("input[type=range]").fill("0")
+    page.locator(".stage").evaluate("element => element.scrollIntoView()")
+    return np.asarray(
+        Image.open(io.BytesIO(page.locator(".stage").screenshot())).convert("RGB")
+    ).astype(int)
+
+
+def test_a_turned_picture_is_shown_as_the_model_sees_it(page):
+    page.set_input_files("#files", file(turned(), "x.jpg"))
+    expect(heats(page)).to_have_count(1)
+    own = shown(page)
+    page.locator("#square").check()
+    expect(page.locator(".picture")).to_have_js_property("naturalWidth", 32)
+    seen = shown(page)
+    for pixels in (own, seen):
+        height, width, _ = pixels.shape
+        assert pixels[height // 8, width // 2].argmax() == 0  # red above
+        assert pixels[-height // 8, width // 2].argmax() == 2
+    assert own.shape[0] > own.shape[1]
+    assert seen.shape[0] == pytest.approx(seen.shape[1], abs=2)
+
+
+def test_a_picture_that_the_browser_does_not_know_is_shown_all_the_same(page):
+    page.set_input_files("#files", file(picture("red", format_="TIFF"), "x.tif"))
+    expect(heats(page)).to_have_count(1)
+    expect(page.locator(".picture")).to_have_js_property("naturalWidth", 32)
+    assert shown(page)[20, 20].argmax() == 0
+
+
+def test_a_file_that_is_too_large_is_not_sent(page):
+    page.set_input_files("#files", file(bytes(1_000_001)))
+    expect(page.locator(".error:visible")).to_have_text("larger than 1 MB")
+
+
+def test_the_models_card(page):
+    card = page.locator(".card")
+    expect(card.get_by_role("heading")).to_have_text("colours")
+    row = card.get_by_role("row", name=re.compile("Accuracy"))
+    expect(row).to_contain_text("90.0 %")
+    expect(row).to_contain_text("85.0 % to 94.0 %")
+    expect(card).to_contain_text("red, green, blue")
+
+
+def test_a_phones_width(page):
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.set_input_files("#files", file(picture("red"), "a_name_" * 20 + ".png"))
+    expect(heats(page)).to_have_count(1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    box = page.locator(".stage").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 360
+
+
+CONTRASTS = """() => {
+  const parse = (colour) => colour.match(/\\d+/g).map(Number).slice(0, 3);
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if (!/, 0\\)$/.test(colour)) return parse(colour);
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll("h1, h2, p, a, th, td, dt, dd, span, label, button")]
+    .filter((e) => e.checkVisibility() && [...e.childNodes].some(
+      (node) => node.nodeType === Node.TEXT_NODE && node.data.trim()))
+    .map((e) => [e.textContent.trim(), parse(getComputedStyle(e).color), ground(e)]);
+}"""
+
+
+def contrast(first: list[int], second: list[int]) -> float:
+    """Source: WCAG 2.2, definitions of relative luminance and contrast ratio."""
+    lights = []
+    for colour in (first, second):
+        share = np.array(colour) / 255
+        linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+        lights.append(float(linear @ [0.2126, 0.7152, 0.0722]))
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_contrast_as_level_aa_asks(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.set_input_files("#files", [file(picture("red")), file(b"no")])
+    expect(heats(page)).to_have_count(1)
+    expect(page.get_by_role("status")).to_contain_text("with an error")
+    found = page.evaluate(CONTRASTS)
+    assert len(found) > 20
+    ground = np.mean([text[2] for text in found])
+    assert (ground > 128) == (scheme == "light")
+    assert {text[0]: c for text in found if (c := contrast(text[1], text[2])) < 4.5} == {}
+
+
+def test_a_key_is_asked_for_only_where_it_is_needed(browser, page):
+    expect(page.locator("#key-form")).to_be_hidden()
+    environment = {"PAWPRINT_API_KEY": "opensesame"}
+    with serving("--model", str(colours()), environment=environment) as server:
+        keyed = browser.new_page(base_url=server.address)
+        keyed.goto("/")
+        field = keyed.get_by_label("API key of this server")
+        field.fill("wrong-one")
+        keyed.keyboard.press("Enter")
+        expect(keyed.get_by_role("alert")).to_have_text("The server does not accept this key.")
+        field.fill("opensesame")
+        keyed.keyboard.press("Enter")
+        expect(field).to_be_hidden()
+        keyed.set_input_files("#files", file(picture("red")))
+        expect(keyed.locator(".verdict")).to_have_text("red")
+        keyed.close()

@@ -1,0 +1,366 @@
+"""What the server answers, says of itself and counts, asked over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from served import CLASSES, METRICS, SIZE, Running, colours, picture, serving
+
+from pawprint.classifier import Classifier
+from pawprint.errors import PawprintError
+from pawprint.overlays import INFERNO, blend_heatmap
+from pawprint.serving.app import build_app
+from pawprint.serving.logs import JsonFormatter
+from pawprint.serving.models import Models, open_models
+from pawprint.serving.pictures import heat_layer
+from pawprint.serving.server import Server
+from pawprint.serving.service import Service
+from pawprint.serving.settings import Settings
+
+# covers: R7, R10, R11, R18, B6
+
+BAD = b"no picture"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with serving("--model", str(colours())) as running:
+        yield running
+
+
+def expected_probs(*contents: bytes) -> np.ndarray:
+    classifier = Classifier.open(colours())
+    return classifier.probs(np.stack([classifier.decode(content) for content in contents]))
+
+
+def served_probs(response: httpx.Response) -> list[list[float]]:
+    assert response.status_code == 200, response.text
+    rows = []
+    for result in response.json()["results"]:
+        found = {p["class"]: p["probability"] for p in result["predictions"]}
+        rows.append([found[name] for name in CLASSES])
+    return rows
+
+
+def in_json(*contents: bytes, **more: object) -> dict[str, object]:
+    images = [{"content": base64.b64encode(content).decode()} for content in contents]
+    return {"images": images, **more}
+
+
+def read_png(response: httpx.Response) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    return np.asarray(Image.open(io.BytesIO(response.content)))
+
+
+def test_served_probabilities_are_the_classifiers_to_the_bit(server):
+    contents = [picture(name, format_=f) for name in CLASSES for f in ("PNG", "JPEG", "WEBP")]
+    expected = expected_probs(*contents)
+    assert expected.argmax(axis=1).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert served_probs(server.predict(*contents)) == expected.tolist()
+    answer = server.post("/v1/predict", json=in_json(*contents))
+    assert served_probs(answer) == expected.tolist()
+    with ThreadPoolExecutor(16) as pool:  # one by one, and all at a time
+        answers = list(pool.map(server.predict, contents * 4))
+    assert [served_probs(answer)[0] for answer in answers] == expected.tolist() * 4
+
+
+def test_a_bad_picture_is_an_entry_with_its_reason(server):
+    files = [("files", ("a.png", picture("green"))), ("files", ("b.png", BAD))]
+    answer = server.post("/v1/predict", files=files, data={"top": "1"})
+    assert answer.status_code == 200
+    good, bad = answer.json()["results"]
+    assert good["name"] == "a.png"
+    assert [p["class"] for p in good["predictions"]] == ["green"]
+    assert bad == {"name": "b.png", "error": "not a picture in a known format"}
+    assert answer.json()["model"]["name"] == "colours"
+
+
+def test_no_good_picture_at_all_is_refused(server):
+    answer = server.predict(BAD, b"")
+    assert answer.status_code == 422
+    errors = [result["error"] for result in answer.json()["results"]]
+    assert errors == ["not a picture in a known format", "empty file"]
+    assert answer.json()["error"] == "no picture can be used"
+
+
+def test_names_and_top_in_json(server):
+    body = in_json(picture("blue"), top=2)
+    body["images"] += [{"name": "x", "content": "?"}]  # type: ignore[operator]
+    first, second = server.post("/v1/predict", json=body).json()["results"]
+    assert [p["class"] for p in first["predictions"]] == ["blue", "green"]
+    assert first["name"] is None
+    assert second == {"name": "x", "error": "not base64"}
+
+
+def test_a_lone_request_waits_for_nothing(server):
+    """Neither for a batch, nor for the 40 ms of a delayed acknowledgement."""
+    content = picture("red")
+    times = []
+    for _ in range(25):
+        began = time.perf_counter()
+        server.predict(content)
+        times.append(time.perf_counter() - began)
+    assert np.median(times) < 0.03
+
+
+def two_halves() -> bytes:
+    """Red at the left, blue at the right."""
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:, :48, 0] = pixels[:, 48:, 2] = 255
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def draw(server: Running, **query: object) -> httpx.Response:
+    return server.post("/v1/gradcam", params=query, files={"files": ("x.png", two_halves())})
+
+
+def test_a_heat_layer_lies_where_the_evidence_for_a_class_is(server):
+    red = read_png(draw(server, **{"class": "red"}))
+    blue = read_png(draw(server, **{"class": "blue"}))
+    assert red.shape == blue.shape == (SIZE, SIZE, 4)
+    assert red[:, :12, 3].min() > 240
+    assert red[:, 20:, 3].max() < 60
+    assert blue[:, 20:, 3].min() > 240
+
+
+def test_an_overlay_and_the_input_are_those_of_the_classifier(server):
+    classifier = Classifier.open(colours())
+    seen = classifier.decode(two_halves())
+    np.testing.assert_array_equal(read_png(draw(server, view="input")), seen)
+    best = classifier.probs(seen[None]).argmax(axis=1)
+    expected = blend_heatmap(seen, classifier.heatmaps(seen[None], best)[0], 0.3)
+    np.testing.assert_array_equal(read_png(draw(server, view="overlay", opacity=0.3)), expected)
+
+
+def test_a_heat_layer_by_hand():
+    layer = heat_layer(np.array([[0.0, 0.25], [1.0, 1.0]], np.float32), 2)
+    assert layer[..., 3].tolist() == [[0, 128], [255, 255]]  # the root of the evidence
+    assert layer[1, 1, :3].tolist() == INFERNO[-1].tolist()
+
+
+def test_gradcam_refuses_what_it_cannot_draw(server):
+    answer = draw(server, **{"class": "pink"})
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "class: expected one of red, green, blue"
+    assert draw(server, view="3d").status_code == 422
+    two = [("files", ("a", two_halves()))] * 2
+    assert server.post("/v1/gradcam", files=two).status_code == 413
+    one = server.post("/v1/gradcam", files={"files": ("a", BAD)})
+    assert (one.status_code, one.json()["error"]) == (422, "not a picture in a known format")
+
+
+def test_the_models_card(server):
+    answer = server.get("/v1/model").json()
+    (model,) = answer["models"]
+    assert model["class_names"] == CLASSES
+    assert model["metrics"] == METRICS
+    assert model["hashes"] == {"models/colours.keras": "0" * 32}
+    assert model["hash"] == server.predict(picture("red")).json()["model"]["hash"]
+    assert answer["limits"] == {"max_files": 64, "max_body_bytes": 32_000_000}
+
+
+def test_request_ids_are_taken_over_if_sane(server):
+    taken = server.get("/healthz", headers={"X-Request-ID": "order-66.a_B"})
+    assert taken.headers["x-request-id"] == "order-66.a_B"
+    for insane in ("a b", "x" * 65, '"}{"', ""):
+        made = server.get("/healthz", headers={"X-Request-ID": insane}).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{16}", made)
+
+
+def test_a_request_is_one_line_of_the_log_without_names(server):
+    files = [("files", (f"{i} secret.png", picture("red"))) for i in range(3)]
+    server.post("/v1/predict", files=files, headers={"X-Request-ID": "logged-once"})
+    time.sleep(0.1)
+    lines = [entry for entry in server.requests() if entry["request_id"] == "logged-once"]
+    assert len(lines) == 1
+    assert {"path": "/v1/predict", "status": 200, "pictures": 3}.items() <= lines[0].items()
+    assert 0 < lines[0]["seconds"] < 10
+    assert "secret" not in json.dumps(server.log)
+
+
+def test_counters(server):
+    names = {
+        'pawprint_requests_total{method="POST",path="/v1/predict",status="200"}': 1,
+        'pawprint_predictions_total{class="blue",model="primary"}': 2,
+        'pawprint_confidence_bucket{le="0.5",model="primary"}': 0,
+        'pawprint_confidence_count{model="primary"}': 2,
+        'pawprint_rejected_total{reason="format"}': 1,
+        'pawprint_batch_pictures_sum{model="primary"}': 2,
+        'pawprint_model_requests_total{model="primary"}': 1,
+    }
+    before = {name: server.metric(name) for name in names}
+    server.predict(picture("blue"), picture("blue"), BAD)
+    grown = {name: server.metric(name) - before[name] for name in names}
+    assert grown == names
+    assert server.metric("pawprint_queue_pictures") == 0
+
+
+def test_headers_of_every_answer(server):
+    for path in ("/", "/static/page.css", "/v1/model", "/nowhere", "/openapi.json"):
+        headers = server.get(path, headers={"Origin": "https://elsewhere.example"}).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in headers
+
+
+def test_nothing_comes_from_elsewhere(server):
+    assert server.get("/docs").status_code == server.get("/redoc").status_code == 404
+    for path in ("/", "/static/page.css", "/static/page.js"):
+        assert not re.search(r"https?://", server.get(path).text)
+    assert "/v1/predict" in server.get("/openapi.json").json()["paths"]
+
+
+def test_a_key_is_asked_for_everywhere_but_on_the_page(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("s3cret-key\n")
+    with serving("--model", str(colours()), "--api-key-file", str(key)) as server:
+        for path in ("/healthz", "/readyz", "/", "/static/page.js"):
+            assert server.get(path).status_code == 200
+        wrong: list[dict[str, str]] = [{}, {"Authorization": "Bearer s3cret-kez"}]
+        wrong += [{"Authorization": "Basic s3cret-key"}, {"Authorization": "Bearer"}]
+        for headers in wrong:
+            for path in ("/v1/model", "/metrics", "/openapi.json", "/static/../metrics"):
+                assert server.get(path, headers=headers).status_code == 401
+            assert server.predict(picture("red"), headers=headers).status_code == 401
+        right = {"Authorization": "Bearer s3cret-key"}
+        assert server.predict(picture("red"), headers=right).status_code == 200
+        assert "s3cret" not in json.dumps(server.log)
+
+
+def test_a_candidate_answers_its_share_and_clients_keep_their_model():
+    other = ("--candidate", str(colours("red,blue,green")), "--candidate-share", "0.4")
+    with serving("--model", str(colours()), *other) as server:
+        told: dict[int, tuple[str, dict[str, str]]] = {}
+        for i in range(40):
+            headers = {"X-Client-ID": f"client {i % 20}"}
+            answer = server.predict(picture("green"), headers=headers).json()
+            best = answer["results"][0]["predictions"][0]["class"]
+            assert told.setdefault(i % 20, (best, answer["model"])) == (best, answer["model"])
+        best = [name for name, _ in told.values()]
+        assert 3 <= best.count("blue") <= 13  # 8 expected; the names are fixed
+        count = server.metric('pawprint_predictions_total{class="blue",model="candidate"}')
+        assert count == 2 * best.count("blue")
+        assert [m["role"] for m in server.get("/v1/model").json()["models"]] == [
+            "primary",
+            "candidate",
+        ]
+
+
+def test_shares_of_many_requests():
+    models = Models("first", "second", 0.1)  # type: ignore[arg-type]
+    share = np.mean([models.choose(str(i)) == "second" for i in range(10_000)])
+    assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_shadow_sees_and_says_nothing():
+    other = ("--candidate", str(colours("red,blue,green")), "--shadow")
+    with serving("--model", str(colours()), *other) as server:
+        answer = server.predict(picture("red"), picture("green"), picture("blue"), BAD)
+        best = [r["predictions"][0]["class"] for r in answer.json()["results"][:3]]
+        assert best == CLASSES
+        deadline = time.monotonic() + 10
+        seen = "pawprint_shadow_pictures_total"
+        while server.metric(f'{seen}{{outcome="other"}}') < 2:
+            assert time.monotonic() < deadline
+        assert server.metric(f'{seen}{{outcome="same"}}') == 1
+        assert server.metric('pawprint_confidence_count{model="candidate"}') == 3
+
+
+def test_sigterm_finishes_what_was_accepted():
+    with serving("--model", str(colours()), "--drain-s", "0.6") as server:
+        host, port = server.address.removeprefix("http://").split(":")
+        request = httpx.Request(
+            "POST", f"{server.address}/v1/predict", files={"files": picture("green")}
+        )
+        body = request.read()
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        head += f"Content-Type: {request.headers['content-type']}\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(head.encode() + body[:50])
+            time.sleep(0.1)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            assert server.get("/readyz").status_code == 503
+            assert server.predict(picture("red")).status_code == 200  # not known to all yet
+            time.sleep(0.8)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{server.address}/readyz", trust_env=False)
+            connection.sendall(body[50:])
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"class":"green"' in answer
+        assert server.process.wait(20) == 0
+        assert server.log[-1]["message"] == "stopped"
+
+
+def ask(service: Service, path: str, **options: Any) -> httpx.Response:
+    """One request to an application that was not started."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.request(options.pop("method", "GET"), path, **options)
+
+    return asyncio.run(send())
+
+
+@pytest.fixture
+def unstarted() -> Service:
+    settings = Settings(model=str(colours()))
+    return Service(settings, open_models(settings))
+
+
+def test_pictures_are_not_welcome_before_the_models_run(unstarted):
+    assert ask(unstarted, "/healthz").status_code == 200
+    for path, method in (("/readyz", "GET"), ("/v1/predict", "POST"), ("/v1/gradcam", "POST")):
+        answer = ask(unstarted, path, method=method)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+
+
+def test_a_model_that_does_not_run_ends_the_server(unstarted, monkeypatch):
+    def fail(self: Classifier, images: np.ndarray) -> np.ndarray:
+        raise RuntimeError("wrong shape")
+
+    monkeypatch.setattr(Classifier, "probs", fail)
+    server = Server(uvicorn.Config(build_app(unstarted), lifespan="off"), unstarted, Settings())
+
+    async def scenario() -> None:
+        assert not await server.on_tick(0)
+        await unstarted.start()
+        assert not unstarted.ready
+        await server.on_tick(1)
+
+    with pytest.raises(PawprintError, match="a model does not run: wrong shape"):
+        asyncio.run(scenario())
+
+
+def test_a_fault_is_told_apart_by_its_request_id(unstarted, caplog):
+    del unstarted.models
+    answer = ask(unstarted, "/v1/model", headers={"X-Request-ID": "fault-1"})
+    assert answer.status_code == 500
+    assert answer.json()["request_id"] == "fault-1"
+    assert "models" not in answer.text
+    (record,) = (r for r in caplog.records if r.levelname == "ERROR")
+    entry = json.loads(JsonFormatter().format(record))
+    assert entry["request_id"] == "fault-1"
+    assert "AttributeError" in entry["stack"]

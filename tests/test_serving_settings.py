@@ -1,0 +1,62 @@
+"""What the server can be told, and how it says that it cannot start."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+from served import ROOT, colours
+
+from pawprint.serving.settings import Settings, add_options, read_settings
+
+# covers: R18
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pawprint", "serve", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_what_keeps_it_from_starting_is_one_line(tmp_path):
+    missing = start("--model", str(tmp_path / "none"))
+    assert missing.returncode != 0
+    assert re.fullmatch(r"error: .*none: no such model; .*\n", missing.stderr)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        busy = start("--model", str(colours()), "--port", port)
+    assert re.fullmatch(rf"error: 127\.0\.0\.1:{port}: cannot listen there .*\n", busy.stderr)
+
+
+def read(*arguments: str, **environment: str) -> Settings:
+    parser = argparse.ArgumentParser()
+    add_options(parser, environment)
+    return read_settings(parser.parse_args(arguments), environment)
+
+
+def test_settings_come_from_options_then_from_the_environment():
+    assert read() == Settings()
+    assert read().host == "127.0.0.1"
+    settings = read("--port", "9", PAWPRINT_PORT="8", PAWPRINT_QUEUE="7", PAWPRINT_SHADOW="true")
+    assert (settings.port, settings.queue, settings.shadow) == (9, 7, True)
+    assert read(PAWPRINT_API_KEY="12345678").api_key == "12345678"
+    assert "12345678" not in repr(read(PAWPRINT_API_KEY="12345678"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "text"),
+    [
+        (["--port", "70000"], {}, "--port: expected a whole number from 0 to 65535, found '70000'"),
+        ([], {"PAWPRINT_TIMEOUT_S": "soon"}, "--timeout-s: expected a number from 0.1 to 3600"),
+        (["--shadow", "maybe"], {}, "--shadow: expected true or false, found 'maybe'"),
+        (["--api-key-file", "/no/file"], {}, "--api-key-file: /no/file: cannot be read"),
+        (["--timeout-s", "nan"], {}, "--timeout-s: expected a number"),
+    ],
+)
+def test_wrong_settings_are_named(arguments, environment, text, capsys):
+    with pytest.raises(SystemExit):
+        read(*arguments, **environment)
+    assert text in capsys.readouterr().err
