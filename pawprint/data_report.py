@@ -1,6 +1,6 @@
 """What a person should know of a data set before a network sees it: ``data/report/``.
 
-report.md           counts, duplicates, sizes, formats, damaged files
+report.md           counts, duplicates, sizes, formats, damaged files and what is wrong with them
 duplicates.csv      every picture that is in the data more than once, group by group
 conflicts.csv       those of them whose group has more than one class
 across_splits.csv   those of them whose group is in more than one split
@@ -132,19 +132,20 @@ def _sizes(headers: Sequence[Header]) -> str:
 
 
 def _damaged(pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail]) -> str:
-    damaged = [
-        [picture.path, "no header" if thumbnail.header is None else "header only"]
-        for picture, thumbnail in zip(pictures, thumbnails, strict=True)
-        if thumbnail.pixels is None
-    ]
-    text = (
-        f"## Damaged files\n\n{len(damaged)} cannot be decoded; stage preprocess sets them aside "
-        "and gives the reasons.\n"
-    )
+    damaged = [(p.path, t.reason) for p, t in zip(pictures, thumbnails, strict=True) if t.reason]
+    text = f"## Damaged files\n\n{len(damaged)} cannot be decoded"
     if not damaged:
-        return text
+        return f"{text}.\n"
+    counts = Counter(reason for _, reason in damaged)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     more = f"\n... and {len(damaged) - _LISTED} more.\n" if len(damaged) > _LISTED else ""
-    return f"{text}\n{_table(['file', 'readable'], damaged[:_LISTED])}{more}"
+    return "\n".join(
+        [
+            f"{text}; stage preprocess sets them aside, in data/processed/quarantine.csv.\n",
+            _table(["reason", "pictures"], ranked[:_LISTED]),
+            _table(["file", "reason"], damaged[:_LISTED]) + more,
+        ]
+    )
 
 
 def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

@@ -26,12 +26,13 @@ from pawprint.augment import apply_transforms, draw_transforms
 from pawprint.files import write_json
 from pawprint.params import AugmentParams, FeaturesParams
 from pawprint.predictor import Precision, Predictor, open_predictor, predict, save_network
-from pawprint.shards import ShardedArray, map_shards, shard_name, write_shard
+from pawprint.processes import available_cores
+from pawprint.shards import ShardedArray, lost_workers_named, map_shards, shard_name, write_shard
 
 if TYPE_CHECKING:
     import keras
 
-PICTURES_PER_SHARD = 128
+PICTURES_PER_SHARD = 64
 
 
 @dataclass(frozen=True)
@@ -134,22 +135,35 @@ def extract_features(
         journal: see ``map_shards``.
 
     Returns:
-        Seconds that the work on the shards took.
+        Seconds that the work on the shards took, without its start.
     """
     boundary = out / "boundary"
     write_json(boundary / "cut.json", asdict(cut))
     if cut.layer and not cut.cached:
-        save_network(model, [cut.layer], boundary / "trunk")
+        save_network(model, [cut.layer], boundary / "trunk", params.precision)
     layers = [*([cut.layer] if cut.cached else []), model.layers[-1].name]
-    network = save_network(model, layers, out / "network")
+    network = save_network(model, layers, out / "network", params.precision)
     try:
         shards = _divide(network, cut, splits, augment, params, out)
+        _warm_up(executor, network, params.precision)
         start = time.monotonic()
         map_shards(extract_shard, shards, "features", executor, journal)
         return time.monotonic() - start
     finally:
         for path in out.glob("network.*"):
             path.unlink()
+
+
+def _warm_up(executor: Executor, network: Path, precision: Precision) -> None:
+    """Have the processes open the network, as many as there are."""
+    with lost_workers_named("features"):
+        opened = [executor.submit(_open, network, precision) for _ in range(available_cores())]
+        for future in opened:
+            future.result()
+
+
+def _open(network: Path, precision: Precision) -> None:
+    _open_once(network, precision)
 
 
 def _divide(

@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from pawprint.errors import ModelError
 from pawprint.files import atomic_write
+from pawprint.runtime import hidden
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +40,8 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
     """
     with tempfile.TemporaryDirectory() as directory:
         raw = Path(directory, "raw.keras")
-        model.save(raw)
+        with hidden("tensorflow"):  # Keras would look whether something is a shape of TensorFlow's
+            model.save(raw)
         with ZipFile(raw) as source, atomic_write(path) as file, ZipFile(file, "w") as target:
             for name in sorted(source.namelist()):
                 content = source.read(name)

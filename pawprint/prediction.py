@@ -241,24 +241,29 @@ def predict_pictures(
         top: classes to name.
         overlays: where to write heatmaps of the likeliest classes.
     """
-    names = classifier.card.class_names
+    card = classifier.card
     decoded = _decode_ahead(classifier, sources)
     while batch := list(islice(decoded, BATCH_SIZE)):
-        images = [image for _, image in batch if isinstance(image, np.ndarray)]
-        probs = (
-            mean_probs(classifier, np.stack(images), views) if images else np.empty((0, len(names)))
-        )
-        heatmaps: Iterator[np.ndarray] = iter(())
-        if overlays and images:
-            heatmaps = iter(classifier.heatmaps(np.stack(images), probs.argmax(axis=1)))
-        rows, answers = iter(probs), []
+        good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
+        shape = (len(good), card.image_size, card.image_size, 3)
+        images = np.array([image for _, image in good], np.uint8).reshape(shape)
+        probs = mean_probs(classifier, images, views)
+        written = [""] * len(good)
+        if overlays:
+            heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))
+            written = [
+                overlays.write(source, image, heatmap)
+                for (source, image), heatmap in zip(good, heatmaps, strict=True)
+            ]
+        found = zip(probs, written, strict=True)
+        answers = []
         for source, image in batch:
             if isinstance(image, str):
                 answers.append(Answer(source.path, [], image))
-                continue
-            ranking = rank_classes(next(rows), names, top)
-            overlay = overlays.write(source, image, next(heatmaps)) if overlays else ""
-            answers.append(Answer(source.path, ranking, overlay=overlay))
+            else:
+                row, overlay = next(found)
+                ranking = rank_classes(row, card.class_names, top)
+                answers.append(Answer(source.path, ranking, overlay=overlay))
         yield answers
 
 
@@ -270,7 +275,8 @@ def _decode_ahead(
     pending: deque[tuple[Source, Future[np.ndarray | str]]] = deque()
     try:
         for source in sources:
-            pending.append((source, pool.submit(_read, classifier, source)))
+            stdin = _read_stdin() if source.path == STDIN else None  # Ctrl-C stops no thread
+            pending.append((source, pool.submit(_read, classifier, source, stdin)))
             if len(pending) > AHEAD:
                 first, future = pending.popleft()
                 yield first, future.result()
@@ -280,21 +286,23 @@ def _decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(classifier: Classifier, source: Source) -> np.ndarray | str:
-    """A picture's pixels, or why it has none."""
+def _read_stdin() -> bytes:
+    return sys.stdin.buffer.read() if sys.stdin else b""
+
+
+def _read(classifier: Classifier, source: Source, content: bytes | None) -> np.ndarray | str:
+    """A picture's pixels, or why it has none.
+
+    Args:
+        classifier: the model.
+        source: what to read.
+        content: the picture's bytes if they have been read already.
+    """
     if source.error:
         return source.error
     try:
-        return classifier.decode(_content(source.path))
+        return classifier.decode(Path(source.path).read_bytes() if content is None else content)
     except ImageError as error:
         return str(error)
     except OSError as error:
         return _reason(error)
-
-
-def _content(path: str) -> bytes:
-    if path != STDIN:
-        return Path(path).read_bytes()
-    if sys.stdin is None:
-        raise ImageError("standard input is closed")
-    return sys.stdin.buffer.read()

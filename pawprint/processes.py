@@ -20,18 +20,18 @@ WATCH_EVERY_S = 0.2
 
 
 @contextmanager
-def worker_pool(module: str = "") -> Iterator[ProcessPoolExecutor]:
+def worker_pool(*modules: str) -> Iterator[ProcessPoolExecutor]:
     """A pool with a process for each core, which start at once.
 
     Spawned, not forked: a fork copies the locks of threads that it does not copy. Ctrl-C and
     SIGTERM end the workers at once; any other error lets them finish what they have begun.
 
     Args:
-        module: what the processes import, while the caller does something else.
+        modules: what the processes import, while the caller does something else.
     """
     context = multiprocessing.get_context("spawn")
     cores = available_cores()
-    with ProcessPoolExecutor(cores, context, _start_worker, (module,)) as pool:
+    with ProcessPoolExecutor(cores, context, _start_worker, modules) as pool:
         try:
             with _interrupts_held_back():
                 for _ in range(cores):
@@ -61,7 +61,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(module: str) -> None:
+def _start_worker(*modules: str) -> None:
     """End a worker when its parent is killed; it would otherwise wait for work for ever."""
     _ask_kernel()
 
@@ -72,7 +72,7 @@ def _start_worker(module: str) -> None:
             os._exit(1)
 
     Thread(target=watch, daemon=True).start()
-    if module:
+    for module in modules:
         importlib.import_module(module)
 
 

@@ -5,12 +5,14 @@ Both are reached through Keras, which has one backend a process: call one of the
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,6 +38,8 @@ def start_engine(engine: Engine, threads: int) -> str:
         start_tensorflow(threads, 0)
     else:
         os.environ["KERAS_BACKEND"] = "openvino"
+        with _quick_import():
+            import keras  # noqa: F401
     return engine
 
 
@@ -50,7 +54,7 @@ def start_tensorflow(threads: int, seed: int) -> None:
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _quiet_stderr():
+    with _quiet_stderr(), _quick_import():
         import keras
         import tensorflow as tf
 
@@ -58,6 +62,38 @@ def start_tensorflow(threads: int, seed: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+
+
+@contextmanager
+def _quick_import() -> Iterator[None]:
+    """Import Keras in two thirds of the time.
+
+    It makes a million objects that stay, among which the garbage collector would look for others.
+    """
+    gc.disable()
+    try:
+        with hidden("sklearn"):  # for wrappers that nothing here uses
+            yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def hidden(library: str) -> Iterator[None]:
+    """Let a library seem not to be installed; others that can do without it need not wait for it.
+
+    Args:
+        library: its name; if it has been imported already, it stays as it is.
+    """
+    if library in sys.modules:
+        yield
+        return
+    sys.modules[library] = cast(ModuleType, None)  # an import of it fails
+    try:
+        yield
+    finally:
+        del sys.modules[library]
 
 
 @contextmanager

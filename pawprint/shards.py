@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,10 +52,21 @@ def map_shards(
     if executor is None:
         with worker_pool() as pool:
             return map_shards(function, shards, title, pool, journal)
-    try:
+    with lost_workers_named(title):
         if journal is None:
             return list(_follow(executor.map(function, shards), title, len(shards)))
         return _continue(function, shards, title, executor, journal)
+
+
+@contextmanager
+def lost_workers_named(title: str) -> Iterator[None]:
+    """Say in one line that a worker process was killed, by the system most likely.
+
+    Raises:
+        PawprintError: that line.
+    """
+    try:
+        yield
     except BrokenExecutor as error:
         raise PawprintError(
             f"{title}: a worker process was killed, perhaps for lack of memory; free some, "

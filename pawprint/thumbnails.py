@@ -40,10 +40,12 @@ class Thumbnail:
         header: None if there is none that can be read.
         pixels: uint8 [64, 64], grey, both sides scaled by themselves; None if the picture cannot
             be decoded.
+        reason: why it cannot; empty otherwise.
     """
 
     header: Header | None
     pixels: np.ndarray | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def make_thumbnail(content: bytes) -> Thumbnail:
     header = _read_header(content)
     try:
         rgb = decode_image(content, THUMBNAIL_PX, _MAX_PIXELS)
-    except ImageError:
-        return Thumbnail(header, None)
+    except ImageError as error:
+        return Thumbnail(header, None, str(error))
     return Thumbnail(header, np.rint(rgb @ _LUMA).astype(np.uint8))
 
 

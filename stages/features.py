@@ -17,7 +17,8 @@ def main(params: Params) -> None:
     check_cut(find_backbone(params.model.backbone), params.model.cut)
     engine = start_engine(params.runtime.engine, params.runtime.threads)
     on_gpu = engine == "tensorflow"  # one process has it all; cores work for themselves
-    with ThreadPoolExecutor(1) if on_gpu else worker_pool("pawprint.features") as executor:
+    pool = ThreadPoolExecutor(1) if on_gpu else worker_pool("pawprint.features", "openvino")
+    with pool as executor:
         run(params, executor)
 
 

@@ -127,7 +127,7 @@ def test_the_card_comes_back(models: Path) -> None:
 
 
 def test_answers_by_hand(colours: Path) -> None:
-    """Mean of each channel → softmax; the evidence for red lies where red is."""
+    """Means of the channels → softmax; the evidence for red lies where red is."""
     pictures = np.zeros((3, COLOURS_SIZE, COLOURS_SIZE, 3), np.uint8)
     pictures[0, :16, :, 0] = 200  # the upper half is red: 100 on average
     pictures[1, ..., 1] = 40

@@ -28,8 +28,8 @@ THUMBNAILS = [
     Thumbnail(Header(100, 100, "JPEG", "RGB"), GREY),
     Thumbnail(Header(50, 100, "PNG", "P"), GREY),
     Thumbnail(Header(50, 100, "PNG", "P"), GREY),
-    Thumbnail(None, None),
-    Thumbnail(Header(300, 400, "JPEG", "L"), None),
+    Thumbnail(None, None, "empty file"),
+    Thumbnail(Header(300, 400, "JPEG", "L"), None, "image file is truncated"),
 ]
 REPORT = r"""# The pictures
 
@@ -69,12 +69,17 @@ to have the division made anew.
 
 ## Damaged files
 
-2 cannot be decoded; stage preprocess sets them aside and gives the reasons.
+2 cannot be decoded; stage preprocess sets them aside, in data/processed/quarantine.csv.
 
-| file | readable |
+| reason | pictures |
 | --- | --- |
-| train/dog/5.jpg | no header |
-| val/dog/6.jpg | header only |
+| empty file | 1 |
+| image file is truncated | 1 |
+
+| file | reason |
+| --- | --- |
+| train/dog/5.jpg | empty file |
+| val/dog/6.jpg | image file is truncated |
 """
 
 
@@ -106,8 +111,9 @@ def test_duplicates_are_listed_group_by_group(out: Path) -> None:
 
 def test_names_cannot_break_a_table_and_only_some_are_listed(tmp_path: Path) -> None:
     pictures = [Picture(f"cat/{i:02d}|\n.jpg", "c|t", "train", A, A[:16]) for i in range(25)]
-    write_data_report(tmp_path, pictures, [Thumbnail(None, None)] * 25, [])
+    write_data_report(tmp_path, pictures, [Thumbnail(None, None, "empty file")] * 25, [])
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| c\\|t | 25 | 0 | 0 | 25 |" in text
-    assert "| cat/19\\| .jpg | no header |\n\n... and 5 more.\n" in text
+    assert "| cat/19\\| .jpg | empty file |\n\n... and 5 more.\n" in text
+    assert "| empty file | 25 |" in text
     assert "No file has a header that can be read." in text

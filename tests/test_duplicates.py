@@ -252,7 +252,8 @@ def test_thumbnails_of_whatever_there_is(images: list[Image.Image]) -> None:
     assert (look.pixels.shape, look.pixels.dtype) == ((64, 64), np.uint8)
     cut = make_thumbnail(whole[:700])
     assert (cut.header, cut.pixels) == (look.header, None)
-    assert make_thumbnail(b"no picture") == make_thumbnail(b"")
+    assert make_thumbnail(b"no picture").reason == "not a picture in a known format"
+    assert make_thumbnail(b"").reason == "empty file"
     assert make_thumbnail(b"").header is None
     red = make_thumbnail(png("red")).pixels
     assert red is not None

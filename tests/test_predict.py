@@ -1,0 +1,350 @@
+"""``python -m pawprint predict``, as users call it: one line a picture, whatever the picture is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from classifiers import COLOURS, ROOT, colour_probs, colours_models, run_python
+from PIL import Image
+
+# covers: R7, R10, R11, R18, B5
+
+RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+
+
+def picture(colour: tuple[int, int, int], format_: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(file, format_)
+    return file.getvalue()
+
+
+@pytest.fixture
+def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with models/export, and photos in folders."""
+    (tmp_path / "models").symlink_to(colours_models(tmp_path_factory))
+    for name, colour in {
+        "photos/b.png": BLUE,
+        "photos/a/same.jpg": RED,
+        "photos/c/same.jpg": GREEN,
+        "photos/.hidden.png": RED,
+        "other/one.png": GREEN,
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(colour, "JPEG" if name.endswith("jpg") else "PNG"))
+    (tmp_path / "photos/notes.txt").write_text("hello")
+    return tmp_path
+
+
+def predict(
+    project: Path, *arguments: str | bytes, code: int = 0, stdin: bytes = b""
+) -> tuple[str, str]:
+    """Standard output and standard error of the command, which must end with this exit code."""
+    done = run_python("-m", "pawprint", "predict", *arguments, cwd=project, stdin=stdin)
+    assert done.returncode == code, done.stderr.decode()[-3000:]
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def test_folders_are_searched_and_sorted_and_a_line_is_printed_for_each_picture(
+    project: Path,
+) -> None:
+    out, err = predict(project, "photos", "other/one.png", "--top", "2")
+    assert out == (
+        "photos/a/same.jpg: red 100.0 %, green 0.0 %\n"
+        "photos/b.png: blue 100.0 %, red 0.0 %\n"
+        "photos/c/same.jpg: green 100.0 %, red 0.0 %\n"
+        "other/one.png: green 100.0 %, red 0.0 %\n"
+    )
+    assert err == ""
+
+
+def test_globs_that_no_shell_has_expanded(project: Path) -> None:
+    out, _ = predict(project, "photos/*/same.*", "oth*", "--top", "1")
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "photos/a/same.jpg",
+        "photos/c/same.jpg",
+        "other/one.png",
+    ]
+    out, _ = predict(project, "**/*.jpg", "--top", "1")
+    assert out == "photos/a/same.jpg: red 100.0 %\nphotos/c/same.jpg: green 100.0 %\n"
+    out, _ = predict(project, "photos/**", code=1)  # each once, though ** matches folders too
+    assert [line.split(":")[0] for line in out.splitlines()].count("photos/a/same.jpg") == 1
+
+
+def test_a_name_that_looks_like_a_glob_is_a_name(project: Path) -> None:
+    (project / "a[1].png").write_bytes(picture(RED))
+    assert predict(project, "a[1].png", "--top", "1")[0] == "a[1].png: red 100.0 %\n"
+
+
+def test_standard_input(project: Path) -> None:
+    out, _ = predict(project, "-", "--top", "1", stdin=picture(BLUE))
+    assert out == "-: blue 100.0 %\n"
+    assert predict(project, "-", "--gradcam", "maps", code=1)[0] == "-: error: empty file\n"
+    out, _ = predict(project, "-", "photos/b.png", "--top", "1", code=1)
+    assert out == "-: error: empty file\nphotos/b.png: blue 100.0 %\n"
+
+
+def test_a_bad_picture_is_a_line_and_stops_nothing(project: Path) -> None:
+    (project / "photos/a/cut.jpg").write_bytes(picture(RED, "JPEG")[:200])
+    (project / "photos/b.png").write_bytes(b"hello")
+    Image.new("RGB", (200, 100)).save(project / "photos/c/large.png")
+    out, err = predict(project, "photos", "nowhere.png", "nothing*", "--top", "1", code=1)
+    lines = out.splitlines()
+    assert lines[0].lower().startswith("photos/a/cut.jpg: error: truncated")
+    assert lines[1:] == [
+        "photos/a/same.jpg: red 100.0 %",
+        "photos/b.png: error: not a picture in a known format",
+        "photos/c/large.png: error: 200x100 pixels, more than 10000",
+        "photos/c/same.jpg: green 100.0 %",
+        "nowhere.png: error: no such file or folder",
+        "nothing*: error: no picture matches",
+    ]
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png"], "no pictures found (nowhere.png: no such file or folder); name"),
+        (["empty"], "no pictures found (empty: no pictures in this folder); name"),
+        (["other", "--model", "none"], "none: no such model; expected a directory"),
+        (["other", "--model", "other"], "other/model.json: not an exported model"),
+        (["other", "--model", "none.keras"], "none.keras: no such file; run dvc repro"),
+        (["other", "--gradcam", "other/one.png"], "other/one.png: File exists"),
+        (["other", "--tta", "2", "--model", "models/upright"], "model upright: trained with aug"),
+    ],
+)
+def test_what_cannot_begin_is_one_line_and_exit_code_2(
+    project: Path, arguments: list[str], message: str
+) -> None:
+    (project / "empty").mkdir()
+    out, err = predict(project, *arguments, code=2)
+    assert out == ""
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: PATH"),
+        (["x", "--top", "0"], "argument --top: expected a whole number from 1, found '0'"),
+        (["x", "--tta", "3"], "argument --tta: invalid choice: 3"),
+        (["x", "--opacity", "nan"], "argument --opacity: expected a number in 0...1, found 'nan'"),
+        (["x", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
+    ],
+)
+def test_wrong_options_are_named(project: Path, arguments: list[str], message: str) -> None:
+    _, err = predict(project, *arguments, code=2)
+    assert message in err.splitlines()[-1]
+
+
+def test_commands_are_listed_and_unknown_ones_refused(project: Path) -> None:
+    done = run_python("-m", "pawprint", "--help", cwd=project)
+    assert b"predict   the classes of pictures" in done.stdout
+    done = run_python("-m", "pawprint", "predikt", cwd=project)
+    assert done.returncode == 2
+    assert b"invalid choice: 'predikt'" in done.stderr
+
+
+def mixed(project: Path) -> dict[str, np.ndarray]:
+    """Pictures whose answers are no round numbers, and a bad one, in photos/."""
+    rng = np.random.default_rng(0)
+    pixels = {f"mix{i}.png": rng.integers(0, 40 * i, (32, 32, 3)) for i in (1, 2, 5)}
+    pixels = {name: values.astype(np.uint8) for name, values in pixels.items()}
+    (project / "mixed").mkdir()
+    for name, values in pixels.items():
+        Image.fromarray(values).save(project / "mixed" / name)
+    (project / "mixed/mix3.png").write_bytes(b"hello")
+    return {f"mixed/{name}": values for name, values in pixels.items()}
+
+
+def test_json_has_every_probability(project: Path) -> None:
+    pixels = mixed(project)
+    out, _ = predict(project, "mixed", "--json", code=1)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["path"] for answer in answers] == [f"mixed/mix{i}.png" for i in (1, 2, 3, 5)]
+    assert answers.pop(2) == {"path": "mixed/mix3.png", "error": "not a picture in a known format"}
+    for answer in answers:
+        found = {entry["class"]: entry["probability"] for entry in answer["classes"]}
+        expected = colour_probs(pixels[answer["path"]][None])[0]
+        np.testing.assert_allclose([found[name] for name in COLOURS], expected, atol=1e-6)
+        ranked = [entry["probability"] for entry in answer["classes"]]
+        assert ranked == sorted(ranked, reverse=True)
+
+
+def test_csv_has_a_header_and_comes_back(project: Path) -> None:
+    pixels = mixed(project)
+    out, _ = predict(project, "mixed", "--csv", "--top", "2", code=1)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    header = "path,error,gradcam,class_1,probability_1,class_2,probability_2"
+    assert out.splitlines()[0] == header
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False]
+    for row in rows:
+        if not row["error"]:
+            probs = colour_probs(pixels[row["path"]][None])[0]
+            assert row["class_1"] == COLOURS[probs.argmax()]
+            assert float(row["probability_1"]) == pytest.approx(probs.max(), abs=1e-6)
+            assert float(row["probability_2"]) == pytest.approx(np.sort(probs)[1], abs=1e-6)
+
+
+def test_probabilities_are_float32_to_the_bit(project: Path) -> None:
+    """What is printed, read again, is what the network gave."""
+    from pawprint.classifier import Classifier
+
+    pixels = mixed(project)
+    out, _ = predict(project, "mixed", "--json", code=1)
+    classifier = Classifier.open(project / "models/export")
+    for answer in map(json.loads, out.splitlines()):
+        if "classes" in answer:
+            probs = classifier.probs(pixels[answer["path"]][None])[0]
+            printed = [np.float32(entry["probability"]) for entry in answer["classes"]]
+            assert printed == sorted(probs, reverse=True)
+
+
+def test_two_views_are_the_mean_with_the_mirror_image(project: Path) -> None:
+    pixels = mixed(project)["mixed/mix5.png"][None]
+    out, _ = predict(project, "mixed/mix5.png", "--json", "--tta", "2")
+    found = {entry["class"]: entry["probability"] for entry in json.loads(out)["classes"]}
+    plain, mirrored = colour_probs(pixels)[0], colour_probs(pixels[:, :, ::-1])[0]
+    assert np.abs(plain - mirrored).max() > 0.01
+    expected = (plain + mirrored) / 2
+    np.testing.assert_allclose([found[name] for name in COLOURS], expected, atol=1e-6)
+
+
+NAMES: list[str | bytes] = [
+    "line\nbreak.png",
+    'quo"te, comma.png',
+    "käfer 🐞.png",
+    b"not\xffutf8.png",
+]
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--top=3"])
+def test_odd_names_stay_on_one_line(project: Path, option: str) -> None:
+    odd = project / "odd"
+    odd.mkdir()
+    for name in NAMES:
+        (Path(os.fsdecode(os.fsencode(odd))) / os.fsdecode(name)).write_bytes(picture(RED))
+    out, _ = predict(project, "odd", option)
+    lines = out.splitlines()
+    assert len(lines) == len(NAMES) + (option == "--csv")
+    if option == "--json":
+        paths = {json.loads(line)["path"] for line in lines}
+        assert paths == {f"odd/{os.fsdecode(name)}" for name in NAMES}
+    if option == "--csv":
+        paths = {row["path"] for row in csv.DictReader(io.StringIO(out))}
+        assert {"odd/line\\nbreak.png", 'odd/quo"te, comma.png', "odd/käfer 🐞.png"} < paths
+
+
+def test_output_that_cannot_show_a_name_still_names_it(project: Path) -> None:
+    (project / "käfer.png").write_bytes(picture(RED))
+    done = run_python(
+        *("-m", "pawprint", "predict", "käfer.png", "--top", "1"),
+        cwd=project,
+        PYTHONIOENCODING="ascii",
+    )
+    assert done.stdout == b"k\\xe4fer.png: red 100.0 %\n"
+
+
+def test_overlays_of_namesakes_do_not_collide_and_are_stable(project: Path) -> None:
+    arguments = ("photos", "-", "--gradcam", "maps/new", "--json")
+    out, _ = predict(project, *arguments, stdin=picture(RED))
+    overlays = {a["path"]: a["gradcam"] for a in map(json.loads, out.splitlines())}
+    files = sorted(f"maps/new/{path.name}" for path in (project / "maps/new").iterdir())
+    assert sorted(overlays.values()) == files
+    assert len(files) == 4
+    assert overlays["photos/a/same.jpg"].startswith("maps/new/same-")
+    assert overlays["-"].startswith("maps/new/stdin-")
+    contents = {file: (project / file).read_bytes() for file in files}
+    # all of it speaks for red: 60 % of the picture, 40 % of the last colour of inferno
+    pixels = np.asarray(Image.open(project / overlays["photos/a/same.jpg"]))
+    np.testing.assert_allclose(
+        pixels[9, 9], 0.6 * np.array(RED) + 0.4 * np.array([252, 255, 164]), atol=3
+    )
+    again, _ = predict(project, *arguments, stdin=picture(RED))
+    assert again == out
+    assert {file: (project / file).read_bytes() for file in files} == contents
+
+
+def test_the_command_imports_neither_tensorflow_nor_keras(project: Path) -> None:
+    code = """
+import sys
+from pawprint.__main__ import main
+assert main(["predict", "photos", "--gradcam", "maps", "--tta", "2", "--csv"]) == 0
+heavy = {"tensorflow", "keras", "matplotlib", "cv2", "scipy", "torch"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = run_python("-c", code, cwd=project)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_keras_file_gives_the_same_answers(project: Path) -> None:
+    mixed(project)
+    arguments = ("mixed", "--json")
+    exported, _ = predict(project, *arguments, code=1)
+    opened, err = predict(project, *arguments, "--model", "models/colours.keras", code=1)
+    assert opened == exported
+    assert err == ""
+
+
+def many(project: Path, count: int) -> None:
+    (project / "many").mkdir()
+    for i in range(count):
+        (project / f"many/{i:04}.png").write_bytes(picture((RED, GREEN, BLUE)[i % 3]))
+
+
+def test_order_holds_over_many_batches(project: Path) -> None:
+    many(project, 300)
+    (project / "many/0100.png").write_bytes(b"hello")
+    out, _ = predict(project, "many", "--top", "1", code=1)
+    expected = [f"many/{i:04}.png: {COLOURS[i % 3]} 100.0 %" for i in range(300)]
+    expected[100] = "many/0100.png: error: not a picture in a known format"
+    assert out.splitlines() == expected
+
+
+def test_a_reader_that_stops_is_no_error(project: Path) -> None:
+    many(project, 300)
+    command = f"{sys.executable} -m pawprint predict many --top 1 | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "many/0000.png: red 100.0 %\n"
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("sources", [["-"], ["many", "-", "other"]])
+def test_ctrl_c_ends_quietly(project: Path, sources: list[str]) -> None:
+    many(project, 300)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pawprint", "predict", *sources, "--gradcam", "maps"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,  # from which nothing comes
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin
+    assert process.stderr
+    while not (project / "maps").exists():  # it has begun
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert process.stderr.read() == b""
+    process.stdin.close()
+    process.stderr.close()
