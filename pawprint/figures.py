@@ -341,7 +341,7 @@ def render_parity(
         left.set_title("Exported models beside Keras")
         left.set_xlabel("Largest difference of a probability, at most")
         left.set_ylabel("Test pictures")
-        left.legend(loc="lower right")
+        left.legend(loc="center left")
         sizes = [size / 1e6 for size in sizes_bytes.values()]
         bars = right.barh(list(sizes_bytes), sizes, color=COLOURS[0])
         right.bar_label(bars, fmt="%.1f", padding=3)
