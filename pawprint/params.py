@@ -138,6 +138,16 @@ class EvaluateParams(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
 
 
+class ExportParams(Section):
+    model: Literal["best", "baseline", "head", "finetuned"]
+    tolerance: Annotated[float, Field(gt=0, le=1)]
+    tie: Share
+    min_accuracy: Share
+    int8: bool
+    calibration: Positive
+    int8_min_agreement: Share
+
+
 class GradcamParams(Section):
     fixed: Annotated[int, Field(ge=0, le=100)]
     worst: Annotated[int, Field(ge=0, le=100)]
@@ -162,6 +172,7 @@ class Params(Section):
     head: HeadParams
     finetune: FinetuneParams
     evaluate: EvaluateParams
+    export: ExportParams
     gradcam: GradcamParams
     runtime: RuntimeParams
 

@@ -1,4 +1,4 @@
-# covers: C1, C4, C5, C6, C7, B1, B2, B5, B8, R6, R7, R11, R12, R13, R14, R17
+# covers: C1, C4, C5, C6, C7, B1, B2, B5, B6, B8, R6, R7, R9, R11, R12, R13, R14, R17
 """The whole pipeline, run by DVC in projects of its own, on a few pictures of ten classes."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pawprint.params import load_params
 
 STAGES = [
     *("download", "split", "preprocess", "train_baseline", "features"),
-    *("train_head", "finetune", "evaluate", "gradcam"),
+    *("train_head", "finetune", "evaluate", "export", "gradcam"),
 ]
 MODELS = ("baseline", "head", "finetuned")
 HEADLINE = {
@@ -59,6 +59,9 @@ TINY: dict[str, Any] = {
     "head.epochs": 2,
     "finetune.epochs": 1,
     "finetune.lr": 1e-3,
+    "export.int8": True,
+    "export.calibration": 10,
+    "export.int8_min_agreement": 0.0,
     "gradcam.fixed": 2,
     "gradcam.worst": 1,
 }
@@ -157,7 +160,13 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
     assert reads == set(), f"{stage} reads what is not among its deps"
     assert writes == set(), f"{stage} writes what is not among its outs"
     unread = {dep for dep in deps if not any(lies_in(path, {dep}) for path in opened["read"])}
+    if stage == "export":  # of the models, it reads the one that it exports
+        unread -= {f"models/{name}.keras" for name in MODELS if name != exported_name(base)}
     assert unread == set(), f"{stage} never reads these deps"
+
+
+def exported_name(project: Project) -> str:
+    return json.loads(project.read("metrics/export.json"))["model"]
 
 
 def lies_in(path: str, places: set[str]) -> bool:
@@ -167,8 +176,34 @@ def lies_in(path: str, places: set[str]) -> bool:
 
 def test_only_what_trains_or_saves_keras_models_imports_tensorflow(base):
     training = {"train_baseline", "train_head", "finetune"}
-    assert base.imports("tensorflow") == training
-    assert base.imports("openvino") >= {"features", "evaluate", "gradcam"}
+    assert base.imports("tensorflow") == training | {"export"}
+    assert base.imports("openvino") >= {"features", "evaluate", "export", "gradcam"}
+
+
+def test_the_best_model_on_validation_is_exported_and_is_the_evaluated_one(base):
+    stages = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
+    losses = {
+        name: json.loads(base.read(f"metrics/{stage}.json"))["val_log_loss"]
+        for name, stage in stages.items()
+    }
+    found = json.loads(base.read("metrics/export.json"))
+    assert losses[found["model"]] == min(losses.values())
+    assert found["openvino"]["evaluated_difference"] == 0
+    assert (
+        found["keras"]["accuracy"]
+        == json.loads(base.read("metrics/evaluate.json"))[found["model"]]["accuracy"]
+    )
+    for form in ("openvino", "saved_model", "onnx", "tflite"):
+        assert found[form]["agreement"] == 1
+        assert found[form]["largest_difference"] <= 1e-5
+
+
+def test_hashes_in_the_exported_model_are_those_of_the_lock(base):
+    card = json.loads(base.read("models/export/model.json"))
+    outs = {out["path"]: out["md5"] for stage in base.lock().values() for out in stage["outs"]}
+    paths = {f"models/{exported_name(base)}.keras", "data/split.csv"}
+    assert card["hashes"] == {path: outs[path] for path in paths}
+    assert card["class_names"] == CLASS_NAMES
 
 
 def test_ten_unicode_classes_reach_the_model_files(base):
@@ -263,6 +298,7 @@ def test_plots_show_holds_curves_charts_and_pictures(copied):
         confusion = chart_rows(plots[f"Confusion of {name}"])
         assert len(confusion) == tested
         assert {row["actual"] for row in confusion} == set(CLASS_NAMES)
+        assert [image["type"] for image in plots["plots/export/parity.png"]] == ["image"]
         fixed = [plots[f"plots/gradcam/{name}_fixed_{i:02d}.png"] for i in (1, 2)]
         assert [image[0]["type"] for image in fixed] == ["image", "image"]
 
@@ -277,7 +313,10 @@ def test_plots_page_is_written(copied):
     page = copied.read("page/index.html")
     assert "Confusion of finetuned" in page
     pictures = sorted(path.name for path in (copied.root / "page/static").iterdir())
-    assert len(pictures) == len(list((copied.root / "plots/gradcam").iterdir()))
+    drawn = [
+        path for stage in ("export", "gradcam") for path in copied.root.glob(f"plots/{stage}/*")
+    ]
+    assert len(pictures) == len(drawn)
     assert "<script src" not in page  # its libraries are inside: it works offline
 
 
@@ -293,7 +332,7 @@ def test_overlays_are_pictures_of_each_model(base):
 def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
     before = copied.lock()
     outcome = copied.dvc("exp", "run", "--name", "slow", "-S", "finetune.lr=1e-5")
-    assert outcome.stages == ["finetune", "evaluate", "gradcam"]
+    assert outcome.stages == ["finetune", "evaluate", "export", "gradcam"]
     after = copied.lock()
     assert [name for name in STAGES if before[name] != after[name]] == outcome.stages
     rate = after["finetune"]["params"]["params.yaml"]["finetune"]["lr"]
@@ -301,6 +340,7 @@ def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
     assert load_params(copied.root / "params.yaml").finetune.lr == 1e-05
 
     changed = json.loads(copied.dvc("metrics", "diff", "--json").text)
+    changed.pop("metrics/export.json", None)  # it changes if the fine-tuned model is exported
     assert set(changed) == {"metrics/finetune.json", "metrics/evaluate.json"}
     assert {key.split(".")[0] for key in changed["metrics/evaluate.json"]} == {"finetuned"}
     assert changed["metrics/evaluate.json"]["finetuned.log_loss"]["diff"] != 0
@@ -324,7 +364,7 @@ def test_head_starts_from_cached_features(copied):
     outcome = copied.dvc("exp", "run", "-S", "head.lr=2e-3", "train_head")
     assert outcome.stages == ["train_head"]
     assert set(json.loads(copied.dvc("status", "--json").text)) == {
-        *("finetune", "evaluate", "gradcam")
+        *("finetune", "evaluate", "export", "gradcam")
     }
 
 

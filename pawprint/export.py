@@ -1,0 +1,248 @@
+"""One classifier in the forms of other programs: the same model and card give the same bytes.
+
+    model.xml, model.bin, gradcam.npz, model.json   see pawprint/classifier.py
+    saved_model/                                    TensorFlow
+    model.onnx                                      ONNX
+    model.tflite, model_int8.tflite                 LiteRT (TensorFlow Lite)
+
+The last three hold one and the same graph: ``pixels``, uint8 [n, size, size, 3], RGB in 0...255 →
+``probs``, float32 [n, classes]. Each says in its metadata which model it is and of which classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from pawprint.classifier import ModelCard
+from pawprint.model_files import read_model_info
+from pawprint.params import AugmentParams, ExportParams
+from pawprint.processes import worker_pool
+from pawprint.shards import ShardedArray
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+TRAININGS = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
+LIBRARIES = ("ai-edge-litert", "keras", "onnx", "openvino", "tensorflow", "tf2onnx")
+SAVED_MODEL, ONNX = "saved_model", "model.onnx"
+TFLITE, TFLITE_INT8 = "model.tflite", "model_int8.tflite"
+PIXELS, PROBS = "pixels", "probs"
+METADATA = "pawprint"
+
+
+def choose_model(
+    model: Literal["best", "baseline", "head", "finetuned"], metrics: Path = Path("metrics")
+) -> str:
+    """The name of the model to export; the best is that of the lowest validation log loss.
+
+    Args:
+        model: ``export.model``.
+        metrics: where the training stages wrote theirs. The test split has no say.
+    """
+    if model != "best":
+        return model
+    losses = {
+        name: json.loads((metrics / f"{stage}.json").read_text(encoding="utf-8"))["val_log_loss"]
+        for name, stage in TRAININGS.items()
+    }
+    return min(losses, key=lambda name: losses[name])
+
+
+def make_card(
+    source: Path,
+    data: Path,
+    max_pixels: int,
+    augment: AugmentParams,
+    metrics: Mapping[str, float],
+) -> ModelCard:
+    """Describe the model of a ``.keras`` file.
+
+    Args:
+        source: the file.
+        data: the list of all pictures, ``data/split.csv``. The hashes of both files are in
+            dvc.lock, and so lead to the commit, the parameters and the pictures.
+        max_pixels: pictures with more are refused.
+        augment: how the model was trained.
+        metrics: of the model on the test split.
+    """
+    info = read_model_info(source)
+    return ModelCard(
+        name=source.stem,
+        class_names=info.class_names,
+        image_size=info.image_size,
+        max_pixels=max_pixels,
+        augment=augment.model_dump(),
+        hashes={path.as_posix(): _md5(path) for path in (source, data)},
+        metrics=dict(metrics),
+        versions={name: metadata.version(name) for name in LIBRARIES},
+    )
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def embedded(card: ModelCard) -> dict[str, str]:
+    """What is written into each file: name, class_names, image_size, hashes; JSON but for name."""
+    values = {key: getattr(card, key) for key in ("class_names", "image_size", "hashes")}
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+    return {"name": card.name, **texts}
+
+
+def write_formats(
+    source: Path,
+    model: keras.Model,
+    card: ModelCard,
+    directory: Path,
+    train: ShardedArray,
+    config: ExportParams,
+) -> None:
+    """Write all forms of a model. Keras must run on TensorFlow, in a fresh process.
+
+    Args:
+        source: the ``.keras`` file.
+        model: what it holds: a classifier, pixels → probabilities.
+        card: of the model.
+        directory: where; it exists.
+        train: training pictures; some of them, evenly spaced, calibrate the int8 file.
+        config: whether there is one, and how many pictures calibrate it.
+
+    Raises:
+        ModelError: the model is not a classifier of Pawprint.
+    """
+    with worker_pool() as pool:  # Keras on OpenVINO needs a process of its own
+        openvino = pool.submit(_write_openvino, source, card, directory)
+        network = freeze(model)
+        saved_model = directory / SAVED_MODEL
+        write_saved_model(network, card, saved_model)
+        write_onnx(network, card, directory / ONNX)
+        write_tflite(saved_model, card, directory / TFLITE)
+        if config.int8:
+            count = min(config.calibration, len(train))
+            rows = np.linspace(0, len(train) - 1, count).round().astype(int)
+            bar = tqdm(rows, desc="calibration", unit="picture")
+            examples = (train.gather([row]) for row in bar)
+            write_tflite(saved_model, card, directory / TFLITE_INT8, examples)
+        openvino.result()
+
+
+def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
+    from pawprint.runtime import start_engine
+
+    start_engine("openvino", 1)
+    from pawprint.classifier import save_classifier
+    from pawprint.model_files import load_model
+
+    save_classifier(load_model(path), card, directory)
+
+
+def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
+    """A model as one TensorFlow graph, weights as constants: uint8 ``pixels`` → ``probs``."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    def serve(pixels: tf.Tensor) -> tf.Tensor:
+        return model(tf.cast(pixels, tf.float32), training=False)
+
+    shape = (None, *model.input_shape[1:])
+    function = tf.function(serve, autograph=False, jit_compile=False)
+    concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.uint8, PIXELS))
+    return convert_variables_to_constants_v2(concrete)
+
+
+def write_saved_model(
+    network: tf.types.experimental.ConcreteFunction, card: ModelCard, directory: Path
+) -> None:
+    """Write a frozen graph as a SavedModel with the signature ``serving_default``.
+
+    ``tf.saved_model.save`` never writes the same bytes twice; a graph with a signature needs no
+    more than what is written here. The metadata is where TensorFlow Serving leaves room for it.
+    """
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+    def describe(tensor: tf.Tensor) -> meta_graph_pb2.TensorInfo:
+        return meta_graph_pb2.TensorInfo(
+            name=tensor.name,
+            dtype=tensor.dtype.as_datatype_enum,
+            tensor_shape=tensor.shape.as_proto(),
+        )
+
+    content = saved_model_pb2.SavedModel(saved_model_schema_version=1)
+    graph = content.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    graph.graph_def.CopyFrom(network.graph.as_graph_def())
+    signature = graph.signature_def["serving_default"]
+    signature.method_name = "tensorflow/serving/predict"
+    signature.inputs[PIXELS].CopyFrom(describe(network.inputs[0]))
+    signature.outputs[PROBS].CopyFrom(describe(network.outputs[0]))
+    extra = directory / "assets.extra"
+    extra.mkdir(parents=True)
+    (directory / "saved_model.pb").write_bytes(content.SerializeToString(deterministic=True))
+    text = json.dumps(embedded(card), indent=2, ensure_ascii=False)
+    (extra / f"{METADATA}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def write_onnx(
+    network: tf.types.experimental.ConcreteFunction, card: ModelCard, path: Path
+) -> None:
+    """Write a frozen graph as ONNX; its ``metadata_props`` say what it is."""
+    from pawprint.onnx_graph import build_onnx
+
+    inputs, outputs = {network.inputs[0].name: PIXELS}, {network.outputs[0].name: PROBS}
+    model = build_onnx(network.graph.as_graph_def(), inputs, outputs)
+    for key, value in embedded(card).items():
+        model.metadata_props.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def write_tflite(
+    saved_model: Path, card: ModelCard, path: Path, examples: Iterator[np.ndarray] | None = None
+) -> None:
+    """Turn a SavedModel into a file for LiteRT, with a metadata buffer ``pawprint`` (JSON).
+
+    Args:
+        saved_model: the directory.
+        card: of the model.
+        path: of the new file.
+        examples: pictures, uint8 [1, size, size, 3] each, that show the range of every activation:
+            the network then calculates with integers of 8 bits. Without them it stays float32.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    if examples is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ({PIXELS: example} for example in examples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # tf.lite warns of its own interpreter
+        content = converter.convert()
+    path.write_bytes(_with_metadata(content, embedded(card)))
+
+
+def _with_metadata(content: bytes, values: Mapping[str, str]) -> bytes:
+    """Add a named buffer to a TFLite model."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    text = json.dumps(values, ensure_ascii=False).encode()
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(text, np.uint8)
+    entry.name, entry.buffer = METADATA, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder(len(content) + len(text) + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

@@ -1,0 +1,260 @@
+"""Whether exported models still say what their Keras model says, each on its own runtime."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+from pawprint.classifier import Classifier
+from pawprint.errors import ModelError
+from pawprint.export import ONNX, PIXELS, PROBS, SAVED_MODEL, TFLITE, TFLITE_INT8
+from pawprint.metrics import Array
+from pawprint.params import ExportParams
+from pawprint.shards import ShardedArray
+
+if TYPE_CHECKING:
+    import keras
+
+Network = Callable[[np.ndarray], np.ndarray]  # uint8 [n, size, size, 3] → float32 [n, classes]
+KERAS, OPENVINO, INT8 = "keras", "openvino", "tflite_int8"
+DECIMALS = 6  # of the probabilities in predictions.csv
+
+
+@dataclass(frozen=True)
+class Format:
+    """One form of an exported model.
+
+    Attributes:
+        files: and directories, of which it consists, in the exported directory.
+        open: the exported directory, a number of threads → the network on its runtime.
+    """
+
+    files: tuple[str, ...]
+    open: Callable[[Path, int], Network]
+
+
+def keras_network(model: keras.Model) -> Network:
+    """Keras' own forward pass, on whatever backend it runs."""
+    return lambda images: model.predict_on_batch(images.astype(np.float32))
+
+
+def _open_saved_model(directory: Path, _threads: int) -> Network:
+    """TensorFlow has the threads with which it was started."""
+    import tensorflow as tf
+
+    network = tf.saved_model.load(str(directory / SAVED_MODEL)).signatures["serving_default"]
+    return lambda images: network(**{PIXELS: tf.constant(images)})[PROBS].numpy()
+
+
+def _open_onnx(directory: Path, threads: int) -> Network:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(directory / ONNX, options, ["CPUExecutionProvider"])
+    return lambda images: session.run([PROBS], {PIXELS: images})[0]
+
+
+def _open_openvino(directory: Path, threads: int) -> Network:
+    return Classifier.open(directory, threads).probs
+
+
+def _open_tflite(path: Path, threads: int) -> Network:
+    from ai_edge_litert.interpreter import Interpreter
+
+    network = Interpreter(str(path), num_threads=threads).get_signature_runner("serving_default")
+    return lambda images: network(**{PIXELS: images})[PROBS]
+
+
+FORMATS = {
+    OPENVINO: Format(("model.xml", "model.bin"), _open_openvino),
+    "saved_model": Format((SAVED_MODEL,), _open_saved_model),
+    "onnx": Format((ONNX,), _open_onnx),
+    "tflite": Format((TFLITE,), lambda path, threads: _open_tflite(path / TFLITE, threads)),
+    INT8: Format((TFLITE_INT8,), lambda path, threads: _open_tflite(path / TFLITE_INT8, threads)),
+}
+
+
+def find_formats(directory: Path) -> dict[str, Format]:
+    """Those of ``FORMATS`` that an exported directory holds."""
+    return {name: entry for name, entry in FORMATS.items() if (directory / entry.files[0]).exists()}
+
+
+def size_bytes(directory: Path, entry: Format) -> int:
+    """Of all files of a format."""
+    places = [directory / name for name in entry.files]
+    files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def predict_all(network: Network, images: ShardedArray, batch_size: int, title: str) -> Array:
+    """Probabilities float32 [n, classes] of all pictures, with a progress bar."""
+    total = -(-len(images) // batch_size)
+    batches = tqdm(images.batches(batch_size), desc=title, total=total, unit="batch")
+    return np.concatenate([network(batch) for batch in batches])
+
+
+def compare(
+    predictions: Mapping[str, Array], y_true: Array, sizes: Mapping[str, int], confidence: float
+) -> dict[str, dict[str, float]]:
+    """Scores of each format: accuracy with its interval, and how it differs from Keras.
+
+    Args:
+        predictions: format → probabilities float32 [n, classes]; one of them is ``keras``.
+        y_true: int64 [n].
+        sizes: format → bytes of its files.
+        confidence: of the interval.
+
+    Returns:
+        For each format: size_bytes, accuracy, accuracy_low, accuracy_high (Wilson's interval); for
+        all but Keras also agreement (share of pictures with the same first class) and
+        largest_difference (of any probability, rounded up to one digit, since those behind it are
+        noise of the arithmetic).
+    """
+    scores = {}
+    for name, probs in predictions.items():
+        right = int((probs.argmax(axis=1) == y_true).sum())
+        interval = stats.binomtest(right, len(y_true)).proportion_ci(confidence, "wilson")
+        scores[name] = {
+            "size_bytes": sizes[name],
+            "accuracy": round(right / len(y_true), 6),
+            "accuracy_low": round(float(interval.low), 6),
+            "accuracy_high": round(float(interval.high), 6),
+        }
+        if name != KERAS:
+            same = probs.argmax(axis=1) == predictions[KERAS].argmax(axis=1)
+            scores[name]["agreement"] = round(float(same.mean()), 6)
+            largest = largest_differences(predictions)[name].max()
+            scores[name]["largest_difference"] = round_up(float(largest))
+    return scores
+
+
+def largest_differences(predictions: Mapping[str, Array]) -> dict[str, Array]:
+    """For each format but Keras: each picture's largest difference of a probability, float64 [n].
+
+    Where a probability is not a number, the difference is 1.
+    """
+    expected = predictions[KERAS].astype(np.float64)
+    return {
+        name: np.nan_to_num(np.abs(probs - expected).max(axis=1), nan=1.0)
+        for name, probs in predictions.items()
+        if name != KERAS
+    }
+
+
+def round_up(value: float) -> float:
+    """To one significant digit, away from zero.
+
+    >>> round_up(1.85e-06), round_up(0.002), round_up(0.0)
+    (2e-06, 0.002, 0.0)
+    """
+    if not value:
+        return 0.0
+    exponent = math.floor(math.log10(value))
+    return float(f"{math.ceil(round(value / 10**exponent, 6))}e{exponent}")
+
+
+def check_formats(
+    predictions: Mapping[str, Array],
+    scores: Mapping[str, Mapping[str, float]],
+    paths: Sequence[str],
+    config: ExportParams,
+) -> None:
+    """Refuse a model that is no longer the one that was trained, or that is not good enough.
+
+    Args:
+        predictions, scores: see ``compare``.
+        paths: of the n test pictures.
+        config: what is allowed. Two probabilities of Keras that lie closer than ``export.tie`` may
+            change their order.
+
+    Raises:
+        ModelError: it names the format, the picture and the figures.
+    """
+    for name in predictions:
+        if name == INT8:
+            _check_agreement(scores[name]["agreement"], config.int8_min_agreement)
+        elif name != KERAS:
+            _check_difference(name, predictions, paths, config)
+        accuracy = scores[name]["accuracy"]
+        if accuracy < config.min_accuracy:
+            raise ModelError(
+                f"export: {name}: accuracy {accuracy:.4f} on the test split, below "
+                f"export.min_accuracy = {config.min_accuracy}; train a better model, or lower it"
+            )
+    difference = scores[OPENVINO].get("evaluated_difference", 0.0)
+    if difference > config.tolerance:
+        raise ModelError(
+            f"export: {OPENVINO}: probabilities differ by {difference:.3g} from those of stage "
+            f"evaluate, more than export.tolerance = {config.tolerance}; run dvc repro"
+        )
+
+
+def _check_agreement(agreement: float, least: float) -> None:
+    if agreement < least:
+        raise ModelError(
+            f"export: {INT8}: {agreement:.4f} of the test pictures have Keras' class, fewer than "
+            f"export.int8_min_agreement = {least}; raise export.calibration, or export without int8"
+        )
+
+
+def _check_difference(
+    name: str, predictions: Mapping[str, Array], paths: Sequence[str], config: ExportParams
+) -> None:
+    remedy = "run dvc repro with the versions of requirements.txt, or choose another export.model"
+    differences = largest_differences(predictions)[name]
+    worst = int(differences.argmax())
+    if differences[worst] > config.tolerance:
+        raise ModelError(
+            f"export: {name}: a probability of {paths[worst]} differs from Keras' by "
+            f"{differences[worst]:.3g}, more than export.tolerance = {config.tolerance}; {remedy}"
+        )
+    expected, y_pred = predictions[KERAS], predictions[name].argmax(axis=1)
+    leads = expected.max(axis=1) - expected[np.arange(len(y_pred)), y_pred]
+    worst = int(leads.argmax())
+    if leads[worst] > config.tie:
+        raise ModelError(
+            f"export: {name}: another class than Keras' for {paths[worst]}, although the two "
+            f"probabilities lie {leads[worst]:.3g} apart, more than export.tie = {config.tie}; "
+            f"{remedy}"
+        )
+
+
+def evaluated_difference(predictions_csv: Path, model: str, probs: Array, y_true: Array) -> float:
+    """How far the actual classes' probabilities are from those that stage evaluate printed.
+
+    Args:
+        predictions_csv: that evaluate wrote, with 6 decimals.
+        model: its name there.
+        probs: float32 [n, classes], rounded in the same way before they are compared.
+        y_true: int64 [n].
+    """
+    with open(predictions_csv, encoding="utf-8", newline="") as file:
+        printed = [float(row[f"{model}_actual_probability"]) for row in csv.DictReader(file)]
+    actual = probs[np.arange(len(y_true)), y_true]
+    rounded = np.array([round(float(value), DECIMALS) for value in actual])
+    return round(float(np.abs(rounded - printed).max()), DECIMALS)
+
+
+def table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """What ``compare`` found, and size_bytes, as lines to read."""
+    lines = ["format         same class  largest difference   accuracy  (interval)            MB"]
+    for name, found in scores.items():
+        same, largest = found.get("agreement"), found.get("largest_difference")
+        lines.append(
+            f"{name:<12}"
+            f"{'' if same is None else f'{100 * same:.2f} %':>13}"
+            f"{'' if largest is None else f'{largest:.0e}':>20}"
+            f"{100 * found['accuracy']:>9.2f} %  "
+            f"({100 * found['accuracy_low']:.2f} to {100 * found['accuracy_high']:.2f} %)"
+            f"{found['size_bytes'] / 1e6:>10.1f}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,438 @@
+"""Stage export: each format says what Keras says, on its own runtime, in the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from bench.export import time_network
+from pawprint import export, parity
+from pawprint.classifier import Classifier
+from pawprint.errors import ModelError
+from pawprint.files import write_csv, write_json
+from pawprint.model_files import ModelInfo, load_model, save_model
+from pawprint.networks import FEATURE_MAP, LOGITS, add_probs
+from pawprint.onnx_graph import number_names
+from pawprint.params import ExportParams, Params
+from pawprint.reports import prediction_rows, write_predictions
+from pawprint.shards import shard_name, write_shard
+
+# covers: R9, R11, B1, B6
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASS_NAMES = ["cat", "żółw", "🐶"]
+SIZE, PICTURES = 32, 40
+FLOATS = ["openvino", "saved_model", "onnx", "tflite"]
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (PICTURES, SIZE, SIZE, 3)).astype(np.uint8)
+IMAGES[:, :, :, 0] //= np.arange(1, PICTURES + 1, dtype=np.uint8)[:, None, None]  # no two alike
+LABELS = np.arange(PICTURES) % len(CLASS_NAMES)
+PATHS = [f"{CLASS_NAMES[label]}/{i}.jpg" for i, label in enumerate(LABELS)]
+
+
+def build_model() -> keras.Model:
+    """A small network with what large ones have: a branch, batch norm, ReLU6, pooling."""
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
+    x = layers.Rescaling(1 / 128, offset=-1, name="scale")(pixels)
+    x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="stem")(x)
+    short = x = layers.ReLU(6.0, name="stem_activation")(layers.BatchNormalization(name="bn")(x))
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = layers.ReLU(6.0, name="activation")(x)
+    x = layers.Conv2D(8, 1, name="pointwise")(x)
+    x = layers.Identity(name=FEATURE_MAP)(layers.Add(name="add")([x, short]))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = layers.Dense(len(CLASS_NAMES), kernel_initializer="he_normal", name=LOGITS)(x)
+    model = keras.Model(pixels, logits, name="classifier")
+    dense = model.get_layer(LOGITS)
+    dense.set_weights([4 * dense.get_weights()[0], dense.get_weights()[1]])
+    return add_probs(model)
+
+
+def write_split(directory: Path) -> None:
+    write_shard(directory / shard_name(0), IMAGES[:25])
+    write_shard(directory / shard_name(1), IMAGES[25:])
+    rows = zip(PATHS, [CLASS_NAMES[label] for label in LABELS], map(str, LABELS), strict=True)
+    write_csv(directory / "index.csv", ("path", "class", "label"), list(rows))
+
+
+def write_project(root: Path, model: keras.Model, values: dict[str, Any]) -> None:
+    """What stage export reads, as the other stages would have written it."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["export"] |= values
+    root.mkdir(parents=True)
+    (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    for split in ("train", "test"):
+        write_split(root / "data/processed" / split)
+    write_csv(root / "data/split.csv", ("path",), [(path,) for path in PATHS])
+    save_model(model, root / "models/head.keras", ModelInfo(CLASS_NAMES, SIZE))
+    losses = {"train_baseline": 0.5, "train_head": 0.25, "finetune": 0.375}
+    for stage, loss in losses.items():
+        write_json(root / f"metrics/{stage}.json", {"val_log_loss": loss})
+    write_json(root / "metrics/evaluate.json", {"head": {"accuracy": 0.5}})
+    probs = model(IMAGES.astype(np.float32)).numpy()
+    rows = prediction_rows(PATHS, LABELS, {"head": probs}, CLASS_NAMES)
+    (root / "metrics/evaluate").mkdir()
+    write_predictions(root / "metrics/evaluate/predictions.csv", rows)
+
+
+def start_stage(root: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.export"],
+        cwd=root,
+        env={"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """Two equal projects in different places, each exported by a process of its own."""
+    roots = [tmp_path_factory.mktemp("one") / "a", tmp_path_factory.mktemp("two") / "other place"]
+    model = build_model()
+    for root in roots:
+        write_project(root, model, {"int8": True, "calibration": 8, "int8_min_agreement": 0.5})
+    stages = [start_stage(root) for root in roots]
+    for stage in stages:
+        out, err = stage.communicate(timeout=300)
+        assert stage.returncode == 0, err[-3000:]
+        assert [name for name in parity.FORMATS if f"\n{name} " not in out] == []
+    yield roots
+    for root in roots:
+        shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def directory(exported: list[Path]) -> Path:
+    return exported[0] / "models/export"
+
+
+@pytest.fixture(scope="module")
+def expected(exported: list[Path]) -> np.ndarray:
+    """Keras' probabilities of all pictures."""
+    return load_model(exported[0] / "models/head.keras")(IMAGES.astype(np.float32)).numpy()
+
+
+def checksums(root: Path) -> dict[str, str]:
+    places = ("models/export", "plots/export", "metrics/export.json")
+    files = [file for place in places for file in (root / place, *(root / place).rglob("*"))]
+    return {
+        file.relative_to(root).as_posix(): hashlib.md5(file.read_bytes()).hexdigest()
+        for file in sorted(files)
+        if file.is_file()
+    }
+
+
+def test_another_process_in_another_place_writes_the_same_bytes(exported):
+    one, other = map(checksums, exported)
+    assert len(one) == 11
+    assert one == other
+
+
+@pytest.mark.parametrize("form", [*FLOATS, "tflite_int8"])
+def test_raw_pixels_in_any_batch_give_probabilities(directory, expected, form):
+    network = parity.FORMATS[form].open(directory, 2)
+    for rows in ([0, 1, 2, 3, 4], [3], [4, 0, 3]):
+        probs = network(IMAGES[rows])
+        assert probs.dtype == np.float32
+        # steps of a 256th are all that 8 bits can tell apart
+        atol = 0.05 if form == "tflite_int8" else 1e-5
+        np.testing.assert_allclose(probs, expected[rows], atol=atol)
+    assert np.ptp(expected[:5], axis=0).max() > 0.1  # the pictures do matter
+
+
+def saved_model_metadata(directory: Path) -> dict[str, str]:
+    content = (directory / "saved_model/assets.extra/pawprint.json").read_text(encoding="utf-8")
+    return json.loads(content)
+
+
+def onnx_metadata(directory: Path) -> dict[str, str]:
+    import onnxruntime as ort
+
+    return ort.InferenceSession(directory / "model.onnx").get_modelmeta().custom_metadata_map
+
+
+def tflite_metadata(name: str, directory: Path) -> dict[str, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs((directory / name).read_bytes(), 0)
+    entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+    (entry,) = [entry for entry in entries if entry.Name() == b"pawprint"]
+    return json.loads(bytes(model.Buffers(entry.Buffer()).DataAsNumpy()))
+
+
+def openvino_metadata(directory: Path) -> dict[str, str]:
+    card = dataclasses.asdict(Classifier.open(directory).card)
+    return {"name": card["name"]} | {
+        key: json.dumps(card[key]) for key in ("class_names", "image_size", "hashes")
+    }
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        saved_model_metadata,
+        onnx_metadata,
+        openvino_metadata,
+        lambda directory: tflite_metadata("model.tflite", directory),
+        lambda directory: tflite_metadata("model_int8.tflite", directory),
+    ],
+    ids=["saved_model", "onnx", "openvino", "tflite", "tflite_int8"],
+)
+def test_each_file_says_which_model_it_is(exported, directory, read):
+    found = read(directory)
+    assert set(found) == {"name", "class_names", "image_size", "hashes"}
+    assert found["name"] == "head"  # of the lowest validation log loss
+    assert json.loads(found["class_names"]) == CLASS_NAMES
+    assert json.loads(found["image_size"]) == SIZE
+    assert json.loads(found["hashes"]) == {
+        path: hashlib.md5((exported[0] / path).read_bytes()).hexdigest()
+        for path in ("models/head.keras", "data/split.csv")
+    }
+
+
+def test_names_of_inputs_and_outputs_are_ours(directory):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = onnx.load(directory / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == ["pixels"]
+    assert [value.name for value in model.graph.output] == ["probs"]
+    signatures = Interpreter(str(directory / "model.tflite")).get_signature_list()
+    assert signatures == {"serving_default": {"inputs": ["pixels"], "outputs": ["probs"]}}
+    signature = tf.saved_model.load(str(directory / "saved_model")).signatures["serving_default"]
+    assert signature.structured_input_signature[1] == {
+        "pixels": tf.TensorSpec((None, SIZE, SIZE, 3), tf.uint8, "pixels")
+    }
+    assert list(signature.structured_outputs) == ["probs"]
+
+
+def test_metrics_hold_what_can_be_compared_between_runs(exported, directory, expected):
+    found = json.loads((exported[0] / "metrics/export.json").read_text(encoding="utf-8"))
+    assert found.pop("model") == "head"
+    assert list(found) == ["keras", *FLOATS, "tflite_int8"]
+    accuracy = round(float((expected.argmax(axis=1) == LABELS).mean()), 6)
+    for form in ("keras", *FLOATS):
+        assert found[form]["accuracy"] == accuracy
+        assert 0 <= found[form]["accuracy_low"] <= accuracy <= found[form]["accuracy_high"] <= 1
+    for form in FLOATS:
+        assert found[form]["agreement"] == 1
+        assert found[form]["largest_difference"] < 1e-5
+    assert found["openvino"]["evaluated_difference"] <= 1e-6
+    assert found["onnx"]["size_bytes"] == (directory / "model.onnx").stat().st_size
+    files = [file for file in (directory / "saved_model").rglob("*") if file.is_file()]
+    assert found["saved_model"]["size_bytes"] == sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("model", np.float32), ("model_int8", np.int8)])
+def test_tflite_weights_are_floats_or_bytes(directory, name, kind):
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(str(directory / f"{name}.tflite")).get_tensor_details()
+    (kernel,) = [tensor for tensor in details if tuple(tensor["shape"]) == (8, 3, 3, 3)]
+    assert kernel["dtype"] == kind
+
+
+def break_a_weight(path: Path) -> None:
+    """Change the largest constant of an ONNX file a little."""
+    model = onnx.load(path)
+    tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1.5, tensor.name))
+    onnx.save(model, path)
+
+
+def test_a_wrong_weight_stops_the_stage_and_leaves_the_last_export(
+    exported, committed, monkeypatch
+):
+    import stages.export
+
+    root, write = exported[1], export.write_onnx
+
+    def write_and_break(*arguments: Any) -> None:
+        write(*arguments)
+        break_a_weight(arguments[-1])
+
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(export, "write_onnx", write_and_break)
+    before = checksums(root)
+    with pytest.raises(ModelError, match=r"^export: onnx: a probability of \S+/\d+\.jpg differs"):
+        stages.export.main(committed)
+    assert checksums(root) == before
+    assert [path.name for path in (root / "models").iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_best_is_the_lowest_validation_loss_whatever_was_tested(tmp_path):
+    for stage, loss in (("train_baseline", 0.7), ("train_head", 0.2), ("finetune", 0.3)):
+        write_json(tmp_path / f"{stage}.json", {"val_log_loss": loss, "val_accuracy": loss})
+    assert export.choose_model("best", tmp_path) == "head"
+    assert export.choose_model("baseline", tmp_path) == "baseline"
+    write_json(tmp_path / "finetune.json", {"val_log_loss": 0.1, "val_accuracy": 0.1})
+    assert export.choose_model("best", tmp_path) == "finetuned"
+
+
+# Four pictures, of which Keras takes three for what they are
+KERAS = np.array([[0.9, 0.1], [0.2, 0.8], [0.50002, 0.49998], [0.3, 0.7]], np.float32)
+TRUTH = np.array([0, 1, 0, 0])
+FOUR = ["a/1.jpg", "b/2.jpg", "a/3.jpg", "a/4.jpg"]
+
+
+def changed(row: int, first: float) -> np.ndarray:
+    probs = KERAS.copy()
+    probs[row] = first, 1 - first
+    return probs
+
+
+def judge(config: ExportParams, **formats: np.ndarray) -> dict[str, dict[str, float]]:
+    predictions = {"keras": KERAS, "openvino": KERAS, **formats}
+    sizes = dict.fromkeys(predictions, 5)
+    scores = parity.compare(predictions, TRUTH, sizes, confidence=0.95)
+    parity.check_formats(predictions, scores, FOUR, config)
+    return scores
+
+
+def demands(committed: Params, **values: Any) -> ExportParams:
+    return committed.export.model_copy(update=values)
+
+
+def test_scores_by_hand(committed):
+    scores = judge(committed.export, onnx=changed(2, 0.4999))
+    # Wilson's interval of 3 of 4, and of 2 of 4
+    assert scores["keras"] == {
+        "size_bytes": 5,
+        "accuracy": 0.75,
+        "accuracy_low": 0.300642,
+        "accuracy_high": 0.954413,
+    }
+    assert scores["onnx"]["accuracy"] == 0.5
+    assert scores["onnx"]["agreement"] == 0.75  # two probabilities 4e-5 apart changed places
+    assert scores["onnx"]["largest_difference"] == 0.0002  # 0.00012, rounded up
+    assert scores["openvino"]["largest_difference"] == 0
+    assert "agreement" not in scores["keras"]
+
+
+@pytest.mark.parametrize(
+    ("form", "probs", "values", "message"),
+    [
+        (
+            *("onnx", changed(0, 0.898), {}),
+            r"^export: onnx: a probability of a/1\.jpg differs from Keras' by 0\.002, more than "
+            r"export\.tolerance = 0\.001; ",
+        ),
+        (
+            *("saved_model", changed(3, np.nan), {}),
+            r"^export: saved_model: a probability of a/4\.jpg differs from Keras' by 1, ",
+        ),
+        (
+            *("tflite", changed(2, 0.4999), {"tie": 1e-5}),
+            r"^export: tflite: another class than Keras' for a/3\.jpg, although the two "
+            r"probabilities lie 4e-05 apart, more than export\.tie = 1e-05; ",
+        ),
+        (
+            *("onnx", changed(2, 0.4999), {"min_accuracy": 0.6}),
+            r"^export: onnx: accuracy 0\.5000 on the test split, below export\.min_accuracy = 0\.6",
+        ),
+        (
+            *("tflite_int8", changed(1, 0.7), {"int8_min_agreement": 0.8}),
+            r"^export: tflite_int8: 0\.7500 of the test pictures have Keras' class, fewer than "
+            r"export\.int8_min_agreement = 0\.8; ",
+        ),
+    ],
+    ids=["tolerance", "not a number", "class", "accuracy", "int8"],
+)
+def test_what_is_not_the_trained_model_is_refused(committed, form, probs, values, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        judge(demands(committed, **values), **{form: probs})
+    assert "\n" not in str(caught.value)
+
+
+def test_int8_may_differ_as_far_as_its_classes_agree(committed):
+    config = demands(committed, int8_min_agreement=0.75)
+    assert judge(config, tflite_int8=changed(1, 0.7))["tflite_int8"]["agreement"] == 0.75
+
+
+def test_the_exported_model_is_the_evaluated_one(tmp_path, committed):
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, prediction_rows(FOUR, TRUTH, {"head": KERAS}, ["a", "b"]))
+    assert parity.evaluated_difference(path, "head", KERAS, TRUTH) == 0
+    assert parity.evaluated_difference(path, "head", changed(0, 0.88), TRUTH) == 0.02
+    predictions = {"keras": KERAS, "openvino": KERAS}
+    scores = parity.compare(predictions, TRUTH, dict.fromkeys(predictions, 5), 0.95)
+    scores["openvino"]["evaluated_difference"] = 0.02
+    with pytest.raises(ModelError, match=r"openvino: probabilities differ by 0\.02 from those of"):
+        parity.check_formats(predictions, scores, FOUR, committed.export)
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"), [(1.85e-06, 2e-06), (2e-06, 2e-06), (0.95, 1.0), (9.1e-7, 1e-06), (0, 0)]
+)
+def test_differences_are_rounded_up_to_one_digit(value, rounded):
+    assert parity.round_up(value) == rounded
+
+
+def onnx_graph(seed: int) -> onnx.GraphProto:
+    """relu(x) + relu(x) * c, its names and its order drawn by lot; one node nobody needs."""
+    lots = random.Random(seed)
+    pool = lots.sample(range(1000), 9)
+    x, y, once, twice, product, factor, unused, spare, name = (f"t{i}" for i in pool)
+    constants = [(factor, 3.0), (unused, 4.0)]
+    nodes = [
+        helper.make_node("Relu", [x], [once], name=f"{name}a"),
+        helper.make_node("Relu", [x], [twice], name=f"{name}b"),
+        helper.make_node("Mul", [twice, factor], [product], name=f"{name}c"),
+        helper.make_node("Neg", [x], [spare], name=f"{name}d"),
+        helper.make_node("Add", [once, product], [y], name=f"{name}e"),
+    ]
+    lots.shuffle(constants)
+    lots.shuffle(nodes)
+    values = [helper.make_tensor_value_info(key, TensorProto.FLOAT, [name, 2]) for key in (x, y)]
+    tensors = [
+        numpy_helper.from_array(np.array([value], np.float32), key) for key, value in constants
+    ]
+    graph = helper.make_graph(nodes, "graph", values[:1], values[1:], tensors)
+    number_names(graph, {x: "pixels", y: "probs"})
+    return graph
+
+
+def test_onnx_names_and_order_do_not_depend_on_the_converters():
+    graphs = [onnx_graph(seed) for seed in range(20)]
+    assert len({graph.SerializeToString(deterministic=True) for graph in graphs}) == 1
+    assert [node.op_type for node in graphs[0].node] == ["Relu", "Relu", "Mul", "Add"]
+    assert [tensor.name for tensor in graphs[0].initializer] == ["constant_0"]
+    from onnx.reference import ReferenceEvaluator
+
+    opsets = [helper.make_opsetid("", 17)]
+    evaluator = ReferenceEvaluator(helper.make_model(graphs[0], opset_imports=opsets))
+    (found,) = evaluator.run(None, {"pixels": np.array([[1, -1]], np.float32)})
+    np.testing.assert_array_equal(found, [[4, 0]])
+
+
+def test_speed_is_that_of_the_network():
+    def network(images: np.ndarray) -> np.ndarray:
+        time.sleep(0.002 * len(images))
+        return np.zeros((len(images), 2), np.float32)
+
+    found = time_network(network, IMAGES[:10], batch_size=5, singles=3)
+    assert found["latency_ms"] >= 2
+    assert 100 < found["images_per_s"] <= 500
