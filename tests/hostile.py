@@ -43,11 +43,11 @@ READ_TIMEOUT_S = 1.0
 GROWTH = 1.1  # most memory at the end, as a multiple of that after the warm-up
 DRAWN = 100
 NO_ANSWER = 0  # in place of a status: the connection ended without one
-SETTINGS = {
-    "max-body-mb": MAX_BODY / 1e6,
-    "max-files": MAX_FILES,
-    "read-timeout-s": READ_TIMEOUT_S,
-}
+OPTIONS = (
+    f"--max-body-mb={MAX_BODY / 1e6}",
+    f"--max-files={MAX_FILES}",
+    f"--read-timeout-s={READ_TIMEOUT_S}",
+)
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,13 @@ class Good:
 
     Args:
         classifier: what the server serves.
-        seed: of the drawn ones; those of the corpus that can be used are added.
+        seed: of the drawn ones.
+        drawn: how many; those of the corpus that can be used are added.
     """
 
-    def __init__(self, classifier: Classifier, seed: int) -> None:
+    def __init__(self, classifier: Classifier, seed: int, drawn: int = DRAWN) -> None:
         usable = [case.content for case in corpus.pictures().values() if case.pixels is not None]
-        self._contents = [content for _, content in draw_sample(DRAWN, seed)] + usable
+        self._contents = [content for _, content in draw_sample(drawn, seed)] + usable
         pixels = np.stack([classifier.decode(content) for content in self._contents])
         self._names = classifier.card.class_names
         self._probs = classifier.probs(pixels)
@@ -333,8 +334,7 @@ def run(model: Path, count: int, warm_up: int, seed: int) -> list[str]:
     kinds = hostile_kinds()
     good = Good(Classifier.open(model), seed)
     order = plan(count, list(kinds), seed)
-    options = [f"--{name}={value}" for name, value in SETTINGS.items()]
-    with serving("--model", str(model), *options) as server:
+    with serving("--model", str(model), *OPTIONS) as server:
         began = time.monotonic()
         sending = send_all(server, order, good, kinds, seed)
         outcomes = list(islice(sending, warm_up))
