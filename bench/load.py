@@ -61,9 +61,9 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--calls",
-        default="predict",
-        help=f"how the plain way asks Keras, some of: {', '.join(CALLS)} (default: predict); "
-        "the ratios are to the first",
+        default="predict,predict_on_batch",
+        help=f"how the plain way asks Keras, some of: {', '.join(CALLS)} (default: "
+        "predict,predict_on_batch); the bars are about the first",
     )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "bench", help="directory of the results (default: bench)"

@@ -1,7 +1,9 @@
 """The plain way to serve: a model behind FastAPI as a good Keras tutorial writes it.
 
 The model is loaded once. Each request is decoded by Pillow and shown to the model by itself, in one
-of FastAPI's threads. `bench.load` starts it:
+of FastAPI's threads: with an `async` handler it would wait for all before it. Tutorials ask Keras
+by `predict`, some by calling the model (`call`), which was slower; `predict_on_batch` skips what
+`predict` does for many batches. `bench.load` starts it:
 
     python -m bench.plain_server --model models/finetuned.keras --port 8001 --call predict
 """
