@@ -60,6 +60,16 @@ class ModelCard:
     versions: dict[str, str]
 
 
+def embedded(card: ModelCard) -> dict[str, str]:
+    """What each exported file says of itself: name, class_names, image_size, hashes.
+
+    All but the name is JSON.
+    """
+    values = {key: getattr(card, key) for key in ("class_names", "image_size", "hashes")}
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+    return {"name": card.name, **texts}
+
+
 class Classifier:
     """A network with its card.
 
@@ -176,6 +186,8 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
     directory.mkdir(parents=True, exist_ok=True)
     graph = build_graph(network, GRAPH_BATCH)
     number_names(graph)
+    for key, value in embedded(card).items():
+        graph.set_rt_info(value, ["pawprint", key])
     ov.serialize(graph, directory / GRAPH)
     save_tail(directory / TAIL, tail)
     digests = {name: _digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from tqdm import tqdm
 
-from pawprint.classifier import ModelCard
+from pawprint.classifier import ModelCard, embedded
 from pawprint.model_files import read_model_info
 from pawprint.params import AugmentParams, ExportParams
 from pawprint.processes import worker_pool
@@ -91,13 +91,6 @@ def make_card(
 def _md5(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def embedded(card: ModelCard) -> dict[str, str]:
-    """What is written into each file: name, class_names, image_size, hashes; JSON but for name."""
-    values = {key: getattr(card, key) for key in ("class_names", "image_size", "hashes")}
-    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
-    return {"name": card.name, **texts}
 
 
 def write_formats(

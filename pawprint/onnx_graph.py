@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,11 @@ def build_onnx(
         inputs: name of a tensor in it, such as ``pixels:0`` → name in the ONNX model.
         outputs: the same.
     """
-    import tensorflow as tf
     import tf2onnx
 
-    tf.get_logger().setLevel("ERROR")  # tf2onnx calls what TensorFlow warns of
+    # Of functions that TensorFlow will drop, and of optimizations that do not fit a network
+    for name in ("tensorflow", "tf2onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     model, _ = tf2onnx.convert.from_graph_def(
         graph, name="pawprint", input_names=list(inputs), output_names=list(outputs), opset=OPSET
     )

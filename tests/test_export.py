@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import random
@@ -24,7 +23,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench.export import time_network
 from pawprint import export, parity
-from pawprint.classifier import Classifier
 from pawprint.errors import ModelError
 from pawprint.files import write_csv, write_json
 from pawprint.model_files import ModelInfo, load_model, save_model
@@ -184,10 +182,11 @@ def tflite_metadata(name: str, directory: Path) -> dict[str, str]:
 
 
 def openvino_metadata(directory: Path) -> dict[str, str]:
-    card = dataclasses.asdict(Classifier.open(directory).card)
-    return {"name": card["name"]} | {
-        key: json.dumps(card[key]) for key in ("class_names", "image_size", "hashes")
-    }
+    import openvino as ov
+
+    graph = ov.Core().read_model(directory / "model.xml")
+    keys = list(graph.get_rt_info()["pawprint"])
+    return {key: graph.get_rt_info(["pawprint", key]).value for key in keys}
 
 
 @pytest.mark.parametrize(
