@@ -189,19 +189,19 @@ def test_the_plain_way_sees_and_answers_what_pawprint_does(folder):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_short_run_of_the_whole_measurement(folder, tmp_path, tmp_path_factory):
     models = colours_models(tmp_path_factory)
-    command = ["-m", "bench.load", "--model", str(models / "export"), "--clients", "1,16"]
+    command = ["-m", "bench.load", "--model", str(models / "export"), "--clients", "1,4"]
     command += ["--keras", str(models / "colours.keras"), "--pictures", str(folder)]
     command += ["--seconds", "1", "--turns", "1", "--calls", "predict", "--out", str(tmp_path)]
     done = run_python(*command, cwd=ROOT)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     results = json.loads((tmp_path / "load.json").read_text())
-    assert set(results["ratios"]) == {"throughput_16", "p99_16", "latency_1"}
-    assert all(value > 0 for value in results["ratios"].values())
+    assert results["ratios"].keys() == {"latency_1"}
+    assert 0 < results["ratios"]["latency_1"] < 10
     assert results["errors"] == {}
     assert results["settings"]["count"] == 8
     for side in ("plain predict", OURS):
-        (rate,) = results["measurements"][side]["16"]["requests_per_s"]["runs"]
-        assert rate > 5
+        (rate,) = results["measurements"][side]["4"]["requests_per_s"]["runs"]
+        assert rate > 1
     assert (tmp_path / "load.md").read_text() in done.stdout.decode()
 
 
