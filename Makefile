@@ -18,7 +18,7 @@ repro: .venv/installed
 	@echo "  source $(BIN)/activate       then: dvc metrics show, dvc plots show, dvc exp run -S finetune.lr=1e-5"
 
 test: .venv/installed-dev
-	python -m pytest
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: .venv/installed-dev
 	ruff check .

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from pawprint.params import Params, load_params
 from pawprint.runtime import start_tensorflow
+
+# A shell has what it starts in the background ignore Ctrl-C, and all that this starts inherits it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
