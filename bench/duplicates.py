@@ -28,6 +28,7 @@ from pawprint.manifest import Picture, assign_splits, group_members, read_archiv
 from pawprint.params import SplitParams, load_params
 from pawprint.sources import fetch
 from pawprint.sources.archive import open_zip, write_archive
+from pawprint.sources.quota import Quota
 from pawprint.thumbnails import Thumbnail, read_thumbnails
 
 SWEEP = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -251,8 +252,9 @@ def main() -> None:
         if options.data == "sample":
             fetch(params.data.model_copy(update={"source": "sample"}), archive, work)
         else:
-            with open_zip(Path(options.data), work, options.data) as listing:
-                write_archive(listing, archive, options.data)
+            quota = Quota(params.data, options.data)
+            with open_zip(Path(options.data), work, quota) as listing:
+                write_archive(listing, archive, quota)
         copies = plant(archive, options.seed, options.copies)
         measure(archive, copies, params.split, options.sheets)
 

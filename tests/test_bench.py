@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.measure import run_measured, summarize
 from bench.plain import Cost, build_augmentation, build_network, pictures_in, unfreeze_top
-from bench.projects import count_images_per_s, take_fifth
+from bench.projects import ROOT, count_images_per_s, take_fifth
 from bench.report import check_bars, compute_ratios, summarize_repeats, to_json
 from pawprint.errors import PawprintError
 
@@ -139,3 +142,21 @@ def test_augmentation_changes_training_pictures_alone(tensorflow, committed):
     assert 0 <= changed.min() < changed.max() <= 255
     off = committed.augment.model_copy(update=dict.fromkeys(("zoom", "flip", "shift"), 0))
     assert len(build_augmentation(off).layers) == 3
+
+
+def test_planted_copies_are_counted_by_kind(tmp_path):
+    names = [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(6)]
+    noise = np.random.default_rng(0)
+    with ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for name in names:
+            coarse = noise.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+            picture = Image.fromarray(coarse).resize((160, 160), Image.Resampling.BICUBIC)
+            with archive.open(name, "w") as file:
+                picture.save(file, "PNG")
+    command = [sys.executable, "-m", "bench.duplicates", str(tmp_path / "pictures.zip")]
+    done = subprocess.run(
+        [*command, "--copies", "1"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("24 pictures: ")
+    assert re.search(r"^all +12 +12 +0$", done.stdout, re.MULTILINE), done.stdout
