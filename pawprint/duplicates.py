@@ -150,7 +150,10 @@ def find_candidates(pixels: np.ndarray, group: np.ndarray) -> Candidates:
     Returns:
         At most ``CANDIDATES`` n pairs, first < second, each of them once.
     """
-    whole, *zoomed = (encode(pixels, zoom) for zoom in ZOOMS)
+    whole, *zoomed = (
+        np.concatenate([encode(pixels[part], zoom) for part in _parts(len(pixels), _ROWS)])
+        for zoom in ZOOMS
+    )
     mirror = _mirror_signs()
     ways = [  # of the first picture's code to be the second's: mirrored, zoom, both codes
         (mirrored, zoom, first * mirror if mirrored else first, second)

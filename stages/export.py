@@ -30,11 +30,14 @@ def main(params: Params) -> None:
     with atomic_directory(Path("models/export")) as out:
         write_formats(source, model, card, out, train.images, config)
         formats = parity.find_formats(out)
-        networks = {form: entry.open(out, threads) for form, entry in formats.items()}
+        keras_network = parity.keras_network(model)
         predictions = {
-            form: parity.predict_all(network, test.images, batch_size, form)
-            for form, network in {parity.KERAS: parity.keras_network(model), **networks}.items()
+            parity.KERAS: parity.predict_all(keras_network, test.images, batch_size, parity.KERAS)
         }
+        for form, entry in formats.items():  # one in memory at a time
+            network = entry.open(out, threads)
+            predictions[form] = parity.predict_all(network, test.images, batch_size, form)
+            del network
         sizes = {parity.KERAS: source.stat().st_size}
         sizes |= {form: parity.size_bytes(out, entry) for form, entry in formats.items()}
         scores = parity.compare(predictions, test.labels, sizes, params.evaluate.confidence)

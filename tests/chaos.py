@@ -202,6 +202,8 @@ class Chaos:
         for kill in kills:
             self.hits[kill.stage] += 1
             print(kill.row(number, verdict), flush=True)
+        for fault in faults:
+            print(f"     {fault}", flush=True)
         return [f"run {number}: {fault}" for fault in faults]
 
     def _kill(self, repro: Repro) -> Kill | None:
