@@ -115,19 +115,18 @@ def write_formats(
         ModelError: the model is not a classifier of Pawprint.
     """
     with worker_pool() as pool:  # Keras on OpenVINO needs a process of its own
-        openvino = pool.submit(_write_openvino, source, card, directory)
-        network = freeze(model)
-        saved_model = directory / SAVED_MODEL
-        write_saved_model(network, card, saved_model)
-        write_onnx(network, card, directory / ONNX)
-        write_tflite(saved_model, card, directory / TFLITE)
-        if config.int8:
-            count = min(config.calibration, len(train))
-            rows = np.linspace(0, len(train) - 1, count).round().astype(int)
-            bar = tqdm(rows, desc="calibration", unit="picture")
-            examples = (train.gather([row]) for row in bar)
-            write_tflite(saved_model, card, directory / TFLITE_INT8, examples)
-        openvino.result()
+        pool.submit(_write_openvino, source, card, directory).result()
+    network = freeze(model)
+    saved_model = directory / SAVED_MODEL
+    write_saved_model(network, card, saved_model)
+    write_onnx(network, card, directory / ONNX)
+    write_tflite(saved_model, card, directory / TFLITE)
+    if config.int8:
+        count = min(config.calibration, len(train))
+        rows = np.linspace(0, len(train) - 1, count).round().astype(int)
+        bar = tqdm(rows, desc="calibration", unit="picture")
+        examples = (train.gather([row]) for row in bar)
+        write_tflite(saved_model, card, directory / TFLITE_INT8, examples)
 
 
 def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
