@@ -271,6 +271,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # a shell has what it starts in the background ignore Ctrl-C, which DVC would inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as directory:
         project = make_project(Path(directory, "project"), Path(directory, "home"), PARAMS)
         with Repro(project) as first:
