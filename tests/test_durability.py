@@ -85,7 +85,7 @@ def stop(project: Project, sent: signal.Signals, to_all: bool) -> str:
             family = descendants(dvc.pid)
             (os.killpg if to_all else os.kill)(dvc.pid, sent)
             assert dvc.wait(10) != 0
-            assert wait_until(lambda: not living(family), 1), "processes outlive DVC"
+            assert wait_until(lambda: not living(family), 3), "processes outlive DVC"
         finally:
             if dvc.poll() is None:
                 os.killpg(dvc.pid, signal.SIGKILL)

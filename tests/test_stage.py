@@ -91,7 +91,7 @@ def test_a_stopped_stage_ends_with_one_line_and_its_workers(script, tmp_path, st
     _, errors = stage.communicate(timeout=10)
     assert errors == "error: interrupted; `dvc repro` starts this stage again\n"
     assert stage.returncode == 1
-    assert wait_until(lambda: not living(family), 1)
+    assert wait_until(lambda: not living(family), 3)
 
 
 # What DVC does: it runs the command by a shell, which may or may not replace itself by it
@@ -118,7 +118,7 @@ def test_a_stage_and_its_workers_die_with_dvc(script, tmp_path, started, shell, 
     assert len(family) > 3
     dvc.kill()
     dvc.wait()
-    assert wait_until(lambda: not living(family), 1), living(family)
+    assert wait_until(lambda: not living(family), 3), living(family)
 
 
 @linux
