@@ -59,6 +59,7 @@ class Workbench:
             "head.epochs": HEAD_EPOCHS,
             "head.patience": HEAD_EPOCHS,  # no early stop: both sides do the same number of epochs
             "finetune.patience": max(3, epochs),
+            "features.views": 1,  # the plain way's features are those of the pictures as they are
         }
         return clone(self._directory / name, self.home, archive or self._archive, values)
 
@@ -73,9 +74,19 @@ class Workbench:
         self.prepare(self.full(), "preprocess")
         return self._plain(what, repeat)
 
-    def _run_plain(self, what: str, repeat: int) -> tuple[dict[str, Figures], Usage]:
+    def plain_to_the_end(self, repeat: int) -> dict[str, Figures]:
+        """What the plain way's whole training gives; ``plain`` shares it if that does all steps."""
+        if not self.steps:
+            return self.plain("train", repeat)[0]
+        self.prepare(self.full(), "preprocess")
+        return self._run_plain("train", repeat, 0)[0]
+
+    def _run_plain(
+        self, what: str, repeat: int, steps: int | None = None
+    ) -> tuple[dict[str, Figures], Usage]:
         self.log(f"plain {what}")
-        usage = self.full().python("bench.plain", what, "--steps", str(self.steps))
+        number = str(self.steps if steps is None else steps)
+        usage = self.full().python("bench.plain", what, "--steps", number)
         return json.loads(usage.text.strip().splitlines()[-1]), usage
 
     def _make_fifth(self) -> Project:
@@ -206,6 +217,15 @@ def _expect_nothing(usage: Usage) -> Usage:
     return usage
 
 
+def accuracy(bench: Workbench, repeat: int) -> Sides:
+    """Test accuracy of both ways' models, each trained to the end."""
+    plain = bench.plain_to_the_end(repeat)["accuracy"]
+    project = bench.full()
+    bench.prepare(project, "evaluate", values={"baseline.epochs": 1})
+    models = json.loads((project.root / "metrics/evaluate.json").read_text("utf-8"))
+    return {"plain": plain, "pawprint": {name: models[name]["accuracy"] for name in plain}}
+
+
 def memory(bench: Workbench, repeat: int) -> Sides:
     return {
         "full": _peaks(bench, bench.full()),
@@ -257,13 +277,14 @@ class Part:
 
 
 PARTS = {
-    "features_f32": Part(features_f32),
-    "features_bf16": Part(features_bf16),
+    "features_f32": Part(features_f32, extrapolated=False),
+    "features_bf16": Part(features_bf16, extrapolated=False),
     "head_experiment": Part(head_experiment),
     "finetune_epoch": Part(finetune_epoch),
     "first_run": Part(first_run),
     "preprocess": Part(preprocess, over="", extrapolated=False),
     "noop_repro": Part(noop_repro, over="pawprint", under="one_stage", extrapolated=False),
+    "accuracy": Part(accuracy, over="", extrapolated=False, once=True, long=True),
     "memory": Part(
         memory, over="full", under="fifth", keys=(), extrapolated=False, once=True, long=True
     ),

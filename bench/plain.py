@@ -5,11 +5,11 @@ with a head behind it; then the top of the backbone unfrozen. Every epoch decode
 runs all layers. It reads params.yaml and the pictures of a Pawprint project, in whose directory it
 is started, so that both ways see the same pictures, weights and settings:
 
-    python -m bench.plain train              # both phases, to the end
+    python -m bench.plain train              # both phases, to the end, and their test accuracy
     python -m bench.plain train --steps 20   # 20 batches of each kind; the phases extrapolated
     python -m bench.plain features           # the features of all pictures, already decoded
 
-The last line that it prints is JSON: seconds of wall clock and of CPU.
+The last line that it prints is JSON: seconds of wall clock and of CPU, and the accuracy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from zipfile import ZipFile
 
 from pawprint.backbones import INPUT, block_end, build_backbone, find_backbone
 from pawprint.errors import PawprintError
-from pawprint.manifest import read_manifest
+from pawprint.manifest import SPLITS, read_manifest
 from pawprint.params import AugmentParams, Params, load_params
 from pawprint.shards import ShardedArray
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+Report = dict[str, dict[str, float]]  # what was measured → its figures
 WARM_UP = 4  # batches before the timed ones: the input pipeline fills its buffers
 PREDICT_BATCH = 32
 
@@ -72,16 +73,16 @@ class Pictures:
 
 
 def unpack(root: Path, out: Path) -> None:
-    """Unpack the decodable pictures of train and val into ``<split>/<class>/``."""
+    """Unpack the decodable pictures into ``<split>/<class>/``."""
     with open(root / "data/processed/quarantine.csv", encoding="utf-8", newline="") as file:
         bad = {row["path"] for row in csv.DictReader(file)}
     pictures = read_manifest(root / "data/split.csv")
     for class_name in {picture.class_name for picture in pictures}:
-        for split in ("train", "val"):  # also where a class has no picture: folders give labels
+        for split in SPLITS:  # also where a class has no picture: folders give labels
             (out / split / class_name).mkdir(parents=True)
     with ZipFile(root / "data/raw/images.zip") as archive:
         for picture in pictures:
-            if picture.split != "test" and picture.path not in bad:
+            if picture.path not in bad:
                 target = out / picture.split / picture.class_name / Path(picture.path).name
                 target.write_bytes(archive.read(picture.path))
 
@@ -222,12 +223,13 @@ def train_phase(
     return startup, epoch
 
 
-def train(params: Params, root: Path, directory: Path, steps: int) -> dict[str, Cost]:
+def train(params: Params, root: Path, directory: Path, steps: int) -> Report:
     """Both phases, from the archive.
 
     Returns:
         ``unpack``, ``head_startup`` (imports, building, tracing), ``head`` (all epochs),
-        ``finetune_startup``, ``finetune_epoch`` (one), ``finetune`` (all).
+        ``finetune_startup``, ``finetune_epoch`` (one), ``finetune`` (all). Without ``steps`` also
+        ``accuracy`` on the test split, of ``head`` and ``finetuned``.
     """
     start = Cost.now()
     unpack(root, directory)
@@ -242,6 +244,7 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> dict[str, 
     data = [load_pictures(directory / name, size_px, head.batch_size, s) for name, s in splits]
     built = Cost.now()
     head_startup, head_epoch = train_phase(network, data[0], data[1], head.epochs, steps)
+    accuracy = {} if steps else {"head": measure_accuracy(network, directory / "test", size_px)}
 
     tuning = Cost.now()
     spec, cut = find_backbone(params.model.backbone), params.model.cut
@@ -250,7 +253,9 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> dict[str, 
     data = [load_pictures(directory / name, size_px, tune.batch_size, s) for name, s in splits]
     rebuilt = Cost.now()
     tune_startup, tune_epoch = train_phase(network, data[0], data[1], tune.epochs, steps)
-    return {
+    if not steps:
+        accuracy["finetuned"] = measure_accuracy(network, directory / "test", size_px)
+    costs = {
         "unpack": unpacked - start,
         "head_startup": built - unpacked + head_startup,
         "head": head_epoch * head.epochs,
@@ -258,9 +263,19 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> dict[str, 
         "finetune_epoch": tune_epoch,
         "finetune": tune_epoch * tune.epochs,
     }
+    return report(costs) | ({"accuracy": accuracy} if accuracy else {})
 
 
-def features(params: Params, root: Path, steps: int) -> dict[str, Cost]:
+def measure_accuracy(network: keras.Model, directory: Path, size_px: int) -> float:
+    pictures = load_pictures(directory, size_px, PREDICT_BATCH, shuffle=False)
+    return network.evaluate(pictures.batches, verbose=0, return_dict=True)["accuracy"]
+
+
+def report(costs: Mapping[str, Cost]) -> Report:
+    return {name: asdict(cost) for name, cost in costs.items()}
+
+
+def features(params: Params, root: Path) -> Report:
     """``model.predict`` of the pooled backbone on the decoded pictures of train and val.
 
     Returns:
@@ -281,13 +296,24 @@ def features(params: Params, root: Path, steps: int) -> dict[str, Cost]:
     network = keras.Model(backbone.input, pooled)
     network.predict(images[:PREDICT_BATCH], batch_size=PREDICT_BATCH, verbose=0)
     built = Cost.now()
-    timed = images[: steps * PREDICT_BATCH] if steps else images
-    network.predict(timed, batch_size=PREDICT_BATCH, verbose=0)
-    return {
-        "read": read - imported,
-        "startup": imported - start + (built - read),
-        "predict": (Cost.now() - built) * (len(images) / len(timed)),
-    }
+    network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    return report({"startup": imported - start + (built - read), "predict": Cost.now() - built})
+
+
+def check_params(params: Params) -> None:
+    """Refuse what the plain way would do otherwise than Pawprint.
+
+    Raises:
+        PawprintError: it names the key.
+    """
+    if params.model.pooling != "avg":
+        raise PawprintError(
+            f"model.pooling: expected avg, found {params.model.pooling}: the plain way has no other"
+        )
+    if params.head.hidden:
+        raise PawprintError(
+            f"head.hidden: expected [], found {params.head.hidden}: the plain way has one layer"
+        )
 
 
 def main() -> None:
@@ -297,20 +323,23 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", choices=("train", "features"))
-    parser.add_argument("--steps", type=int, default=0, help="batches to time; 0: all (default)")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="train: batches to time; 0: all (default)"
+    )
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     root = Path()
     try:
         params = load_params()
+        check_params(params)
         if options.what == "features":
-            costs = features(params, root, options.steps)
+            found = features(params, root)
         else:
             with tempfile.TemporaryDirectory() as directory:
-                costs = train(params, root, Path(directory), options.steps)
+                found = train(params, root, Path(directory), options.steps)
     except PawprintError as error:
         sys.exit(f"error: {error}")
-    print(json.dumps({name: asdict(cost) for name, cost in costs.items()}))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ neither on its batch nor on what ran before.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -15,6 +17,7 @@ TRANSFORM_SIZE = 9  # six numbers of an affine map, then three of colour
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B (ITU-R BT.601)
 
 
+@lru_cache(maxsize=2)  # a round's pictures are asked for batch by batch
 def draw_transforms(
     params: AugmentParams, num_images: int, size_px: int, seed: int, round_: int
 ) -> np.ndarray:
@@ -30,7 +33,7 @@ def draw_transforms(
     Returns:
         float32 [n, 9]: the 2x3 matrix that maps a place (x, y, 1) of the result to a place of the
         source, row by row; then brightness (added, in 0...255 units), contrast and saturation
-        (factors).
+        (factors). It is shared by all who ask for the same, and cannot be written to.
     """
     u = np.random.default_rng([seed, round_]).uniform(-1, 1, (num_images, 8))
     angle = np.deg2rad(params.rotation) * u[:, 0]
@@ -54,7 +57,9 @@ def draw_transforms(
         1 + params.contrast * u[:, 6],
         1 + params.saturation * u[:, 7],
     ]
-    return np.stack(matrix + colour, axis=1).astype(np.float32)
+    table = np.stack(matrix + colour, axis=1).astype(np.float32)
+    table.flags.writeable = False
+    return table
 
 
 def apply_transforms(images: np.ndarray, transforms: np.ndarray) -> np.ndarray:

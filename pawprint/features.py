@@ -200,7 +200,7 @@ def _divide(
 def extract_shard(shard: FeatureShard) -> None:
     """Write the outputs of one shard."""
     predictor = _open_once(shard.network, shard.precision)
-    images = ShardedArray(shard.images)
+    images = _open_images_once(shard.images)
     size_px = images.shape[1]
     views = []
     for view in range(shard.views):
@@ -214,6 +214,11 @@ def extract_shard(shard: FeatureShard) -> None:
 @lru_cache(maxsize=1)
 def _open_once(network: Path, precision: Precision) -> Predictor:
     return open_predictor(network, precision, cores=1)
+
+
+@lru_cache(maxsize=1)
+def _open_images_once(directory: Path) -> ShardedArray:
+    return ShardedArray(directory)
 
 
 def view_transforms(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from pawprint.processes import worker_pool
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
+OPEN_FILES = 64  # of one array at a time; a process may have 1024, or fewer
 
 
 def map_shards(
@@ -148,8 +149,8 @@ def write_shard(path: Path, array: np.ndarray) -> None:
 class ShardedArray:
     """The rows of all ``.npy`` files of a directory, in the order of their names.
 
-    Rows are read from the files when they are asked for, never kept and never mapped, so memory
-    does not grow with the data.
+    Rows are read from the files when they are asked for, never kept and never mapped, and few files
+    are open at a time: neither memory nor open files grow with the data.
 
     Attributes:
         shape: [n, ...] of all rows together.
@@ -160,13 +161,18 @@ class ShardedArray:
         self.paths = sorted(directory.glob("*.npy"))
         if not self.paths:
             raise FileNotFoundError(2, "no .npy shards", str(directory))
-        maps = [np.load(path, mmap_mode="r") for path in self.paths]
-        self.dtype: np.dtype = maps[0].dtype
-        self.shape: tuple[int, ...] = (sum(len(m) for m in maps), *maps[0].shape[1:])
-        self._starts = np.cumsum([0, *(len(m) for m in maps)])
-        self._offsets = [m.offset for m in maps]
+        shapes = []
+        self._offsets = []
+        for path in self.paths:
+            with open(path, "rb") as file:
+                np.lib.format.read_magic(file)
+                shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
+                shapes.append(shape)
+                self._offsets.append(file.tell())
+        self._starts = np.cumsum([0, *(shape[0] for shape in shapes)])
+        self.shape: tuple[int, ...] = (int(self._starts[-1]), *shapes[0][1:])
         self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        self._files = [open(path, "rb") for path in self.paths]  # noqa: SIM115 (kept for reads)
+        self._open = lru_cache(maxsize=OPEN_FILES)(partial(open, mode="rb"))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -191,7 +197,10 @@ class ShardedArray:
                 raise IndexError(f"row {index} of an array of {len(self)}")
             shard = int(np.searchsorted(self._starts, index, side="right")) - 1
             start = self._offsets[shard] + (int(index) - int(self._starts[shard])) * self._row_bytes
-            if os.preadv(self._files[shard].fileno(), [target[i].data], start) != self._row_bytes:
+            file = self._open(
+                self.paths[shard]
+            )  # kept while it is read: another thread may open more
+            if os.preadv(file.fileno(), [target[i].data], start) != self._row_bytes:
                 raise OSError(5, "truncated shard", str(self.paths[shard]))
         return rows
 

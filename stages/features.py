@@ -42,12 +42,15 @@ def run(params: Params, executor: Executor) -> None:
     out, key = Path("data/features"), fingerprint("features", params)
     with unfinished_work("features", key) as work:
         made, journal = work / "features", work / "journal"
+        continued = journal.exists()
         seconds = extract_features(
             model, plan, splits, params.augment, params.features, made, executor, journal
         )
         for name in ("boundary", "pooled"):
             move_directory(made / name, out / name)
-    print(f"features of {num_views} pictures in {out}/ ({num_views / seconds:.1f} images/s)")
+    kind = "pictures" if params.features.views == 1 else "views of pictures"
+    rate = "" if continued else f" ({num_views / seconds:.1f} images/s)"
+    print(f"features of {num_views} {kind} in {out}/{rate}")
 
 
 if __name__ == "__main__":

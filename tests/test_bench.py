@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -160,3 +161,25 @@ def test_planted_copies_are_counted_by_kind(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("24 pictures: ")
     assert re.search(r"^all +12 +12 +0$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_a_short_run_writes_what_it_measured(tmp_path):
+    command = [sys.executable, "-m", "bench", "--pictures", "60", "--only", "features_f32"]
+    done = subprocess.run(
+        [*command, "--repeats", "1", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert results["failed"] == {}
+    rates = {
+        side: figures["images_per_s"]["median"]
+        for side, figures in results["measurements"]["features_f32"].items()
+        if isinstance(figures, dict)
+    }
+    found = results["ratios"]["features_f32"]["wall_s"]
+    assert found == pytest.approx(rates["pawprint"] / rates["plain"], rel=0.01)
+    assert f"| features_f32 | {found:.3f} |" in (tmp_path / "results.md").read_text("utf-8")

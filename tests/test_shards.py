@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from pawprint.errors import PawprintError
-from pawprint.shards import ShardedArray, map_shards, shard_name, write_shard
+from pawprint.shards import OPEN_FILES, ShardedArray, map_shards, shard_name, write_shard
 
 # covers: R8, B3, B9
 
@@ -62,6 +63,21 @@ def test_more_than_ten_shards_keep_their_order(tmp_path: Path) -> None:
     for number in range(12):
         write_shard(tmp_path / shard_name(number), np.array([number]))
     assert ShardedArray(tmp_path).gather(range(12)).tolist() == list(range(12))
+
+
+def test_more_shards_than_files_that_may_be_open(tmp_path: Path) -> None:
+    count = OPEN_FILES + 40
+    for number in range(count):
+        write_shard(tmp_path / shard_name(number), np.array([number]))
+    in_use = len(os.listdir("/proc/self/fd"))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + OPEN_FILES + 5, before[1]))
+    try:
+        array = ShardedArray(tmp_path)
+        rows = np.random.default_rng(0).integers(0, count, 1000)
+        assert array.gather(rows).tolist() == rows.tolist()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.int64])
