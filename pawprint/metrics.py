@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit, logsumexp
+from scipy.special import expit, logit
 from scipy.stats import binomtest, norm, rankdata
 from scipy.stats import t as student
 from sklearn import metrics as sk
@@ -32,7 +31,6 @@ Row = dict[str, float]
 # A probability of 0 would make the log loss infinite. The smallest step of float32 below 1
 # keeps float32 and float64 predictions of one model at the same score.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
-TEMPERATURE_BOUNDS = (0.05, 20.0)
 RESAMPLES = 1000
 
 
@@ -337,39 +335,3 @@ def mcnemar_pairs(y_true: Array, preds: Mapping[str, Array]) -> list[dict[str, A
     return [
         {"a": a, "b": b, **mcnemar(y_true, preds[a], preds[b])} for a, b in combinations(preds, 2)
     ]
-
-
-def fit_temperature(logits: Array, y_true: Array) -> float:
-    """The temperature in [0.05, 20] by which logits are divided for the least log loss.
-
-    To be fitted on validation pictures, once training has ended. If every picture is right the
-    log loss falls without end as the temperature does: there is nothing to fit, and the logits
-    stay as they are (1.0).
-
-    Args:
-        logits: float32 or float64 [n, num_classes]: the network's outputs before softmax.
-    Raises:
-        DataError: there is no picture.
-        ModelError: a logit is not finite.
-    Source: Guo et al. 2017, section 4.2.
-    """
-    if len(y_true) == 0:
-        raise DataError("validation split: expected at least 1 picture, found 0; raise split.val")
-    if not np.isfinite(logits).all():
-        raise ModelError(
-            "logits: expected finite values, found NaN or infinity; "
-            "the training has diverged, lower its lr"
-        )
-    scores = logits.astype(np.float64)
-    actual = scores[np.arange(len(y_true)), y_true]
-    if (actual >= scores.max(axis=1)).all():
-        return 1.0
-
-    def log_loss(log_temperature: float) -> float:
-        scale = np.exp(-log_temperature)
-        return float((logsumexp(scores * scale, axis=1) - actual * scale).mean())
-
-    # The log loss is convex in 1/T, so it has one minimum in ln(T) too.
-    bounds = tuple(np.log(TEMPERATURE_BOUNDS))
-    found = minimize_scalar(log_loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
-    return round(float(np.clip(np.exp(found.x), *TEMPERATURE_BOUNDS)), 6)

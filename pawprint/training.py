@@ -15,10 +15,10 @@ from dvclive import Live
 from pawprint.checkpoints import Checkpoints, Progress
 from pawprint.datasets import Batches
 from pawprint.files import write_json
-from pawprint.metrics import fit_temperature
 from pawprint.networks import with_precision
 from pawprint.params import TrainingParams
 from pawprint.runtime import choose_precision
+from pawprint.temperature import fit_temperature
 
 MONITOR = "val_log_loss"
 
