@@ -214,6 +214,8 @@ def test_wrong_json(server, body):
 
 DISPOSITION = 'Content-Disposition: form-data; name="files"; filename="x"\r\n'
 
+FORM = '--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\nx\r\n--b--\r\n'
+
 
 @pytest.mark.parametrize(
     ("kind", "body", "status"),
@@ -225,7 +227,17 @@ DISPOSITION = 'Content-Disposition: form-data; name="files"; filename="x"\r\n'
         ("multipart/form-data; boundary=b", f"--b\r\n{DISPOSITION}\r\ncut", 422),
         ("multipart/form-data; boundary=b", "--x\r\n", 400),
         (f"multipart/form-data; boundary={'b' * 300}", "--", 400),
-        ("multipart/form-data; boundary=b; charset=nonsense", "--b--\r\n", 422),
+        *[
+            (f"multipart/form-data; boundary=b; charset={charset}", FORM % name, 400)
+            for charset, name in {
+                "undefined": "x",
+                "punycode": "x",
+                "nonsense": "x",
+                "utf-7": "+2AA-",
+                "unicode_escape": r"\ud800",
+            }.items()
+        ],
+        ("multipart/form-data; boundary=b; charset=UTF-8", FORM % "\xe9", 422),
         ("multipart/form-data; boundary=b", f"--b\r\n{'X: y' * 50_000}\r\n\r\n\r\n--b--", 400),
         ("text/plain", "x", 415),
         ("", "x", 415),
