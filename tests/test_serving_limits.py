@@ -275,7 +275,7 @@ def test_wrong_methods_and_places(server):
 
 
 def test_a_full_queue_says_when_to_come_back():
-    options = ("--queue", "2", "--max-files", "2", "--max-batch", "1")
+    options = ("--queue", "2", "--max-batch", "1")
     with serving("--model", str(colours()), *options) as server:
         content = picture("red", (900, 900))
         with ThreadPoolExecutor(16) as pool:
@@ -284,6 +284,11 @@ def test_a_full_queue_says_when_to_come_back():
         assert refused
         assert {answer.status_code for answer in answers} == {200, 429}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert server.predict(content, content, content).status_code == 413
+        assert server.get("/v1/model").json()["limits"]["max_files"] == 2
+        body = server.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["requestBody"]
+        form, json_ = (kind["schema"]["properties"] for kind in body["content"].values())
+        assert form["files"]["maxItems"] == json_["images"]["maxItems"] == 2
         still_works(server)
 
 
@@ -300,14 +305,12 @@ def test_what_takes_too_long_is_answered_by_503():
 
 
 def test_limits_count_what_is_in_work_alone():
-    limits = Limits(Settings(queue=3, max_files=2))
+    limits = Limits(Settings(queue=3))
     with limits.queued(2):
         with pytest.raises(Refusal, match="2 pictures are waiting; try again"), limits.queued(2):
             pass
         with limits.queued(1):
             assert limits.pictures == 3
-    with pytest.raises(Refusal, match="at most 2 pictures, found 3"), limits.queued(3):
-        pass
     assert limits.pictures == 0
 
 

@@ -28,14 +28,13 @@ View = Literal["layer", "overlay", "input"]
 def add_routes(app: FastAPI, service: Service) -> None:
     """Give an application the requests of a service."""
     router = APIRouter()
-    body = schemas.pictures_body(service.settings.max_files)
+    body = schemas.pictures_body(service.settings.max_pictures)
     reading = schemas.refusals(400, 401, 408, 413, 415, 429, 503)
 
     @router.post(
         "/v1/predict",
         summary="Classify pictures",
         response_model=schemas.Answer,
-        response_model_exclude_none=True,
         responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
         openapi_extra=body,
     )
@@ -134,7 +133,7 @@ def _check_ready(service: Service) -> None:
 async def _read_uploads(
     service: Service, request: Request, content: bytes, most: int | None = None
 ) -> Uploads:
-    most = most or service.settings.max_files
+    most = most or service.settings.max_pictures
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         uploads = await read_form(request.headers, content, most)
@@ -211,5 +210,5 @@ def _describe(service: Service) -> dict[str, Any]:
         ],
         "candidate_share": models.share if models.candidate else 0.0,
         "shadow": models.shadow,
-        "limits": {"max_files": settings.max_files, "max_body_bytes": settings.max_body_bytes},
+        "limits": {"max_files": settings.max_pictures, "max_body_bytes": settings.max_body_bytes},
     }
