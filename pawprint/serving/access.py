@@ -89,7 +89,7 @@ class Access:
         finally:
             seconds = time.perf_counter() - began
             path = getattr(scope.get("route"), "path", "") or "other"
-            self._count(path, scope["method"], status, seconds)
+            self._count(path, scope["method"], status, seconds, state.get("model"))
             fields = {
                 "request_id": request_id,
                 "method": scope["method"],
@@ -97,7 +97,7 @@ class Access:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "pictures": state.get("pictures", 0),
-                **({"reason": state["reason"]} if "reason" in state else {}),
+                **{name: state[name] for name in ("model", "reason") if name in state},
             }
             LOGGER.log(level, "request", extra={"fields": fields}, exc_info=error)
 
@@ -109,11 +109,16 @@ class Access:
         same = hmac.compare_digest(sent.strip().encode(), key.encode())
         return same and scheme.lower() == "bearer"
 
-    def _count(self, path: str, method: str, status: int, seconds: float) -> None:
+    def _count(
+        self, path: str, method: str, status: int, seconds: float, model: str | None
+    ) -> None:
         known = method if method in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE") else "other"
         monitor = self._service.monitor
         monitor.requests.labels(path, known, str(status)).inc()
         monitor.seconds.labels(path).observe(seconds)
+        if model is not None:
+            monitor.model_requests.labels(model, path, str(status)).inc()
+            monitor.model_seconds.labels(model, path).observe(seconds)
         if status == 401:
             monitor.rejected.labels("key").inc()
 

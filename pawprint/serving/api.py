@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
@@ -40,7 +41,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     )
     async def predict(request: Request, client: Client = None) -> Response:
         _check_ready(service)
-        served = service.models.choose(client or request.state.request_id)
+        served = _choose(service, request, client)
         async with service.limits.body(request) as content:
             uploads = await _read_uploads(service, request, content)
             with service.limits.queued(len(uploads.files)):
@@ -53,7 +54,10 @@ def add_routes(app: FastAPI, service: Service) -> None:
         summary="Where a model looks: a PNG",
         response_class=Response,
         responses={
-            200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+            200: {
+                "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+                "headers": schemas.MODEL_HEADERS,
+            },
             **reading,
             **schemas.refusals(422),
         },
@@ -75,7 +79,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         opacity: Annotated[float, Query(ge=0, le=1, description="of an overlay")] = 0.5,
     ) -> Response:
         _check_ready(service)
-        served = service.models.choose(client or request.state.request_id)
+        served = _choose(service, request, client)
         class_number = _find_class(served, class_)
         async with service.limits.body(request) as content:
             uploads = await _read_uploads(service, request, content, most=1)
@@ -84,7 +88,11 @@ def add_routes(app: FastAPI, service: Service) -> None:
                     png = await _draw(
                         service, served, uploads.files[0], class_number, view, opacity
                     )
-        return Response(png, media_type="image/png")
+        headers = {
+            schemas.MODEL_NAME: quote(served.classifier.card.name),
+            schemas.MODEL_HASH: served.hash,
+        }
+        return Response(png, media_type="image/png", headers=headers)
 
     @router.get(
         "/v1/model",
@@ -123,6 +131,12 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return Response(service.monitor.render(), media_type=service.monitor.content_type)
 
     app.include_router(router)
+
+
+def _choose(service: Service, request: Request, client: str | None) -> Served:
+    served = service.models.choose(client or request.state.request_id)
+    request.state.model = served.role
+    return served
 
 
 def _check_ready(service: Service) -> None:

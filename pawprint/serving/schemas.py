@@ -8,6 +8,18 @@ from pydantic import BaseModel, Field
 
 from pawprint.serving.uploads import FILES, JsonPictures
 
+MODEL_NAME, MODEL_HASH = "X-Model-Name", "X-Model-Hash"
+MODEL_HEADERS = {
+    MODEL_NAME: {
+        "description": "of the model that answered; percent-encoded beyond ASCII",
+        "schema": {"type": "string"},
+    },
+    MODEL_HASH: {
+        "description": "of that model, as in /v1/model",
+        "schema": {"type": "string"},
+    },
+}
+
 
 class Prediction(BaseModel):
     class_: str = Field(alias="class")

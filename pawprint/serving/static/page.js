@@ -13,6 +13,8 @@ const LABELS = {
 const PERCENT = ["accuracy", "f1"];
 
 const $ = (id) => document.getElementById(id);
+// The server may divide its clients between two models; one page must not mix them
+const CLIENT = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16)).join("");
 const entries = new Set();
 const waiting = [];
 let running = 0;
@@ -23,7 +25,8 @@ let maxBytes = Infinity;
 // ---- talking to the server
 
 async function request(path, options = {}) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const headers = { "X-Client-ID": CLIENT };
+  if (key) headers.Authorization = `Bearer ${key}`;
   for (let attempt = 1; ; attempt++) {
     const response = await fetch(path, { ...options, headers });
     if (response.status === 401) askForKey();
