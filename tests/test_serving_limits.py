@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import socket
 import subprocess
 import sys
@@ -302,6 +303,37 @@ def test_what_takes_too_long_is_answered_by_503():
         assert "retry-after" in answer.headers
         assert wait_until(lambda: server.predict(picture("blue")).status_code == 200, 30)
         still_works(server)
+
+
+def get(server: Running, path: str) -> tuple[int, str]:
+    """Ask by a connection of its own, of which the server knows nothing more at the end."""
+    with connected(server) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        return answer_of(connection)
+
+
+def test_connections_beyond_the_limit_are_refused_and_those_within_are_not():
+    options = ("--max-connections", "2", "--read-timeout-s", "600")
+    with serving("--model", str(colours()), *options) as server:
+        server.client.close()
+        refused = 'pawprint_rejected_total{reason="connections"} '
+        with connected(server):
+            assert wait_until(lambda: get(server, "/v1/model")[0] == 200, 30)
+            with connected(server) as second:
+                status, text = get(server, "/v1/model")
+                assert status == 503
+                assert "retry-after: 1\r\n" in text
+                answer = json.loads(text.partition("\r\n\r\n")[2])
+                assert answer["error"] == "expected at most 2 connections, found more; try again"
+                assert get(server, "/healthz")[0] == get(server, "/readyz")[0] == 200
+                second.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert answer_of(second)[0] == 200
+            assert refused in get(server, "/metrics")[1]
+        expected = {"request_id": answer["request_id"], "status": 503, "reason": "connections"}
+        assert wait_until(
+            lambda: any(expected.items() <= entry.items() for entry in server.requests()), 30
+        )
 
 
 def test_limits_count_what_is_in_work_alone():

@@ -105,7 +105,9 @@ class Settings:
     drain_s: float = _option(
         1, _real(0, 600), "after SIGTERM, how long /readyz says 503 before no more is accepted"
     )
-    max_connections: int = _option(512, _whole(1, 100_000), "open at a time")
+    max_connections: int = _option(
+        512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to more"
+    )
     api_key: str = field(default="", repr=False)
 
     @property
