@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import Watched, expect, file, needs_chromium
 from PIL import Image
 from served import Running, colours, picture, serving
 
 # covers: R7, R10, R18, B7
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser of the name chromium")
+pytestmark = needs_chromium
 
 PASTE = """(element, content) => {
   const transfer = new DataTransfer();
@@ -36,47 +35,17 @@ def server() -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def page(browser, server) -> Iterator[Any]:
-    """The page, which must ask no other host for anything, nor meet an error of its own."""
-    page = browser.new_page(viewport={"width": 1000, "height": 800}, base_url=server.address)
-    asked: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text))
-    page.goto("/")
-    page.locator(".card").wait_for()
-    yield page
-    page.close()
-    assert all(url.startswith((server.address, "blob:")) for url in asked)
-    assert [text for text in errors if "422" not in text] == []
-
-
-def file(content: bytes, name: str = "x.png") -> Any:
-    return {"name": name, "mimeType": "image/png", "buffer": content}
+    watched = Watched(browser, server.address)
+    watched.page.goto("/")
+    watched.page.locator(".card").wait_for()
+    yield watched.page
+    watched.close()
 
 
 def heats(page: Any) -> Any:
     return page.locator(".heat:not([hidden])")
-
-
-def expect(*arguments: Any) -> Any:
-    from playwright.sync_api import expect as expect_
-
-    return expect_(*arguments)
 
 
 def test_chosen_pictures_get_classes_bars_and_heat(page):

@@ -226,8 +226,7 @@ def test_headers_of_every_answer(server):
 
 
 def test_nothing_comes_from_elsewhere(server):
-    assert server.get("/docs").status_code == server.get("/redoc").status_code == 404
-    for path in ("/", "/static/page.css", "/static/page.js"):
+    for path in ("/", "/static/page.css", "/static/page.js", "/docs", "/static/docs.js"):
         assert not re.search(r"https?://", server.get(path).text)
     assert "/v1/predict" in server.get("/openapi.json").json()["paths"]
 
@@ -236,17 +235,33 @@ def test_a_key_is_asked_for_everywhere_but_on_the_page(tmp_path):
     key = tmp_path / "key"
     key.write_text("s3cret-key\n")
     with serving("--model", str(colours()), "--api-key-file", str(key)) as server:
-        for path in ("/healthz", "/readyz", "/", "/static/page.js"):
+        free = ("/healthz", "/readyz", "/", "/static/page.js", "/docs", "/openapi.json")
+        for path in (*free, "/static/swagger/swagger-ui.css"):
             assert server.get(path).status_code == 200
         wrong: list[dict[str, str]] = [{}, {"Authorization": "Bearer s3cret-kez"}]
         wrong += [{"Authorization": "Basic s3cret-key"}, {"Authorization": "Bearer"}]
         for headers in wrong:
-            for path in ("/v1/model", "/metrics", "/openapi.json", "/static/../metrics"):
+            for path in ("/v1/model", "/metrics", "/static/../metrics"):
                 assert server.get(path, headers=headers).status_code == 401
             assert server.predict(picture("red"), headers=headers).status_code == 401
         right = {"Authorization": "Bearer s3cret-key"}
         assert server.predict(picture("red"), headers=right).status_code == 200
         assert "s3cret" not in json.dumps(server.log)
+
+
+def test_only_a_server_with_a_key_says_that_it_wants_one():
+    for key in ("", "opensesame"):
+        with serving("--model", str(colours()), environment={"PAWPRINT_API_KEY": key}) as server:
+            description = server.get("/openapi.json").json()
+        schemes = description["components"].get("securitySchemes", {})
+        assert [scheme["scheme"] for scheme in schemes.values()] == (["bearer"] if key else [])
+        secured = {
+            path
+            for path, methods in description["paths"].items()
+            if any("security" in operation for operation in methods.values())
+        }
+        wanted = {"/v1/predict", "/v1/gradcam", "/v1/model", "/metrics"}
+        assert secured == (wanted if key else set())
 
 
 def accepts(host: str, port: int) -> bool:

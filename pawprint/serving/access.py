@@ -19,12 +19,13 @@ from pawprint.serving.service import Service
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 STATIC = "/static/"
 PROBES = ("/healthz", "/readyz")
-FREE = ("/", *PROBES)  # no key; the page asks for it
+DOCS, DESCRIPTION = "/docs", "/openapi.json"
+FREE = ("/", DOCS, DESCRIPTION, *PROBES)  # no key; the pages ask for it
 SURPLUS = "surplus"  # in the state of connections beyond the most that may be open
 CLIENT_GONE = 499  # nginx' number for a client that did not wait; it is never sent
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

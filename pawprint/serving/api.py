@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 
 from pawprint.errors import ImageError
 from pawprint.overlays import blend_heatmap
@@ -24,15 +25,18 @@ Client = Annotated[
     Header(alias="X-Client-ID", description="who sends it always meets the same of two models"),
 ]
 View = Literal["layer", "overlay", "input"]
+# Describes the key only; Access asks for it, before anything else is looked at
+KEY = HTTPBearer(scheme_name="key", description="the server's API key", auto_error=False)
 
 
 def add_routes(app: FastAPI, service: Service) -> None:
     """Give an application the requests of a service."""
     router = APIRouter()
+    keyed = APIRouter(dependencies=[Security(KEY)] if service.settings.api_key else [])
     body = schemas.pictures_body(service.settings.max_pictures)
     reading = schemas.refusals(400, 401, 408, 413, 415, 429, 503)
 
-    @router.post(
+    @keyed.post(
         "/v1/predict",
         summary="Classify pictures",
         response_model=schemas.Answer,
@@ -49,7 +53,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
                     results = await service.classify(served, uploads.files)
         return _answer(request, served, uploads, results)
 
-    @router.post(
+    @keyed.post(
         "/v1/gradcam",
         summary="Where a model looks: a PNG",
         response_class=Response,
@@ -94,7 +98,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         }
         return Response(png, media_type="image/png", headers=headers)
 
-    @router.get(
+    @keyed.get(
         "/v1/model",
         summary="Which models answer",
         response_model=schemas.ModelAnswer,
@@ -118,7 +122,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "starting or stopping"}, 503, {"Retry-After": "1"})
 
-    @router.get(
+    @keyed.get(
         "/metrics",
         summary="Counters for Prometheus",
         response_class=Response,
@@ -130,6 +134,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         return Response(service.monitor.render(), media_type=service.monitor.content_type)
 
+    app.include_router(keyed)
     app.include_router(router)
 
 
