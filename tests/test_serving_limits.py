@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from select import select
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from corpus import pictures
 from living import wait_until
-from PIL import Image
-from served import Running, colours, picture, serving
+from served import Gated, Running, colours, in_process, picture, serving
 
 from pawprint.serving.limits import Limits, Refusal
+from pawprint.serving.models import Models, open_models
+from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
 
 # covers: B5, R18
@@ -84,19 +84,17 @@ def test_a_body_that_says_it_is_too_large_is_not_waited_for(server):
 
 
 def test_a_body_that_does_not_say_so_is_cut_off(server):
-    def chunks() -> Iterator[bytes]:
-        while True:
-            yield b"[" * 50_000
-
+    refused = 'pawprint_rejected_total{reason="body"}'
+    before = server.metric(refused)
+    chunk = b"[" * 50_000
     with connected(server) as connection:
         connection.sendall(head(Content_Type="application/json", Transfer_Encoding="chunked"))
-        try:
-            for chunk in chunks():
+        with suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(100 * MAX_BODY // len(chunk)):
                 connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+            pytest.fail("the server took a hundred times what it may")
     still_works(server)
-    assert server.metric('pawprint_rejected_total{reason="body"}') >= 1
+    assert server.metric(refused) == before + 1
     largest = picture("red", (600, 500))
     assert len(largest) < MAX_BODY
     assert server.predict(largest).status_code == 200
@@ -123,14 +121,13 @@ def test_too_many_files(server):
 def test_a_body_that_trickles_is_given_up(server):
     with connected(server) as connection:
         connection.sendall(head(Content_Type="application/json", Content_Length=1000))
-        began = time.monotonic()
-        for _ in range(4):
+        for _ in range(500):
             connection.sendall(b" ")
-            time.sleep(READ_TIMEOUT_S / 5)
+            if select([connection], [], [], READ_TIMEOUT_S / 5)[0]:
+                break
         status, text = answer_of(connection)
     assert status == 408
     assert "did not arrive within 1 s" in text
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
@@ -142,9 +139,7 @@ def test_headers_that_trickle_are_given_up(server, before):
             while not content.endswith(b'"alive"}'):
                 content += connection.recv(65536)
         connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
-        began = time.monotonic()
-        answer_of(connection)
-        assert 0.5 < time.monotonic() - began < 10
+        assert answer_of(connection) == (0, "")
 
 
 def test_clients_that_go_away_leave_nothing(server):
@@ -294,15 +289,28 @@ def test_a_full_queue_says_when_to_come_back():
 
 
 def test_what_takes_too_long_is_answered_by_503():
-    options = ("--timeout-s", "0.5", "--max-files", "500", "--queue", "500")
-    with serving("--model", str(colours()), *options) as server:
-        file = io.BytesIO()  # a few kB whose 500 copies take ten times as long to decode
-        Image.new("RGB", (1000, 1000)).save(file, "PNG")
-        answer = server.predict(*[file.getvalue()] * 500)
-        assert answer.status_code == 503
-        assert "retry-after" in answer.headers
-        assert wait_until(lambda: server.predict(picture("blue")).status_code == 200, 30)
-        still_works(server)
+    settings = Settings(model=str(colours()), timeout_s=0.2)
+    opened = open_models(settings).primary
+    primary = Gated(opened.role, opened.classifier, opened.hash, opened.max_pixels)
+    service = Service(settings, Models(primary))
+
+    async def scenario() -> None:
+        Gated.gate.clear()
+        async with in_process(service) as client:
+
+            async def ask() -> httpx.Response:
+                return await client.post("/v1/predict", files={"files": picture("red")})
+
+            answer = await ask()
+            assert (answer.status_code, answer.json()["reason"]) == (503, "timeout")
+            assert answer.headers["retry-after"] == "5"
+            assert service.limits.pictures == 0
+            Gated.gate.set()
+            while (await ask()).status_code != 200:
+                pass
+            assert service.limits.pictures == 0
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def get(server: Running, path: str) -> tuple[int, str]:

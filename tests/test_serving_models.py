@@ -8,16 +8,15 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from living import wait_until
-from served import CLASSES, SIZE, Running, colours, picture, serving
+from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
 
-from pawprint.serving.models import CANDIDATE, Models, Served, open_models
+from pawprint.serving.models import CANDIDATE, Models, open_models
 from pawprint.serving.service import Seen, Service
 from pawprint.serving.settings import Settings
 from pawprint.serving.uploads import Upload
@@ -97,19 +96,6 @@ def test_predictions_and_heatmaps_of_a_client_are_of_one_model_and_say_so():
         assert set(described["responses"]["200"]["headers"]) == {"X-Model-Name", "X-Model-Hash"}
 
 
-class Slow(Served):
-    """A candidate that says nothing until its gate is opened, whatever size it wants."""
-
-    gate = Event()
-
-    def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        self.gate.wait(60)
-        return np.tile(np.eye(3, dtype=np.float32)[0], (len(images), 1))
-
-    def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        return np.zeros((len(images), 1, 1), np.float32)
-
-
 class Life:
     """What can be referred to weakly, as bytes cannot."""
 
@@ -127,17 +113,13 @@ def shadow_of(size: int, scenario: Callable[[Service], Coroutine[Any, Any, None]
     primary = open_models(settings).primary
     card = dataclasses.replace(primary.classifier.card, image_size=size)
     classifier: Any = SimpleNamespace(card=card)
-    candidate = Slow(CANDIDATE, classifier, "hash", primary.max_pixels)
+    candidate = Gated(CANDIDATE, classifier, "hash", primary.max_pixels)
     service = Service(settings, Models(primary, candidate, shadow=True))
 
     async def run() -> None:
-        Slow.gate.clear()
-        await service.start()
-        try:
+        Gated.gate.clear()
+        async with in_process(service):
             await scenario(service)
-        finally:
-            Slow.gate.set()
-            await service.stop()
 
     asyncio.run(asyncio.wait_for(run(), 60))
 
@@ -163,7 +145,7 @@ def test_what_a_shadow_has_yet_to_see_is_bounded_and_no_files_are_kept():
         assert len(kept) == 0
         dropped = outcomes(service)["dropped"]
         assert dropped in (7, 8)  # four wait, and one may be in work
-        Slow.gate.set()
+        Gated.gate.set()
         while sum(outcomes(service).values()) < 12:
             await asyncio.sleep(0.01)
         assert outcomes(service) == {"dropped": dropped, "same": 12 - dropped}
@@ -179,7 +161,7 @@ def test_files_that_a_shadow_wants_in_another_size_are_few():
         assert 1 < most < 5
         await classify(service, files)
         assert outcomes(service) == {"dropped": 12 - most}
-        Slow.gate.set()
+        Gated.gate.set()
         while sum(outcomes(service).values()) < 12:
             await asyncio.sleep(0.01)
         assert outcomes(service) == {"dropped": 12 - most, "other": most}

@@ -45,7 +45,7 @@ def serve(settings: Settings) -> None:
         PawprintError: a model cannot be used, or the address cannot be listened on.
     """
     service = Service(settings, open_models(settings))
-    with _listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener:
         start_logging()
         config = uvicorn.Config(
             build_app(service),
@@ -93,7 +93,8 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, sig, frame)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for the server; PawprintError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named; it costs 40 ms an answer
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
