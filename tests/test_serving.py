@@ -110,12 +110,12 @@ def test_names_and_top_in_json(server):
 
 def test_a_lone_request_waits_for_no_batch():
     async def scenario() -> None:
-        settings = Settings(model=str(colours()), max_wait_ms=3_600_000, timeout_s=60)
+        settings = Settings(model=str(colours()), max_wait_ms=3_600_000)
         async with in_process(Service(settings, open_models(settings))) as client:
             answer = await client.post("/v1/predict", files={"files": picture("red")})
             assert answer.status_code == 200
 
-    asyncio.run(scenario())
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_answers_are_not_held_back_for_the_clients_acknowledgement():
