@@ -96,13 +96,13 @@ class Classifier:
 
         Args:
             path: of the directory or file.
-            cores: how many OpenVINO may use for a directory; all if None.
+            cores: how many OpenVINO may use; all if None.
 
         Raises:
             ModelError: it is missing, damaged, or not a classifier.
         """
         if path.suffix == ".keras":
-            return cls._open_keras(path)
+            return cls._open_keras(path, cores)
         if not path.is_dir():
             raise ModelError(
                 f"{path}: no such model; expected a directory that stage export wrote, or a .keras "
@@ -120,7 +120,7 @@ class Classifier:
         return cls(card, predictor, path / TAIL)
 
     @classmethod
-    def _open_keras(cls, path: Path) -> Classifier:
+    def _open_keras(cls, path: Path, cores: int | None) -> Classifier:
         info = read_model_info(path)
         if not info.class_names:
             raise ModelError(
@@ -133,7 +133,7 @@ class Classifier:
             start_engine("openvino", available_cores())
         network, tail = _divide(load_model(path))
         card = ModelCard(path.stem, info.class_names, info.image_size, MAX_PIXELS, {}, {}, {}, {})
-        return cls(card, build_predictor(network), tail)
+        return cls(card, build_predictor(network, cores=cores), tail)
 
     def decode(self, content: bytes) -> np.ndarray:
         """A picture's bytes → uint8 [size, size, 3], RGB in 0...255, as the pipeline decodes it.

@@ -30,6 +30,7 @@ from pawprint.processes import available_cores
 STDIN = "-"
 BATCH_SIZE = 32
 AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
+VIEWS = "1, as it is, or 2, with its mirror image; more made the models worse"
 MANY = 100  # pictures that get a progress bar even where nobody seems to watch
 
 
@@ -95,12 +96,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add("--top", type=_positive, default=5, metavar="K", help="classes to name (%(default)s)")
     add("--gradcam", metavar="DIR", help="write a PNG for each picture: where its class is seen")
     add("--opacity", type=_share, default=0.4, help="of the heatmaps of --gradcam (%(default)s)")
-    add("--tta", type=int, choices=(1, 2), default=1, help="2: mean with the mirror image (1)")
+    add("--tta", type=_views, default=1, metavar="N", help=f"views of a picture: {VIEWS} (1)")
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", dest="format", action="store_const", const="json")
     formats.add_argument("--csv", dest="format", action="store_const", const="csv")
     parser.set_defaults(format="text")
     return parser.parse_args(arguments)
+
+
+def _views(text: str) -> int:
+    if text not in ("1", "2"):
+        raise argparse.ArgumentTypeError(f"expected {VIEWS}; found {text!r}")
+    return int(text)
 
 
 def _positive(text: str) -> int:

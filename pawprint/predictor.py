@@ -32,13 +32,16 @@ class Predictor(Protocol):
         ...
 
 
-def build_predictor(model: keras.Model, precision: Precision = "f32") -> Predictor:
+def build_predictor(
+    model: keras.Model, precision: Precision = "f32", cores: int | None = None
+) -> Predictor:
     """Prepare a model for inference on this process's engine.
 
     Args:
         model: float32 pixels [n, size, size, 3] in 0...255 → one or several outputs.
         precision: ``f32``, whose results equal those of Keras to rounding, or ``bf16``, faster on
             CPUs that have it; outputs are float32 either way.
+        cores: how many OpenVINO may use; all if None.
     """
     import keras
 
@@ -47,7 +50,7 @@ def build_predictor(model: keras.Model, precision: Precision = "f32") -> Predict
     from pawprint.openvino_graph import build_graph
 
     graph = build_graph(model, _graph_batch(precision))
-    return OpenVinoPredictor(graph, precision, available_cores())
+    return OpenVinoPredictor(graph, precision, cores or available_cores())
 
 
 def _graph_batch(precision: Precision) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chromium import CHROMIUM
 
 from pawprint.params import Params, load_params
 from pawprint.runtime import start_tensorflow
@@ -18,6 +21,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def tensorflow() -> None:
     """TensorFlow as every stage starts it; it must come before the first tensor of the session."""
     start_tensorflow(threads=2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ def hostile_kinds() -> dict[str, Kind]:
         ),
         "slow body": Kind(_trickle_body, (408,)),
         "slow headers": Kind(_trickle_headers, (NO_ANSWER,)),
-        "cut connection": Kind(_cut, (NO_ANSWER,)),
+        "cut connection": Kind(_cut, (NO_ANSWER, 200)),
         "wrong type": Kind(_wrong_type, (415, 422, 400)),
         "wrong base64": Kind(
             lambda s, rng: _post_json(s, {"images": [{"content": f"{rng.random()}!"}]}), (422,)
@@ -174,10 +174,6 @@ def _status(connection: socket.socket) -> int:
     except ConnectionResetError:
         pass
     return int(content.split(b" ", 2)[1]) if content else NO_ANSWER
-
-
-def _send_too_many(server: Running, rng: random.Random) -> int:
-    return server.predict(*[b"x"] * rng.randint(MAX_FILES + 1, 3 * MAX_FILES)).status_code
 
 
 def _announce_too_much(server: Running, rng: random.Random) -> int:
@@ -215,21 +211,28 @@ def _trickle_headers(server: Running, rng: random.Random) -> int:
 
 
 def _cut(server: Running, rng: random.Random) -> int:
-    """Go away before, within or after the body, politely or by a reset."""
+    """Go away before, within or after the body, by a reset or politely, and perhaps too late."""
     body = httpx.Request("POST", server.address, files={"files": corpus.jpeg()})
     content = body.read()
     head = _head(f"Content-Type: {body.headers['content-type']}", f"Content-Length: {len(content)}")
     with _connect(server) as connection:
         connection.sendall((head + content)[: rng.randint(0, len(head + content))])
         if rng.random() < 0.5:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.shutdown(socket.SHUT_WR)
+            return _status(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return NO_ANSWER
 
 
 def _wrong_type(server: Running, rng: random.Random) -> int:
-    kind = rng.choice(["text/plain", "", "image/jpeg", "multipart/form-data", "application/json"])
-    headers = {"Content-Type": kind}
-    return server.post("/v1/predict", content=corpus.jpeg(), headers=headers).status_code
+    kinds = ["text/plain", "", "image/jpeg", "multipart/form-data", "application/json"]
+    kind, content = rng.choice(kinds), corpus.jpeg()
+    if kind == "multipart/form-data":  # without a boundary, or in a charset that codes no text
+        charset, name = rng.choice([("undefined", b"x"), ("utf-7", b"+2AA-"), ("", b"")])
+        kind += f"; boundary=b; charset={charset}" if charset else ""
+        disposition = b'Content-Disposition: form-data; name="files"; filename="%b"' % name
+        content = b"--b\r\n%b\r\n\r\n%b\r\n--b--\r\n" % (disposition, content)
+    return server.post("/v1/predict", content=content, headers={"Content-Type": kind}).status_code
 
 
 def _wrong_json(server: Running, rng: random.Random) -> int:

@@ -11,18 +11,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from queue import Queue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import httpx
 import numpy as np
 from PIL import Image
+
+from pawprint.serving.app import build_app
+from pawprint.serving.models import Served
+from pawprint.serving.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
@@ -79,6 +83,32 @@ def picture(colour: str, size: tuple[int, int] = (60, 40), format_: str = "PNG")
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format_)
     return file.getvalue()
+
+
+class Gated(Served):
+    """A model, of whatever size, that says nothing until its gate is opened, and then red."""
+
+    gate = Event()
+
+    def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        self.gate.wait(60)
+        return np.tile(np.eye(3, dtype=np.float32)[0], (len(images), 1))
+
+    def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), 1, 1), np.float32)
+
+
+@asynccontextmanager
+async def in_process(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a started service without a network in between."""
+    await service.start()
+    try:
+        transport = httpx.ASGITransport(build_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            yield client
+    finally:
+        Gated.gate.set()
+        await service.stop()
 
 
 @dataclass

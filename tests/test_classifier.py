@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code
+from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
 
 from pawprint.classifier import Classifier
 from pawprint.errors import ImageError, ModelError
@@ -155,6 +155,23 @@ heavy = {"keras", "tensorflow", "matplotlib", "cv2", "pydantic", "scipy"} & set(
 assert not heavy, heavy
 """
     run_code(code, colours)
+
+
+@pytest.mark.parametrize("name", ["export", "colours.keras"])
+def test_no_more_cores_are_used_than_may_be(colours: Path, name: str) -> None:
+    code = f"""
+from pathlib import Path
+from pawprint import predictor
+from pawprint.classifier import Classifier
+class Watched(predictor.OpenVinoPredictor):
+    def __init__(self, graph, precision, cores):
+        print("cores:", cores)
+        super().__init__(graph, precision, cores)
+predictor.OpenVinoPredictor = Watched
+Classifier.open(Path("{name}"), 3)
+"""
+    done = run_python("-c", code, cwd=colours)
+    assert done.stdout == b"cores: 3\n", done.stderr
 
 
 def test_decoding_is_the_pipelines(colours: Path) -> None:

@@ -73,7 +73,7 @@ def install(python: Path, command: str, directory: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def test_the_server_runs_from_what_the_file_lays_out(tmp_path):
+def test_the_server_and_predict_run_from_what_the_file_lays_out(tmp_path):
     given, work = context(tmp_path / "context"), tmp_path / "work"
     work.mkdir()
     venv.create(tmp_path / "venv")
@@ -116,6 +116,12 @@ def test_the_server_runs_from_what_the_file_lays_out(tmp_path):
             server.terminate()
         assert server.wait(20) == 0
     assert subprocess.run(health, cwd=work, env=check, timeout=20).returncode == 1
+
+    (tmp_path / "x.png").write_bytes(picture("blue"))
+    command = [str(python), "-m", "pawprint", "predict", str(tmp_path / "x.png"), "--top", "1"]
+    options = {"cwd": work, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([*command, "--gradcam", str(tmp_path / "maps")], timeout=60, **options)
+    assert re.fullmatch(r"\S+x\.png: blue \d\d\.\d %.*\n", done.stdout), done.stderr
 
 
 def copy(source: Path, target: Path, words: list[str]) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import Watched, expect, file, needs_chromium
 from PIL import Image
 from served import Running, colours, picture, serving
 
 # covers: R7, R10, R18, B7
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser of the name chromium")
+pytestmark = needs_chromium
 
 PASTE = """(element, content) => {
   const transfer = new DataTransfer();
@@ -36,47 +35,17 @@ def server() -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def page(browser, server) -> Iterator[Any]:
-    """The page, which must ask no other host for anything, nor meet an error of its own."""
-    page = browser.new_page(viewport={"width": 1000, "height": 800}, base_url=server.address)
-    asked: list[str] = []
-    errors: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text))
-    page.goto("/")
-    page.locator(".card").wait_for()
-    yield page
-    page.close()
-    assert all(url.startswith((server.address, "blob:")) for url in asked)
-    assert [text for text in errors if "422" not in text] == []
-
-
-def file(content: bytes, name: str = "x.png") -> Any:
-    return {"name": name, "mimeType": "image/png", "buffer": content}
+    watched = Watched(browser, server.address)
+    watched.page.goto("/")
+    watched.page.locator(".card").wait_for()
+    yield watched.page
+    watched.close()
 
 
 def heats(page: Any) -> Any:
     return page.locator(".heat:not([hidden])")
-
-
-def expect(*arguments: Any) -> Any:
-    from playwright.sync_api import expect as expect_
-
-    return expect_(*arguments)
 
 
 def test_chosen_pictures_get_classes_bars_and_heat(page):
@@ -171,6 +140,87 @@ def test_a_picture_that_the_browser_does_not_know_is_shown_all_the_same(page):
     expect(heats(page)).to_have_count(1)
     expect(page.locator(".picture")).to_have_js_property("naturalWidth", 32)
     assert shown(page)[20, 20].argmax() == 0
+    page.locator("#square").check()
+    page.locator("#square").uncheck()
+    expect(page.locator(".picture")).to_have_js_property("naturalWidth", 32)
+    assert shown(page)[20, 20].argmax() == 0
+
+
+INPUT = re.compile("view=input")
+
+
+def fail(route: Any) -> None:
+    route.fulfill(status=422, json={"error": "no luck"})
+
+
+@pytest.mark.parametrize("format_", ["TIFF", "PNG"])
+def test_a_picture_stays_where_only_the_models_input_fails(page, format_):
+    page.route(INPUT, fail)
+    page.locator("body").evaluate("() => document.querySelector('#square').checked = true")
+    page.set_input_files("#files", file(picture("red", format_=format_), "x"))
+    expect(heats(page)).to_have_count(1)
+    expect(page.locator(".stage")).to_be_visible()
+    page.unroute(INPUT)
+    page.locator("#square").uncheck()
+    page.locator("#square").check()
+    expect(page.locator(".picture")).to_have_js_property("naturalWidth", 32)
+
+
+def test_an_input_that_comes_too_late_is_not_shown(page):
+    held: list[Any] = []
+    page.route(INPUT, lambda route: held.append(route))
+    page.set_input_files("#files", file(picture("red")))
+    expect(heats(page)).to_have_count(1)
+    with page.expect_request(INPUT):
+        page.locator("#square").check()
+    page.locator("#square").uncheck()
+    with page.expect_response(INPUT) as answer:
+        held[0].continue_()
+    answer.value.finished()
+    page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 100))")
+    expect(page.locator(".picture")).to_have_js_property("naturalWidth", 60)
+
+
+def test_an_error_goes_when_its_cause_has_gone(page):
+    page.set_input_files("#files", file(picture("red")))
+    expect(heats(page)).to_have_count(1)
+    page.route(re.compile("class=green"), fail)
+    page.get_by_role("radio", name="green").press("Space")
+    expect(page.locator(".error:visible")).to_have_text("no luck")
+    page.get_by_role("radio", name="blue").press("Space")
+    expect(page.locator(".error:visible")).to_have_count(0)
+    expect(page.get_by_role("status")).to_have_text("1 classified")
+
+
+COUNT_URLS = """() => {
+  window.urls = new Set();
+  const { createObjectURL, revokeObjectURL } = URL;
+  URL.createObjectURL = (content) => {
+    const url = createObjectURL.call(URL, content);
+    window.urls.add(url);
+    return url;
+  };
+  URL.revokeObjectURL = (url) => {
+    window.urls.delete(url);
+    revokeObjectURL.call(URL, url);
+  };
+}"""
+
+
+def test_clearing_frees_everything_also_what_is_on_its_way(page):
+    page.evaluate(COUNT_URLS)
+    page.locator("body").evaluate("() => document.querySelector('#square').checked = true")
+    page.set_input_files("#files", file(picture("red")))
+    expect(heats(page)).to_have_count(1)
+    expect(page.locator(".picture")).to_have_js_property("naturalWidth", 32)
+    assert page.evaluate("window.urls.size") == 3
+    page.route(re.compile("class=red"), lambda route: None)  # never answered
+    with page.expect_request(re.compile("class=red")):
+        page.set_input_files("#files", file(picture("red")))
+    with page.expect_event("requestfailed"):
+        page.get_by_role("button", name="Clear all").click()
+    assert page.evaluate("window.urls.size") == 0
+    expect(page.get_by_role("status")).to_have_text("")
 
 
 def test_a_file_that_is_too_large_is_not_sent(page):
@@ -242,6 +292,8 @@ def test_a_key_is_asked_for_only_where_it_is_needed(browser, page):
     with serving("--model", str(colours()), environment=environment) as server:
         keyed = browser.new_page(base_url=server.address)
         keyed.goto("/")
+        keyed.set_input_files("#files", file(picture("green")))
+        expect(keyed.get_by_role("status")).to_have_text("1 to go")
         field = keyed.get_by_label("API key of this server")
         field.fill("wrong-one")
         keyed.keyboard.press("Enter")
@@ -249,6 +301,32 @@ def test_a_key_is_asked_for_only_where_it_is_needed(browser, page):
         field.fill("opensesame")
         keyed.keyboard.press("Enter")
         expect(field).to_be_hidden()
+        expect(keyed.locator(".verdict")).to_have_text("green")
+        expect(heats(keyed)).to_have_count(1)
         keyed.set_input_files("#files", file(picture("red")))
-        expect(keyed.locator(".verdict")).to_have_text("red")
+        expect(keyed.locator(".verdict")).to_have_text(["red", "green"])
         keyed.close()
+
+
+def seen_by(page: Any) -> tuple[set[str], set[str]]:
+    """Open the page, let it classify five pictures → clients and models of these ten requests."""
+    answers: list[Any] = []
+    page.on("response", lambda answer: answers.append(answer))
+    page.goto("/")
+    page.set_input_files("#files", [file(picture("green"))] * 5)
+    expect(heats(page)).to_have_count(5)
+    asked = [answer for answer in answers if answer.request.method == "POST"]
+    assert len(asked) == 10
+    models = {a.headers.get("x-model-hash") or a.json()["model"]["hash"] for a in asked}
+    page.close()
+    return {answer.request.headers["x-client-id"] for answer in asked}, models
+
+
+def test_a_page_shows_one_of_two_models(browser):
+    other = ("--candidate", str(colours("red,blue,green")), "--candidate-share", "0.5")
+    with serving("--model", str(colours()), *other) as server:
+        clients, models = zip(
+            *(seen_by(browser.new_page(base_url=server.address)) for _ in range(2)), strict=True
+        )
+    assert [len(some) for some in models] == [1, 1]
+    assert len(set.union(*clients)) == 2

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from project import Project, make_project
+from served import serving
 
+from pawprint.classifier import Classifier
 from pawprint.model_files import read_model_info
 from pawprint.params import load_params
 
@@ -196,6 +198,28 @@ def test_the_best_model_on_validation_is_exported_and_is_the_evaluated_one(base)
     for form in ("openvino", "saved_model", "onnx", "tflite"):
         assert found[form]["agreement"] == 1
         assert found[form]["largest_difference"] <= 1e-5
+
+
+def test_the_server_says_of_each_test_picture_what_evaluate_wrote(base):
+    """To the six digits that it wrote, and to the bit what the model says in this process."""
+    model, name = base.root / "models/export", exported_name(base)
+    rows = read_rows(base, "metrics/evaluate/predictions.csv")
+    with zipfile.ZipFile(base.root / "data/raw/images.zip") as archive:
+        contents = [archive.read(row["path"]) for row in rows]
+    classifier = Classifier.open(model)
+    probs = classifier.probs(np.stack([classifier.decode(content) for content in contents]))
+    with serving("--model", str(model), "--max-files", "1000", "--queue", "1000") as server:
+        results = server.predict(*contents, data={"top": "1000"}).json()["results"]
+    assert len(results) == len(rows) > 0
+    for row, picture, result in zip(rows, probs, results, strict=True):
+        found = {entry["class"]: entry["probability"] for entry in result["predictions"]}
+        assert [found[class_name] for class_name in CLASS_NAMES] == picture.tolist()
+        assert result["predictions"][0]["class"] == row[f"{name}_predicted"]
+        for printed, class_name in [
+            (row[f"{name}_probability"], row[f"{name}_predicted"]),
+            (row[f"{name}_actual_probability"], row["actual"]),
+        ]:
+            assert found[class_name] == pytest.approx(float(printed), abs=0.500001e-6)
 
 
 def test_hashes_in_the_exported_model_are_those_of_the_lock(base):

@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from classifiers import COLOURS, ROOT, colour_probs, colours_models, run_python
+from living import wait_until
 from PIL import Image
 
 # covers: R7, R10, R11, R18, B5
@@ -139,7 +139,11 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(
     [
         ([], "the following arguments are required: PATH"),
         (["x", "--top", "0"], "argument --top: expected a whole number from 1, found '0'"),
-        (["x", "--tta", "3"], "argument --tta: invalid choice: 3"),
+        (
+            ["x", "--tta", "3"],
+            "argument --tta: expected 1, as it is, or 2, with its mirror image; more made the "
+            "models worse; found '3'",
+        ),
         (["x", "--opacity", "nan"], "argument --opacity: expected a number in 0...1, found 'nan'"),
         (["x", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
     ],
@@ -341,8 +345,8 @@ def test_ctrl_c_ends_quietly(project: Path, sources: list[str]) -> None:
     )
     assert process.stdin
     assert process.stderr
-    while not (project / "maps").exists():  # it has begun
-        time.sleep(0.01)
+    maps = project / "maps"
+    assert wait_until(lambda: maps.exists() or process.poll() is not None, 60)  # it has begun
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert process.stderr.read() == b""

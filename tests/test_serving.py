@@ -9,7 +9,6 @@ import json
 import re
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,16 +19,16 @@ import pytest
 import uvicorn
 from living import wait_until
 from PIL import Image
-from served import CLASSES, METRICS, SIZE, Running, colours, picture, serving
+from served import CLASSES, METRICS, SIZE, Running, colours, in_process, picture, serving
 
 from pawprint.classifier import Classifier
 from pawprint.errors import PawprintError
 from pawprint.overlays import INFERNO, blend_heatmap
 from pawprint.serving.app import build_app
 from pawprint.serving.logs import JsonFormatter
-from pawprint.serving.models import Models, open_models
+from pawprint.serving.models import open_models
 from pawprint.serving.pictures import heat_layer
-from pawprint.serving.server import Server
+from pawprint.serving.server import Server, listen
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
 
@@ -109,16 +108,36 @@ def test_names_and_top_in_json(server):
     assert second == {"name": "x", "error": "not base64"}
 
 
-def test_a_lone_request_waits_for_nothing(server):
-    """Neither for a batch, nor, each time, for the 40 ms of a delayed acknowledgement."""
-    content = picture("red")
-    with serving("--model", str(colours()), "--max-wait-ms", "1000") as server:
-        times = []
-        for _ in range(25):
-            began = time.perf_counter()
-            server.predict(content)
-            times.append(time.perf_counter() - began)
-    assert min(times) < 0.04
+def test_a_lone_request_waits_for_no_batch():
+    async def scenario() -> None:
+        settings = Settings(model=str(colours()), max_wait_ms=3_600_000)
+        async with in_process(Service(settings, open_models(settings))) as client:
+            answer = await client.post("/v1/predict", files={"files": picture("red")})
+            assert answer.status_code == 200
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_answers_are_not_held_back_for_the_clients_acknowledgement():
+    """Nagle's algorithm would, for 40 ms each time."""
+    delays: list[int] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted = writer.get_extra_info("socket")
+        delays.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def scenario() -> None:
+        with listen("127.0.0.1", 0) as listener:
+            host, port = listener.getsockname()
+            async with await asyncio.start_server(accept, sock=listener):
+                reader, writer = await asyncio.open_connection(host, port)
+                await reader.read()
+                writer.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert delays
+    assert all(delays)
 
 
 def two_halves() -> bytes:
@@ -207,7 +226,7 @@ def test_counters(server):
         'pawprint_confidence_count{model="primary"}': 2,
         'pawprint_rejected_total{reason="format"}': 1,
         'pawprint_batch_pictures_sum{model="primary"}': 2,
-        'pawprint_model_requests_total{model="primary"}': 1,
+        'pawprint_model_requests_total{model="primary",path="/v1/predict",status="200"}': 1,
     }
     before = {name: server.metric(name) for name in names}
     server.predict(picture("blue"), picture("blue"), BAD)
@@ -226,8 +245,7 @@ def test_headers_of_every_answer(server):
 
 
 def test_nothing_comes_from_elsewhere(server):
-    assert server.get("/docs").status_code == server.get("/redoc").status_code == 404
-    for path in ("/", "/static/page.css", "/static/page.js"):
+    for path in ("/", "/static/page.css", "/static/page.js", "/docs", "/static/docs.js"):
         assert not re.search(r"https?://", server.get(path).text)
     assert "/v1/predict" in server.get("/openapi.json").json()["paths"]
 
@@ -236,12 +254,13 @@ def test_a_key_is_asked_for_everywhere_but_on_the_page(tmp_path):
     key = tmp_path / "key"
     key.write_text("s3cret-key\n")
     with serving("--model", str(colours()), "--api-key-file", str(key)) as server:
-        for path in ("/healthz", "/readyz", "/", "/static/page.js"):
+        free = ("/healthz", "/readyz", "/", "/static/page.js", "/docs", "/openapi.json")
+        for path in (*free, "/static/swagger/swagger-ui.css"):
             assert server.get(path).status_code == 200
         wrong: list[dict[str, str]] = [{}, {"Authorization": "Bearer s3cret-kez"}]
         wrong += [{"Authorization": "Basic s3cret-key"}, {"Authorization": "Bearer"}]
         for headers in wrong:
-            for path in ("/v1/model", "/metrics", "/openapi.json", "/static/../metrics"):
+            for path in ("/v1/model", "/metrics", "/static/../metrics"):
                 assert server.get(path, headers=headers).status_code == 401
             assert server.predict(picture("red"), headers=headers).status_code == 401
         right = {"Authorization": "Bearer s3cret-key"}
@@ -249,41 +268,19 @@ def test_a_key_is_asked_for_everywhere_but_on_the_page(tmp_path):
         assert "s3cret" not in json.dumps(server.log)
 
 
-def test_a_candidate_answers_its_share_and_clients_keep_their_model():
-    other = ("--candidate", str(colours("red,blue,green")), "--candidate-share", "0.4")
-    with serving("--model", str(colours()), *other) as server:
-        told: dict[int, tuple[str, dict[str, str]]] = {}
-        for i in range(40):
-            headers = {"X-Client-ID": f"client {i % 20}"}
-            answer = server.predict(picture("green"), headers=headers).json()
-            best = answer["results"][0]["predictions"][0]["class"]
-            assert told.setdefault(i % 20, (best, answer["model"])) == (best, answer["model"])
-        best = [name for name, _ in told.values()]
-        assert 3 <= best.count("blue") <= 13  # 8 expected; the names are fixed
-        count = server.metric('pawprint_predictions_total{class="blue",model="candidate"}')
-        assert count == 2 * best.count("blue")
-        assert [m["role"] for m in server.get("/v1/model").json()["models"]] == [
-            "primary",
-            "candidate",
-        ]
-
-
-def test_shares_of_many_requests():
-    models = Models("first", "second", 0.1)  # type: ignore[arg-type]
-    share = np.mean([models.choose(str(i)) == "second" for i in range(10_000)])
-    assert share == pytest.approx(0.1, abs=0.01)
-
-
-def test_a_shadow_sees_and_says_nothing():
-    other = ("--candidate", str(colours("red,blue,green")), "--shadow")
-    with serving("--model", str(colours()), *other) as server:
-        answer = server.predict(picture("red"), picture("green"), picture("blue"), BAD)
-        best = [r["predictions"][0]["class"] for r in answer.json()["results"][:3]]
-        assert best == CLASSES
-        seen = "pawprint_shadow_pictures_total"
-        assert wait_until(lambda: server.metric(f'{seen}{{outcome="other"}}') == 2, 30)
-        assert server.metric(f'{seen}{{outcome="same"}}') == 1
-        assert server.metric('pawprint_confidence_count{model="candidate"}') == 3
+def test_only_a_server_with_a_key_says_that_it_wants_one():
+    for key in ("", "opensesame"):
+        with serving("--model", str(colours()), environment={"PAWPRINT_API_KEY": key}) as server:
+            description = server.get("/openapi.json").json()
+        schemes = description["components"].get("securitySchemes", {})
+        assert [scheme["scheme"] for scheme in schemes.values()] == (["bearer"] if key else [])
+        secured = {
+            path
+            for path, methods in description["paths"].items()
+            if any("security" in operation for operation in methods.values())
+        }
+        wanted = {"/v1/predict", "/v1/gradcam", "/v1/model", "/metrics"}
+        assert secured == (wanted if key else set())
 
 
 def accepts(host: str, port: int) -> bool:

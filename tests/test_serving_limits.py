@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from select import select
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from corpus import pictures
 from living import wait_until
-from PIL import Image
-from served import Running, colours, picture, serving
+from served import Gated, Running, colours, in_process, picture, serving
 
 from pawprint.serving.limits import Limits, Refusal
+from pawprint.serving.models import Models, open_models
+from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
 
 # covers: B5, R18
@@ -83,19 +84,17 @@ def test_a_body_that_says_it_is_too_large_is_not_waited_for(server):
 
 
 def test_a_body_that_does_not_say_so_is_cut_off(server):
-    def chunks() -> Iterator[bytes]:
-        while True:
-            yield b"[" * 50_000
-
+    refused = 'pawprint_rejected_total{reason="body"}'
+    before = server.metric(refused)
+    chunk = b"[" * 50_000
     with connected(server) as connection:
         connection.sendall(head(Content_Type="application/json", Transfer_Encoding="chunked"))
-        try:
-            for chunk in chunks():
+        with suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(100 * MAX_BODY // len(chunk)):
                 connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+            pytest.fail("the server took a hundred times what it may")
     still_works(server)
-    assert server.metric('pawprint_rejected_total{reason="body"}') >= 1
+    assert server.metric(refused) == before + 1
     largest = picture("red", (600, 500))
     assert len(largest) < MAX_BODY
     assert server.predict(largest).status_code == 200
@@ -122,14 +121,13 @@ def test_too_many_files(server):
 def test_a_body_that_trickles_is_given_up(server):
     with connected(server) as connection:
         connection.sendall(head(Content_Type="application/json", Content_Length=1000))
-        began = time.monotonic()
-        for _ in range(4):
+        for _ in range(500):
             connection.sendall(b" ")
-            time.sleep(READ_TIMEOUT_S / 5)
+            if select([connection], [], [], READ_TIMEOUT_S / 5)[0]:
+                break
         status, text = answer_of(connection)
     assert status == 408
     assert "did not arrive within 1 s" in text
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
@@ -141,9 +139,7 @@ def test_headers_that_trickle_are_given_up(server, before):
             while not content.endswith(b'"alive"}'):
                 content += connection.recv(65536)
         connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
-        began = time.monotonic()
-        answer_of(connection)
-        assert 0.5 < time.monotonic() - began < 10
+        assert answer_of(connection) == (0, "")
 
 
 def test_clients_that_go_away_leave_nothing(server):
@@ -214,6 +210,8 @@ def test_wrong_json(server, body):
 
 DISPOSITION = 'Content-Disposition: form-data; name="files"; filename="x"\r\n'
 
+FORM = '--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\nx\r\n--b--\r\n'
+
 
 @pytest.mark.parametrize(
     ("kind", "body", "status"),
@@ -225,7 +223,17 @@ DISPOSITION = 'Content-Disposition: form-data; name="files"; filename="x"\r\n'
         ("multipart/form-data; boundary=b", f"--b\r\n{DISPOSITION}\r\ncut", 422),
         ("multipart/form-data; boundary=b", "--x\r\n", 400),
         (f"multipart/form-data; boundary={'b' * 300}", "--", 400),
-        ("multipart/form-data; boundary=b; charset=nonsense", "--b--\r\n", 422),
+        *[
+            (f"multipart/form-data; boundary=b; charset={charset}", FORM % name, 400)
+            for charset, name in {
+                "undefined": "x",
+                "punycode": "x",
+                "nonsense": "x",
+                "utf-7": "+2AA-",
+                "unicode_escape": r"\ud800",
+            }.items()
+        ],
+        ("multipart/form-data; boundary=b; charset=UTF-8", FORM % "\xe9", 422),
         ("multipart/form-data; boundary=b", f"--b\r\n{'X: y' * 50_000}\r\n\r\n\r\n--b--", 400),
         ("text/plain", "x", 415),
         ("", "x", 415),
@@ -263,7 +271,7 @@ def test_wrong_methods_and_places(server):
 
 
 def test_a_full_queue_says_when_to_come_back():
-    options = ("--queue", "2", "--max-files", "2", "--max-batch", "1")
+    options = ("--queue", "2", "--max-batch", "1")
     with serving("--model", str(colours()), *options) as server:
         content = picture("red", (900, 900))
         with ThreadPoolExecutor(16) as pool:
@@ -272,30 +280,77 @@ def test_a_full_queue_says_when_to_come_back():
         assert refused
         assert {answer.status_code for answer in answers} == {200, 429}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert server.predict(content, content, content).status_code == 413
+        assert server.get("/v1/model").json()["limits"]["max_files"] == 2
+        body = server.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["requestBody"]
+        form, json_ = (kind["schema"]["properties"] for kind in body["content"].values())
+        assert form["files"]["maxItems"] == json_["images"]["maxItems"] == 2
         still_works(server)
 
 
 def test_what_takes_too_long_is_answered_by_503():
-    options = ("--timeout-s", "0.5", "--max-files", "500", "--queue", "500")
+    settings = Settings(model=str(colours()), timeout_s=0.2)
+    opened = open_models(settings).primary
+    primary = Gated(opened.role, opened.classifier, opened.hash, opened.max_pixels)
+    service = Service(settings, Models(primary))
+
+    async def scenario() -> None:
+        Gated.gate.clear()
+        async with in_process(service) as client:
+
+            async def ask() -> httpx.Response:
+                return await client.post("/v1/predict", files={"files": picture("red")})
+
+            answer = await ask()
+            assert (answer.status_code, answer.json()["reason"]) == (503, "timeout")
+            assert answer.headers["retry-after"] == "5"
+            assert service.limits.pictures == 0
+            Gated.gate.set()
+            while (await ask()).status_code != 200:
+                pass
+            assert service.limits.pictures == 0
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def get(server: Running, path: str) -> tuple[int, str]:
+    """Ask by a connection of its own, of which the server knows nothing more at the end."""
+    with connected(server) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        return answer_of(connection)
+
+
+def test_connections_beyond_the_limit_are_refused_and_those_within_are_not():
+    options = ("--max-connections", "2", "--read-timeout-s", "600")
     with serving("--model", str(colours()), *options) as server:
-        file = io.BytesIO()  # a few kB whose 500 copies take ten times as long to decode
-        Image.new("RGB", (1000, 1000)).save(file, "PNG")
-        answer = server.predict(*[file.getvalue()] * 500)
-        assert answer.status_code == 503
-        assert "retry-after" in answer.headers
-        assert wait_until(lambda: server.predict(picture("blue")).status_code == 200, 30)
-        still_works(server)
+        server.client.close()
+        refused = 'pawprint_rejected_total{reason="connections"} '
+        with connected(server):
+            assert wait_until(lambda: get(server, "/v1/model")[0] == 200, 30)
+            with connected(server) as second:
+                status, text = get(server, "/v1/model")
+                assert status == 503
+                assert "retry-after: 1\r\n" in text
+                answer = json.loads(text.partition("\r\n\r\n")[2])
+                assert answer["error"] == "expected at most 2 connections, found more; try again"
+                assert get(server, "/healthz")[0] == get(server, "/readyz")[0] == 200
+                second.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert answer_of(second)[0] == 200
+            assert refused in get(server, "/metrics")[1]
+        expected = {"request_id": answer["request_id"], "status": 503, "reason": "connections"}
+        assert wait_until(
+            lambda: any(expected.items() <= entry.items() for entry in server.requests()), 30
+        )
 
 
 def test_limits_count_what_is_in_work_alone():
-    limits = Limits(Settings(queue=3, max_files=2))
+    limits = Limits(Settings(queue=3))
     with limits.queued(2):
         with pytest.raises(Refusal, match="2 pictures are waiting; try again"), limits.queued(2):
             pass
         with limits.queued(1):
             assert limits.pictures == 3
-    with pytest.raises(Refusal, match="at most 2 pictures, found 3"), limits.queued(3):
-        pass
     assert limits.pictures == 0
 
 

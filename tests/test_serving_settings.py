@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import socket
 import subprocess
 import sys
 
 import pytest
-from served import ROOT, colours
+from served import ROOT, colours, serving
 
+from pawprint.errors import PawprintError
 from pawprint.serving.settings import Settings, add_options, read_settings
 
 # covers: R18
@@ -44,6 +46,60 @@ def test_settings_come_from_options_then_from_the_environment():
     assert (settings.port, settings.queue, settings.shadow) == (9, 7, True)
     assert read(PAWPRINT_API_KEY="12345678").api_key == "12345678"
     assert "12345678" not in repr(read(PAWPRINT_API_KEY="12345678"))
+
+
+def test_a_key_is_the_same_from_a_file_and_from_the_environment(tmp_path, capsys):
+    file = tmp_path / "key"
+    file.write_text(" 12345678\n")
+    assert read("--api-key-file", str(file)).api_key == "12345678"
+    assert read(PAWPRINT_API_KEY=" 12345678\n").api_key == "12345678"
+    assert read(PAWPRINT_API_KEY="").api_key == ""
+    file.write_text("1234567\n")
+    short = "expected a key of 8 characters or more, found 7; choose a longer one"
+    with pytest.raises(PawprintError, match=f"^PAWPRINT_API_KEY: {short}$"):
+        read(PAWPRINT_API_KEY="1234567\n")
+    with pytest.raises(PawprintError, match=r"^PAWPRINT_API_KEY: expected .*, found 0; "):
+        read(PAWPRINT_API_KEY=" ")
+    with pytest.raises(SystemExit):
+        read("--api-key-file", str(file))
+    assert f"--api-key-file: {file}: {short}" in capsys.readouterr().err
+
+
+def test_the_health_check_asks_no_proxy():
+    def check(port: str) -> subprocess.CompletedProcess[str]:
+        with socket.create_server(("127.0.0.1", 0)) as proxy:
+            dead = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        environment = {"PAWPRINT_PORT": port, "HTTP_PROXY": dead, "http_proxy": dead}
+        command = [sys.executable, "-m", "pawprint.serving.health"]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        )
+
+    with serving("--model", str(colours())) as server:
+        port = server.address.rpartition(":")[2]
+        assert check(port).returncode == 0
+    gone = check(port)
+    assert gone.returncode == 1
+    assert re.fullmatch(rf"error: http://127\.0\.0\.1:{port}/healthz: .*refused.*\n", gone.stderr)
+
+
+def test_warnings_are_json_and_none_is_about_a_picture():
+    code = """
+import io, warnings
+from PIL import Image
+from pawprint.serving.logs import start_logging
+start_logging()
+file = io.BytesIO()
+Image.new("RGB", (5, 5)).save(file, "PNG")
+Image.MAX_IMAGE_PIXELS = 20
+Image.open(file)  # a bomb, to Pillow
+warnings.warn("of another kind")
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    (entry,) = map(json.loads, done.stderr.splitlines())
+    assert entry["level"] == "warning"
+    assert "of another kind" in entry["message"]
 
 
 @pytest.mark.parametrize(

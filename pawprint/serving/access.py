@@ -18,11 +18,14 @@ from pawprint.serving.service import Service
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 STATIC = "/static/"
-FREE = ("/", "/healthz", "/readyz")  # no key; the page asks for it
+PROBES = ("/healthz", "/readyz")
+DOCS, DESCRIPTION = "/docs", "/openapi.json"
+FREE = ("/", DOCS, DESCRIPTION, *PROBES)  # no key; the pages ask for it
+SURPLUS = "surplus"  # in the state of connections beyond the most that may be open
 CLIENT_GONE = 499  # nginx' number for a client that did not wait; it is never sent
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -78,7 +81,7 @@ class Access:
 
         level, error = logging.INFO, None
         try:
-            app = self._app if self._may_pass(scope["path"], headers) else _refuse_key
+            app = self._find_refusal(scope, headers) or self._app
             await app(scope, receive_on, send_on)
         except ClientDisconnect:
             pass
@@ -89,7 +92,7 @@ class Access:
         finally:
             seconds = time.perf_counter() - began
             path = getattr(scope.get("route"), "path", "") or "other"
-            self._count(path, scope["method"], status, seconds)
+            self._count(path, scope["method"], status, seconds, state.get("model"))
             fields = {
                 "request_id": request_id,
                 "method": scope["method"],
@@ -97,9 +100,30 @@ class Access:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "pictures": state.get("pictures", 0),
-                **({"reason": state["reason"]} if "reason" in state else {}),
+                **{name: state[name] for name in ("model", "reason") if name in state},
             }
             LOGGER.log(level, "request", extra={"fields": fields}, exc_info=error)
+
+    def _find_refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        if SURPLUS in scope["state"] and scope["path"] not in PROBES:
+            most = self._service.settings.max_connections
+            text = f"expected at most {most} connections, found more; try again"
+            return self._refuse(
+                scope, 503, "connections", text, {"Retry-After": "1", "Connection": "close"}
+            )
+        if not self._may_pass(scope["path"], headers):
+            text = "expected the header 'Authorization: Bearer' with the server's API key"
+            return self._refuse(scope, 401, "key", text, {"WWW-Authenticate": "Bearer"})
+        return None
+
+    def _refuse(
+        self, scope: Scope, status: int, reason: str, text: str, headers: dict[str, str]
+    ) -> JSONResponse:
+        state = scope["state"]
+        state["reason"] = reason
+        self._service.monitor.rejected.labels(reason).inc()
+        content = {"error": text, "reason": reason, "request_id": state["request_id"]}
+        return JSONResponse(content, status, headers)
 
     def _may_pass(self, path: str, headers: Headers) -> bool:
         key = self._service.settings.api_key
@@ -109,27 +133,16 @@ class Access:
         same = hmac.compare_digest(sent.strip().encode(), key.encode())
         return same and scheme.lower() == "bearer"
 
-    def _count(self, path: str, method: str, status: int, seconds: float) -> None:
+    def _count(
+        self, path: str, method: str, status: int, seconds: float, model: str | None
+    ) -> None:
         known = method if method in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE") else "other"
         monitor = self._service.monitor
         monitor.requests.labels(path, known, str(status)).inc()
         monitor.seconds.labels(path).observe(seconds)
-        if status == 401:
-            monitor.rejected.labels("key").inc()
-
-
-async def _refuse_key(scope: Scope, receive: Receive, send: Send) -> None:
-    scope["state"]["reason"] = "key"
-    response = JSONResponse(
-        {
-            "error": "expected the header 'Authorization: Bearer' with the server's API key",
-            "reason": "key",
-            "request_id": scope["state"]["request_id"],
-        },
-        401,
-        {"WWW-Authenticate": "Bearer"},
-    )
-    await response(scope, receive, send)
+        if model is not None:
+            monitor.model_requests.labels(model, path, str(status)).inc()
+            monitor.model_seconds.labels(model, path).observe(seconds)
 
 
 async def _fail(scope: Scope, receive: Receive, send: Send) -> None:

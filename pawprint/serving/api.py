@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 
 from pawprint.errors import ImageError
 from pawprint.overlays import blend_heatmap
@@ -23,25 +25,27 @@ Client = Annotated[
     Header(alias="X-Client-ID", description="who sends it always meets the same of two models"),
 ]
 View = Literal["layer", "overlay", "input"]
+# Describes the key only; Access asks for it, before anything else is looked at
+KEY = HTTPBearer(scheme_name="key", description="the server's API key", auto_error=False)
 
 
 def add_routes(app: FastAPI, service: Service) -> None:
     """Give an application the requests of a service."""
     router = APIRouter()
-    body = schemas.pictures_body(service.settings.max_files)
+    keyed = APIRouter(dependencies=[Security(KEY)] if service.settings.api_key else [])
+    body = schemas.pictures_body(service.settings.max_pictures)
     reading = schemas.refusals(400, 401, 408, 413, 415, 429, 503)
 
-    @router.post(
+    @keyed.post(
         "/v1/predict",
         summary="Classify pictures",
         response_model=schemas.Answer,
-        response_model_exclude_none=True,
         responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
         openapi_extra=body,
     )
     async def predict(request: Request, client: Client = None) -> Response:
         _check_ready(service)
-        served = service.models.choose(client or request.state.request_id)
+        served = _choose(service, request, client)
         async with service.limits.body(request) as content:
             uploads = await _read_uploads(service, request, content)
             with service.limits.queued(len(uploads.files)):
@@ -49,12 +53,15 @@ def add_routes(app: FastAPI, service: Service) -> None:
                     results = await service.classify(served, uploads.files)
         return _answer(request, served, uploads, results)
 
-    @router.post(
+    @keyed.post(
         "/v1/gradcam",
         summary="Where a model looks: a PNG",
         response_class=Response,
         responses={
-            200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+            200: {
+                "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+                "headers": schemas.MODEL_HEADERS,
+            },
             **reading,
             **schemas.refusals(422),
         },
@@ -76,7 +83,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         opacity: Annotated[float, Query(ge=0, le=1, description="of an overlay")] = 0.5,
     ) -> Response:
         _check_ready(service)
-        served = service.models.choose(client or request.state.request_id)
+        served = _choose(service, request, client)
         class_number = _find_class(served, class_)
         async with service.limits.body(request) as content:
             uploads = await _read_uploads(service, request, content, most=1)
@@ -85,9 +92,13 @@ def add_routes(app: FastAPI, service: Service) -> None:
                     png = await _draw(
                         service, served, uploads.files[0], class_number, view, opacity
                     )
-        return Response(png, media_type="image/png")
+        headers = {
+            schemas.MODEL_NAME: quote(served.classifier.card.name),
+            schemas.MODEL_HASH: served.hash,
+        }
+        return Response(png, media_type="image/png", headers=headers)
 
-    @router.get(
+    @keyed.get(
         "/v1/model",
         summary="Which models answer",
         response_model=schemas.ModelAnswer,
@@ -111,7 +122,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "starting or stopping"}, 503, {"Retry-After": "1"})
 
-    @router.get(
+    @keyed.get(
         "/metrics",
         summary="Counters for Prometheus",
         response_class=Response,
@@ -123,7 +134,14 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         return Response(service.monitor.render(), media_type=service.monitor.content_type)
 
+    app.include_router(keyed)
     app.include_router(router)
+
+
+def _choose(service: Service, request: Request, client: str | None) -> Served:
+    served = service.models.choose(client or request.state.request_id)
+    request.state.model = served.role
+    return served
 
 
 def _check_ready(service: Service) -> None:
@@ -134,7 +152,7 @@ def _check_ready(service: Service) -> None:
 async def _read_uploads(
     service: Service, request: Request, content: bytes, most: int | None = None
 ) -> Uploads:
-    most = most or service.settings.max_files
+    most = most or service.settings.max_pictures
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         uploads = await read_form(request.headers, content, most)
@@ -211,5 +229,5 @@ def _describe(service: Service) -> dict[str, Any]:
         ],
         "candidate_share": models.share if models.candidate else 0.0,
         "shadow": models.shadow,
-        "limits": {"max_files": settings.max_files, "max_body_bytes": settings.max_body_bytes},
+        "limits": {"max_files": settings.max_pictures, "max_body_bytes": settings.max_body_bytes},
     }

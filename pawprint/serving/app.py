@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from pawprint.serving.access import Access
+from pawprint.serving.access import DESCRIPTION, DOCS, Access
 from pawprint.serving.api import add_routes
 from pawprint.serving.limits import Refusal
 from pawprint.serving.service import Service
@@ -26,7 +26,7 @@ STATIC = Path(__file__).parent / "static"
 def build_app(service: Service) -> FastAPI:
     """The application of a service, which it starts and stops.
 
-    Swagger's page is left out: it comes from a CDN. The description is at /openapi.json.
+    FastAPI's own page of its description is left out: it comes from a CDN.
     """
 
     @asynccontextmanager
@@ -36,14 +36,20 @@ def build_app(service: Service) -> FastAPI:
         await starting
         await service.stop()
 
-    app = FastAPI(title="Pawprint", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Pawprint",
+        version="1",
+        openapi_url=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
     app.add_middleware(Access, service=service)
     add_routes(app, service)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
-
+    for path, file in (("/", "index.html"), (DOCS, "docs.html")):
+        app.add_api_route(path, _page(STATIC / file), include_in_schema=False)
+    app.mount("/static/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     @app.exception_handler(HTTPException)
@@ -60,6 +66,13 @@ def build_app(service: Service) -> FastAPI:
         return _render(request, 422, "malformed", describe(error.errors()[0]))
 
     return app
+
+
+def _page(file: Path) -> Callable[[], Awaitable[Response]]:
+    async def page() -> Response:
+        return FileResponse(file, headers={"Cache-Control": "no-cache"})
+
+    return page
 
 
 def _render(

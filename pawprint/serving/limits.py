@@ -92,13 +92,9 @@ class Limits:
         """Pictures count until the block is left.
 
         Raises:
-            Refusal: too many in one request, or in all.
+            Refusal: there are too many.
         """
-        settings = self._settings
-        if count > min(settings.max_files, settings.queue):
-            most = min(settings.max_files, settings.queue)
-            raise Refusal(413, "files", f"expected at most {most} pictures, found {count}")
-        if self.pictures + count > settings.queue:
+        if self.pictures + count > self._settings.queue:
             raise _busy(f"{self.pictures} pictures are waiting")
         self.pictures += count
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,8 +31,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def start_logging() -> None:
-    """Send all logs of this process to standard error, as JSON."""
+    """Send all logs and warnings of this process to standard error, as JSON.
+
+    Without those about pictures: threads that hide them undo each other's work.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

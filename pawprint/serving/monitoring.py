@@ -45,7 +45,17 @@ class Monitor:
             registry=registry,
         )
         self.model_requests = Counter(
-            "pawprint_model_requests", "Requests by the model.", ["model"], registry=registry
+            "pawprint_model_requests",
+            "Requests by the model that was to answer.",
+            ["model", "path", "status"],
+            registry=registry,
+        )
+        self.model_seconds = Histogram(
+            "pawprint_model_request_seconds",
+            "The same as pawprint_request_seconds, by the model that was to answer.",
+            ["model", "path"],
+            buckets=SECONDS,
+            registry=registry,
         )
         self.predictions = Counter(
             "pawprint_predictions",
@@ -75,8 +85,7 @@ class Monitor:
         queue.set_function(queue_length)
 
     def count_predictions(self, role: str, class_names: list[str], probs: np.ndarray) -> None:
-        """Count one request's pictures, probs float32 [n, C], under the model that saw them."""
-        self.model_requests.labels(role).inc()
+        """Count pictures, probs float32 [n, C], under the model that saw them."""
         for row in probs:
             best = int(row.argmax())
             self.predictions.labels(role, class_names[best]).inc()

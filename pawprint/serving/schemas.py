@@ -8,6 +8,18 @@ from pydantic import BaseModel, Field
 
 from pawprint.serving.uploads import FILES, JsonPictures
 
+MODEL_NAME, MODEL_HASH = "X-Model-Name", "X-Model-Hash"
+MODEL_HEADERS = {
+    MODEL_NAME: {
+        "description": "of the model that answered; percent-encoded beyond ASCII",
+        "schema": {"type": "string"},
+    },
+    MODEL_HASH: {
+        "description": "of that model, as in /v1/model",
+        "schema": {"type": "string"},
+    },
+}
+
 
 class Prediction(BaseModel):
     class_: str = Field(alias="class")
@@ -108,6 +120,6 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         415: "Neither a form nor JSON.",
         422: "The request does not say what it must, or its pictures cannot be used.",
         429: "Too much is waiting: try again after a while.",
-        503: "Starting, stopping, or too slow: try again after a while.",
+        503: "Starting, stopping, too slow, or too many connections: try again after a while.",
     }
     return {status: {"model": Error, "description": texts[status]} for status in statuses}

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pawprint.errors import PawprintError
+from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import build_app
 from pawprint.serving.logs import LOGGER, start_logging
 from pawprint.serving.models import open_models
@@ -44,17 +45,16 @@ def serve(settings: Settings) -> None:
         PawprintError: a model cannot be used, or the address cannot be listened on.
     """
     service = Service(settings, open_models(settings))
-    with _listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener:
         start_logging()
         config = uvicorn.Config(
             build_app(service),
-            http=_connection_class(settings.read_timeout_s),
+            http=_connection_class(settings.read_timeout_s, settings.max_connections),
             ws="none",
             access_log=False,
             log_config=None,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=settings.max_connections,
             timeout_graceful_shutdown=int(settings.read_timeout_s + settings.timeout_s) + GRACE_S,
         )
         host, port = listener.getsockname()[:2]
@@ -93,7 +93,8 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, sig, frame)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for the server; PawprintError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named; it costs 40 ms an answer
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -110,14 +111,20 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _connection_class(timeout_s: float) -> type[H11Protocol]:
-    """Uvicorn's connection, with an end to headers that never end and to answers never read."""
+def _connection_class(timeout_s: float, most: int) -> type[H11Protocol]:
+    """Uvicorn's connection, with an end to headers that never end and to answers never read.
+
+    Requests of those that are opened while there are `most` say so, for ``Access`` to refuse them.
+    Uvicorn's own limit counts one too many, refuses in plain text, and even the health check.
+    """
 
     class Connection(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            if len(self.connections) > most:
+                self.app_state = {**self.app_state, SURPLUS: True}
             self._watch_headers()
 
         def data_received(self, data: bytes) -> None:

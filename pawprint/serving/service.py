@@ -36,12 +36,10 @@ class Seen:
     """A picture that a model has seen.
 
     Attributes:
-        upload: its file.
         image: uint8 [size, size, 3] in 0...255.
         probs: float32 [C].
     """
 
-    upload: Upload
     image: np.ndarray
     probs: np.ndarray
 
@@ -65,6 +63,7 @@ class Service:
         self.failure: Exception | None = None
         self._predict = {served.role: self._counted(served) for served in models.all()}
         self._shadows: set[asyncio.Task[None]] = set()
+        self._shadow_bytes = 0
         for served in models.all():
             name = served.classifier.card.name
             self.monitor.models.labels(served.role, name, served.hash).set(1)
@@ -118,9 +117,9 @@ class Service:
         seen = [result for result in results if isinstance(result, Seen)]
         self._count(served, [one.probs for one in seen])
         if self.models.candidate and self.models.shadow:
-            task = asyncio.create_task(self._shadow(self.models.candidate, seen))
-            self._shadows.add(task)
-            task.add_done_callback(self._shadows.discard)
+            for upload, result in zip(uploads, results, strict=True):
+                if isinstance(result, Seen):
+                    self._show(self.models.candidate, upload, result)
         return results
 
     async def look(self, served: Served, image: np.ndarray, class_: int) -> np.ndarray:
@@ -139,25 +138,44 @@ class Service:
             self._batcher.withdraw()
             raise
         probs = await self._batcher.submit(self._predict[served.role], image)
-        return Seen(upload, image, probs)
+        return Seen(image, probs)
 
-    async def _shadow(self, served: Served, seen: list[Seen]) -> None:
-        """Show pictures to the candidate, and count how often it says what was answered."""
-        rows = []
-        for one in seen:
+    def _show(self, served: Served, upload: Upload, seen: Seen) -> None:
+        """Let the candidate see a picture when there is time, unless too much waits for that.
+
+        What waits outlives its request and the limits on that, so it is pixels, of which the
+        batcher takes so many. Files that the candidate wants in another size wait to be decoded
+        up to the size of one request.
+        """
+        fits = len(seen.image) == served.classifier.card.image_size
+        picture = seen.image if fits else upload.content or b""
+        size = 0 if isinstance(picture, np.ndarray) else len(picture)
+        if self._shadow_bytes + size > self.settings.max_body_bytes:
+            self.monitor.shadows.labels("dropped").inc()
+            return
+        self._shadow_bytes += size
+        task = asyncio.create_task(self._shadow(served, picture, int(seen.probs.argmax())))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _shadow(self, served: Served, picture: np.ndarray | bytes, answered: int) -> None:
+        """Show a picture to the candidate, and count whether it says what was answered."""
+        if isinstance(picture, bytes):
+            size = len(picture)
             try:
-                fits = len(one.image) == served.classifier.card.image_size
-                image = one.image if fits else await self.decode(served, one.upload)
+                picture = await self.run(served.decode, picture)
             except ImageError:  # its limits may be others
-                continue
-            done = self._batcher.submit_background(self._predict[served.role], image)
-            if done is None:
                 self.monitor.shadows.labels("dropped").inc()
-                continue
-            rows.append(await done)
-            same = rows[-1].argmax() == one.probs.argmax()
-            self.monitor.shadows.labels("same" if same else "other").inc()
-        self._count(served, rows)
+                return
+            finally:
+                self._shadow_bytes -= size
+        done = self._batcher.submit_background(self._predict[served.role], picture)
+        if done is None:
+            self.monitor.shadows.labels("dropped").inc()
+            return
+        probs = await done
+        self.monitor.shadows.labels("same" if probs.argmax() == answered else "other").inc()
+        self._count(served, [probs])
 
     def _count(self, served: Served, rows: list[np.ndarray]) -> None:
         if rows:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pawprint.errors import PawprintError
+
 ENVIRONMENT_PREFIX = "PAWPRINT_"
 KEY_VARIABLE = "PAWPRINT_API_KEY"
 MIN_KEY_LENGTH = 8
@@ -46,13 +48,22 @@ def _switch(text: str) -> bool:
 
 
 def _key_file(text: str) -> str:
+    if not text:
+        return ""
     try:
-        key = Path(text).read_text(encoding="utf-8").strip() if text else ""
+        return _check_key(text, Path(text).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise argparse.ArgumentTypeError(f"{text}: cannot be read ({error})") from None
-    if text and len(key) < MIN_KEY_LENGTH:
-        raise argparse.ArgumentTypeError(
-            f"{text}: expected a key of {MIN_KEY_LENGTH} characters or more, found {len(key)}"
+    except PawprintError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _check_key(source: str, text: str) -> str:
+    key = text.strip()
+    if len(key) < MIN_KEY_LENGTH:
+        raise PawprintError(
+            f"{source}: expected a key of {MIN_KEY_LENGTH} characters or more, found {len(key)}; "
+            "choose a longer one"
         )
     return key
 
@@ -94,8 +105,15 @@ class Settings:
     drain_s: float = _option(
         1, _real(0, 600), "after SIGTERM, how long /readyz says 503 before no more is accepted"
     )
-    max_connections: int = _option(512, _whole(1, 100_000), "open at a time")
+    max_connections: int = _option(
+        512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to more"
+    )
     api_key: str = field(default="", repr=False)
+
+    @property
+    def max_pictures(self) -> int:
+        """Of one request: no more than may wait."""
+        return min(self.max_files, self.queue)
 
     @property
     def max_body_bytes(self) -> int:
@@ -134,7 +152,13 @@ def add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str])
 
 
 def read_settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
-    """Settings from what a parser with ``add_options`` has read."""
+    """Settings from what a parser with ``add_options`` has read.
+
+    Raises:
+        PawprintError: the key is too short.
+    """
     names = [setting.name for setting in fields(Settings) if setting.name != "api_key"]
-    key = options.api_key_file or environment.get(KEY_VARIABLE, "")
+    key, given = options.api_key_file, environment.get(KEY_VARIABLE, "")
+    if given and not key:
+        key = _check_key(KEY_VARIABLE, given)
     return Settings(**{name: getattr(options, name) for name in names}, api_key=key)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -70,6 +71,7 @@ async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
+    _check_charset(headers)
     parser = _MemoryParser(headers, stream(), max_files=max_files, max_fields=MAX_FIELDS)
     try:
         form = await parser.parse()
@@ -85,6 +87,13 @@ async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
     if not files:
         raise Refusal(422, "malformed", f"expected files in the form's field {FILES!r}, found none")
     return Uploads(files, _read_top(form.get("top", "5")))
+
+
+def _check_charset(headers: Headers) -> None:
+    """Others than UTF-8 fail in their own ways, and give names that no answer can hold."""
+    charset = parse_options_header(headers["content-type"])[1].get(b"charset", b"utf-8")
+    if charset.lower() not in (b"utf-8", b"utf8"):
+        raise Refusal(400, "malformed", "charset: expected utf-8, or none, in Content-Type")
 
 
 def _read_top(value: object) -> int:

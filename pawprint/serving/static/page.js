@@ -13,8 +13,11 @@ const LABELS = {
 const PERCENT = ["accuracy", "f1"];
 
 const $ = (id) => document.getElementById(id);
+// The server may divide its clients between two models; one page must not mix them
+const CLIENT = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16)).join("");
 const entries = new Set();
 const waiting = [];
+const locked = []; // wait for a key that the server accepts
 let running = 0;
 let key = "";
 let counter = 0;
@@ -22,12 +25,20 @@ let maxBytes = Infinity;
 
 // ---- talking to the server
 
+class Locked extends Error {}
+
 async function request(path, options = {}) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
   for (let attempt = 1; ; attempt++) {
+    const sent = key;
+    const headers = { "X-Client-ID": CLIENT };
+    if (sent) headers.Authorization = `Bearer ${sent}`;
     const response = await fetch(path, { ...options, headers });
-    if (response.status === 401) askForKey();
     if (response.ok) return response;
+    if (response.status === 401) {
+      if (sent !== key) continue; // another one was entered meanwhile
+      askForKey();
+      throw new Locked("needs the key of this server");
+    }
     if ((response.status === 429 || response.status === 503) && attempt < TRIES) {
       const seconds = Number(response.headers.get("Retry-After")) || 1;
       await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -53,10 +64,22 @@ function form(file) {
   return body;
 }
 
-async function fetchPicture(file, query) {
-  const path = `v1/gradcam?${new URLSearchParams(query)}`;
-  const response = await request(path, { method: "POST", body: form(file) });
-  return URL.createObjectURL(await response.blob());
+function post(path, entry) {
+  return request(path, { method: "POST", body: form(entry.file), signal: entry.removal.signal });
+}
+
+async function fetchPicture(entry, query) {
+  const response = await post(`v1/gradcam?${new URLSearchParams(query)}`, entry);
+  return keep(entry, URL.createObjectURL(await response.blob()));
+}
+
+function keep(entry, url) {
+  entry.urls.add(url);
+  return url;
+}
+
+function release(entry, url) {
+  if (entry.urls.delete(url)) URL.revokeObjectURL(url);
 }
 
 // ---- pictures
@@ -76,7 +99,8 @@ function add(files) {
 function createEntry(file) {
   const item = $("result").content.firstElementChild.cloneNode(true);
   const find = (selector) => item.querySelector(selector);
-  const entry = { file, item, find, number: ++counter, own: URL.createObjectURL(file) };
+  const entry = { file, item, find, number: ++counter, urls: new Set(), removal: new AbortController() };
+  entry.own = keep(entry, URL.createObjectURL(file));
   const name = file.name || "Pasted picture";
   find("h2").textContent = name;
   find(".classes").setAttribute("aria-label", `Classes of ${name}: choose one to see its evidence`);
@@ -86,8 +110,11 @@ function createEntry(file) {
   find(".heat").style.opacity = slider.value / 100;
   const picture = find(".picture");
   picture.alt = name;
-  // What this browser cannot show, such as TIFF, is shown as the server decodes it
-  picture.addEventListener("error", () => showInput(entry), { once: true });
+  // What this browser cannot show, such as TIFF, is always shown as the server decodes it
+  picture.addEventListener("error", () => {
+    entry.foreign = true;
+    showPicture(entry);
+  }, { once: true });
   picture.src = entry.own;
   return entry;
 }
@@ -105,14 +132,21 @@ async function work() {
 
 async function classify(entry) {
   try {
-    const response = await request("v1/predict", { method: "POST", body: form(entry.file) });
+    const response = await post("v1/predict", entry);
     const answer = await response.json();
     showPredictions(entry, answer.results[0].predictions);
-    if ($("square").checked) showInput(entry);
+    showPicture(entry);
     await showHeat(entry, answer.results[0].predictions[0].class);
   } catch (error) {
-    showError(entry, error);
+    if (error instanceof Locked) locked.push(entry);
+    else showError(entry, error);
   }
+}
+
+function unlock() {
+  waiting.push(...locked.splice(0));
+  announce();
+  work();
 }
 
 function showPredictions(entry, predictions) {
@@ -124,37 +158,53 @@ function showPredictions(entry, predictions) {
     const radio = row.querySelector("input");
     radio.name = `class-${entry.number}`;
     radio.checked = place === 0;
-    radio.addEventListener("change", () => showHeat(entry, prediction.class).catch(
-      (error) => showError(entry, error)));
+    radio.addEventListener("change", () => showHeat(entry, prediction.class));
     row.querySelector(".name").textContent = prediction.class;
     row.querySelector(".share").textContent = percent(prediction.probability);
     row.querySelector(".fill").style.setProperty("--share", prediction.probability);
     return row;
   });
   entry.find(".classes").replaceChildren(...rows);
+  entry.classified = true;
+  entry.item.classList.remove("unseen");
 }
 
 async function showHeat(entry, className) {
   entry.wanted = className;
-  const url = await fetchPicture(entry.file, { class: className });
-  if (entry.wanted !== className) { // another class was chosen meanwhile
-    URL.revokeObjectURL(url);
+  const heat = entry.find(".heat");
+  try {
+    const url = await fetchPicture(entry, { class: className });
+    if (entry.wanted !== className) { // another class was chosen meanwhile
+      release(entry, url);
+      return;
+    }
+    release(entry, heat.src);
+    heat.src = url;
+  } catch (error) {
+    if (entry.wanted === className) showError(entry, error);
     return;
   }
-  const heat = entry.find(".heat");
-  URL.revokeObjectURL(heat.src);
-  heat.src = url;
   heat.hidden = false;
   entry.find("input[type=range]").disabled = false;
+  hideError(entry);
 }
 
-async function showInput(entry) {
+async function showPicture(entry) {
+  const wanted = () => (entry.foreign || $("square").checked ? "input" : "own");
   try {
-    entry.input ??= await fetchPicture(entry.file, { view: "input" });
-    entry.find(".picture").src = entry.input;
+    if (wanted() === "input" && !entry.input) await loadInput(entry);
+    entry.find(".picture").src = entry[wanted()]; // another one may be wanted by now
   } catch {
-    entry.item.classList.add("unseen"); // the reason stands beside it
+    // The reason stands beside it
+    entry.item.classList.toggle("unseen", Boolean(entry.foreign && !entry.classified));
   }
+}
+
+function loadInput(entry) {
+  entry.loading ??= fetchPicture(entry, { view: "input" })
+    .then((url) => { entry.input = url; })
+    .finally(() => { entry.loading = null; });
+  return entry.loading;
 }
 
 function showError(entry, error) {
@@ -167,13 +217,20 @@ function showError(entry, error) {
   entry.find(".slider").hidden = entry.find(".heat").hidden;
 }
 
+function hideError(entry) {
+  entry.failed = false;
+  entry.find(".error").hidden = true;
+  entry.find(".slider").hidden = false;
+  announce();
+}
+
 function announce() {
   const all = [...entries.values()];
   $("tools").hidden = !all.length;
   const failed = all.filter((entry) => entry.failed).length;
-  const left = waiting.length + running;
+  const left = waiting.length + running + locked.length;
   const parts = [];
-  if (left) parts.push(`${left} to go`);
+  if (left && all.length) parts.push(`${left} to go`);
   else if (all.length) parts.push(`${all.length - failed} classified`);
   if (failed) parts.push(`${failed} with an error`);
   $("status").textContent = parts.join(", ");
@@ -288,15 +345,15 @@ document.addEventListener("drop", (event) => {
 
 $("square").addEventListener("change", (event) => {
   for (const entry of entries.values()) {
-    if (event.target.checked) showInput(entry);
-    else entry.find(".picture").src = entry.own;
+    showPicture(entry);
   }
 });
 
 $("clear").addEventListener("click", () => {
-  waiting.length = 0;
-  for (const { own, input, find } of entries.values()) {
-    for (const url of [own, input, find(".heat").src]) if (url) URL.revokeObjectURL(url);
+  waiting.length = locked.length = 0;
+  for (const entry of entries) {
+    entry.removal.abort();
+    for (const url of entry.urls) release(entry, url);
   }
   entries.clear();
   $("results").replaceChildren();
@@ -307,6 +364,7 @@ $("clear").addEventListener("click", () => {
 async function start() {
   try {
     await showModels();
+    unlock();
   } catch (error) {
     if ($("key-form").hidden) $("status").textContent = error.message;
     else $("key").focus();

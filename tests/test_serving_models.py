@@ -1,0 +1,173 @@
+"""Two models behind one server: which of them answers, and what is counted for each."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import weakref
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from living import wait_until
+from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
+
+from pawprint.serving.models import CANDIDATE, Models, open_models
+from pawprint.serving.service import Seen, Service
+from pawprint.serving.settings import Settings
+from pawprint.serving.uploads import Upload
+
+# covers: R18
+
+BAD = b"no picture"
+
+
+def test_a_candidate_answers_its_share_and_clients_keep_their_model():
+    other = ("--candidate", str(colours("red,blue,green")), "--candidate-share", "0.4")
+    with serving("--model", str(colours()), *other) as server:
+        told: dict[int, tuple[str, dict[str, str]]] = {}
+        for i in range(40):
+            headers = {"X-Client-ID": f"client {i % 20}"}
+            answer = server.predict(picture("green"), headers=headers).json()
+            best = answer["results"][0]["predictions"][0]["class"]
+            assert told.setdefault(i % 20, (best, answer["model"])) == (best, answer["model"])
+        best = [name for name, _ in told.values()]
+        assert 3 <= best.count("blue") <= 13  # 8 expected; the names are fixed
+        count = server.metric('pawprint_predictions_total{class="blue",model="candidate"}')
+        assert count == 2 * best.count("blue")
+        assert [m["role"] for m in server.get("/v1/model").json()["models"]] == [
+            "primary",
+            "candidate",
+        ]
+
+
+def test_shares_of_many_requests():
+    models = Models("first", "second", 0.1)  # type: ignore[arg-type]
+    share = np.mean([models.choose(str(i)) == "second" for i in range(10_000)])
+    assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_shadow_sees_and_says_nothing():
+    other = ("--candidate", str(colours("red,blue,green")), "--shadow")
+    with serving("--model", str(colours()), *other) as server:
+        answer = server.predict(picture("red"), picture("green"), picture("blue"), BAD)
+        best = [r["predictions"][0]["class"] for r in answer.json()["results"][:3]]
+        assert best == CLASSES
+        seen = "pawprint_shadow_pictures_total"
+        assert wait_until(lambda: server.metric(f'{seen}{{outcome="other"}}') == 2, 30)
+        assert server.metric(f'{seen}{{outcome="same"}}') == 1
+        assert server.metric('pawprint_confidence_count{model="candidate"}') == 3
+
+
+def look(server: Running, client: str) -> Any:
+    files = {"files": ("x.png", picture("green"))}
+    return server.post("/v1/gradcam", files=files, headers={"X-Client-ID": client})
+
+
+def test_predictions_and_heatmaps_of_a_client_are_of_one_model_and_say_so():
+    other = ("--candidate", str(colours("red,blue,green")), "--candidate-share", "0.5")
+    with serving("--model", str(colours()), *other) as server:
+        hashes = {
+            model["role"]: model["hash"] for model in server.get("/v1/model").json()["models"]
+        }
+        used: Counter[str] = Counter()
+        for i in range(16):
+            client = {"X-Client-ID": f"client {i}"}
+            hash_ = server.predict(picture("green"), headers=client).json()["model"]["hash"]
+            answer = look(server, client["X-Client-ID"])
+            assert answer.headers["x-model-hash"] == hash_
+            assert answer.headers["x-model-name"] == "colours"
+            used[hash_] += 1
+        assert set(used) == set(hashes.values())
+        for role, hash_ in hashes.items():
+            for path in ("/v1/predict", "/v1/gradcam"):
+                labels = f'model="{role}",path="{path}"'
+                requests = server.metric(f'pawprint_model_requests_total{{{labels},status="200"}}')
+                assert requests == used[hash_]
+                assert (
+                    server.metric(f"pawprint_model_request_seconds_count{{{labels}}}") == requests
+                )
+                assert server.metric(f"pawprint_model_request_seconds_sum{{{labels}}}") > 0
+        described = server.get("/openapi.json").json()["paths"]["/v1/gradcam"]["post"]
+        assert set(described["responses"]["200"]["headers"]) == {"X-Model-Name", "X-Model-Hash"}
+
+
+class Life:
+    """What can be referred to weakly, as bytes cannot."""
+
+
+class File(bytes):
+    """Bytes that somebody still holds as long as their life is there."""
+
+    def __init__(self, content: bytes) -> None:
+        self.life = Life()
+
+
+def shadow_of(size: int, scenario: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario on a service with a shadow that wants pictures of this size and is slow."""
+    settings = Settings(model=str(colours()), queue=4, max_batch=1, max_body_mb=0.02)
+    primary = open_models(settings).primary
+    card = dataclasses.replace(primary.classifier.card, image_size=size)
+    classifier: Any = SimpleNamespace(card=card)
+    candidate = Gated(CANDIDATE, classifier, "hash", primary.max_pixels)
+    service = Service(settings, Models(primary, candidate, shadow=True))
+
+    async def run() -> None:
+        Gated.gate.clear()
+        async with in_process(service):
+            await scenario(service)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def outcomes(service: Service) -> dict[str, float]:
+    (metric,) = service.monitor.shadows.collect()
+    return {s.labels["outcome"]: s.value for s in metric.samples if s.name.endswith("_total")}
+
+
+async def classify(service: Service, files: list[File]) -> None:
+    results = await service.classify(service.models.primary, [Upload(None, file) for file in files])
+    assert all(isinstance(result, Seen) for result in results)
+
+
+def test_what_a_shadow_has_yet_to_see_is_bounded_and_no_files_are_kept():
+    async def scenario(service: Service) -> None:
+        files = [File(picture("red")) for _ in range(12)]
+        kept = weakref.WeakSet(file.life for file in files)
+        await classify(service, files)
+        del files
+        await asyncio.sleep(0)
+        gc.collect()
+        assert len(kept) == 0
+        dropped = outcomes(service)["dropped"]
+        assert dropped in (7, 8)  # four wait, and one may be in work
+        Gated.gate.set()
+        while sum(outcomes(service).values()) < 12:
+            await asyncio.sleep(0.01)
+        assert outcomes(service) == {"dropped": dropped, "same": 12 - dropped}
+
+    shadow_of(SIZE, scenario)
+
+
+def test_files_that_a_shadow_wants_in_another_size_are_few():
+    async def scenario(service: Service) -> None:
+        file = File(picture("green"))
+        files = [file] * 12
+        most = int(20_000 / len(file))
+        assert 1 < most < 5
+        await classify(service, files)
+        assert outcomes(service) == {"dropped": 12 - most}
+        Gated.gate.set()
+        while sum(outcomes(service).values()) < 12:
+            await asyncio.sleep(0.01)
+        assert outcomes(service) == {"dropped": 12 - most, "other": most}
+        await classify(service, [file])  # there is room again
+        while sum(outcomes(service).values()) < 13:
+            await asyncio.sleep(0.01)
+        assert outcomes(service) == {"dropped": 12 - most, "other": most + 1}
+
+    shadow_of(SIZE + 16, scenario)
