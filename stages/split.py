@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pawprint.data_report import write_data_report
 from pawprint.duplicates import group_near_duplicates
-from pawprint.files import write_json
+from pawprint.files import atomic_directory, write_json
 from pawprint.manifest import (
     assign_splits,
     check_splits,
@@ -25,7 +25,8 @@ def main(params: Params) -> None:
     divided = assign_splits(grouped, params.split)
     check_splits(divided)
     write_manifest(Path("data/split.csv"), divided)
-    write_data_report(Path("data/report"), divided, thumbnails, links)
+    with atomic_directory(Path("data/report")) as report:
+        write_data_report(report, divided, thumbnails, links)
     summary = summarize(divided)
     write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))

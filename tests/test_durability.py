@@ -238,6 +238,25 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_directory_that_cannot_get_its_name_leaves_the_old_one(tmp_path, monkeypatch):
+    source, target = tmp_path / "source", tmp_path / "target"
+    for directory in (source, target):
+        directory.mkdir()
+        (directory / "name.txt").write_text(directory.name)
+    rename = os.rename
+
+    def refuse(old: Path, new: Path) -> None:
+        if old == source:
+            raise OSError(5, "Input/output error", str(new))
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        move_directory(source, target)
+    assert (target / "name.txt").read_text() == "target"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "made.json"
     path.write_text("old")
@@ -259,8 +278,11 @@ def test_a_directory_is_moved_to_another_file_system(tmp_path):
         pytest.skip("no other file system to write to")
     with tempfile.TemporaryDirectory(dir=elsewhere) as directory:
         (tmp_path / "source/train").mkdir(parents=True)
+        Path(directory, "target").mkdir()
+        Path(directory, "target/old.npy").touch()
         (tmp_path / "source/train/00000.npy").write_bytes(b"rows")
         move_directory(tmp_path / "source", Path(directory, "target"))
         assert Path(directory, "target/train/00000.npy").read_bytes() == b"rows"
+        assert not Path(directory, "target/old.npy").exists()
         assert [path.name for path in Path(directory).iterdir()] == ["target"]
     assert not (tmp_path / "source").exists()

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from living import wait_until
+from living import descendants, wait_until
 from project import Project, environment, make_project
 
 CLEAN = "Data and pipelines are up to date."
@@ -171,7 +172,37 @@ def test_a_failed_experiment_is_left_by_two_commands(base, copied):
     assert outcome.stages == ["preprocess", "features"]
     assert re.search(r"^error: params\.yaml: model\.cut: .*'nowhere'", outcome.text, re.MULTILINE)
     assert not (copied.root / "data/features/pooled").exists()  # DVC deletes before it runs
+    go_back(copied, base)
 
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_an_experiment_whose_training_fails_is_left_by_two_commands(base, copied):
+    experiment = subprocess.Popen(
+        ["dvc", "exp", "run", "-S", "baseline.epochs=10000", "train_baseline"],
+        cwd=copied.root,
+        env=environment(copied.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    kept = copied.root / ".resume/train_baseline"
+    assert wait_until(lambda: any(kept.glob("*/epoch_*.checkpoint")), 120)
+    (stage,) = (
+        pid for pid in descendants(experiment.pid) if command(pid)[-1:] == ["stages.train_baseline"]
+    )
+    os.kill(stage, signal.SIGKILL)
+    text, _ = experiment.communicate(timeout=60)
+    assert experiment.returncode != 0, text
+    assert not (copied.root / "plots/train_baseline").exists()
+    go_back(copied, base)
+
+
+def command(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+
+
+def go_back(copied: Project, base: Project) -> None:
+    """What the README says to do."""
     copied.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock", "metrics")
     copied.dvc("checkout")
     assert {path for path in outputs(copied) if not (copied.root / path).exists()} == set()
