@@ -109,7 +109,8 @@ def find_links(
     codes = encode_all(pixels, places) if rows else np.empty(0)
     group = crowded = np.arange(len(places))
     while len(crowded) > 1:
-        pairs = find_candidates(codes[:, crowded], group[crowded])
+        chosen = codes if len(crowded) == len(places) else codes[:, crowded]  # no copy of all
+        pairs = find_candidates(chosen, group[crowded])
         found = compare_candidates(pixels, places[crowded], pairs)
         new = [
             Link(digests[crowded[i]], digests[crowded[j]], round(float(score), 3))
@@ -147,8 +148,12 @@ def _components(digests: Sequence[str], links: Sequence[Link]) -> np.ndarray:
 def encode_all(pixels: Path, rows: np.ndarray) -> np.ndarray:
     """The codes of some rows of a directory's shards, float32 [zooms, n, m], as of ``encode``."""
     stored = ShardedArray(pixels)
-    parts = (stored.gather(rows[part]) for part in _parts(len(rows), _ROWS))
-    return np.concatenate([[encode(part, zoom) for zoom in ZOOMS] for part in parts], axis=1)
+    codes = np.empty((len(ZOOMS), len(rows), np.count_nonzero(_radii()[1])), np.float32)
+    for part in _parts(len(rows), _ROWS):
+        pictures = stored.gather(rows[part])
+        for i, zoom in enumerate(ZOOMS):
+            codes[i, part] = encode(pictures, zoom)
+    return codes
 
 
 def find_candidates(codes: np.ndarray, group: np.ndarray) -> Candidates:
