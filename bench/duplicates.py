@@ -20,16 +20,15 @@ from pathlib import Path
 from random import Random
 from zipfile import ZipFile
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from pawprint.duplicates import Link, find_links, group_near_duplicates
+from pawprint.duplicates import Link, distinct_rows, find_links, group_near_duplicates
 from pawprint.manifest import Picture, assign_splits, group_members, read_archive_index
-from pawprint.params import SplitParams, load_params
+from pawprint.params import Params, load_params
 from pawprint.sources import fetch
 from pawprint.sources.archive import open_zip, write_archive
 from pawprint.sources.quota import Quota
-from pawprint.thumbnails import Thumbnail, read_thumbnails
+from pawprint.thumbnails import write_thumbnails
 
 SWEEP = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 SIDE_PX = 160  # of a picture on a contact sheet
@@ -196,30 +195,19 @@ def draw_sheet(archive: Path, pairs: Sequence[Link], path: Path) -> None:
     sheet.save(path)
 
 
-def find_all_links(pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail]) -> list[Link]:
-    """Every link that the sweep may want."""
-    pixels: dict[str, np.ndarray] = {
-        picture.sha256: thumbnail.pixels
-        for picture, thumbnail in zip(pictures, thumbnails, strict=True)
-        if thumbnail.pixels is not None
-    }
-    digests = sorted(pixels)
-    return find_links(digests, [pixels[digest] for digest in digests], 0.0)
-
-
-def measure(
-    archive: Path, copies: Sequence[Copy], params: SplitParams, sheets: Path | None
-) -> None:
+def measure(archive: Path, copies: Sequence[Copy], params: Params, sheets: Path | None) -> None:
     started = time.perf_counter()
     pictures = read_archive_index(archive)
-    thumbnails = read_thumbnails(archive, [picture.path for picture in pictures])
+    names, pixels = [picture.path for picture in pictures], archive.with_name("thumbnails")
+    thumbnails = write_thumbnails(archive, names, params.preprocess.max_pixels, pixels)
     read = time.perf_counter()
-    grouped, links = group_near_duplicates(pictures, thumbnails, params)
+    grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
     print(f"{len(pictures)} pictures: {read - started:.1f} s to hash and decode, ", end="")
     print(f"{time.perf_counter() - read:.1f} s to find near duplicates")
-    report(assign_splits(grouped, params), copies, links)
+    report(assign_splits(grouped, params.split), copies, links)
 
-    everything = find_all_links(pictures, thumbnails)
+    rows = distinct_rows(pictures, thumbnails)
+    everything = find_links(list(rows), pixels, list(rows.values()), 0.0)  # the sweep wants all
     digest = {picture.path: picture.sha256 for picture in pictures}
     score = {frozenset(link[:2]): link.similarity for link in everything}
     planted = {
@@ -256,7 +244,7 @@ def main() -> None:
             with open_zip(Path(options.data), work, quota) as listing:
                 write_archive(listing, archive, quota)
         copies = plant(archive, options.seed, options.copies)
-        measure(archive, copies, params.split, options.sheets)
+        measure(archive, copies, params, options.sheets)
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> Report:
     unpack(root, directory)
     unpacked = Cost.now()
     size_px, head, tune = params.preprocess.image_size, params.head, params.finetune
-    backbone = build_backbone(params.model.backbone, size_px, params.model.weights)
+    backbone = build_backbone(params.model.backbone, size_px, params.model.weights_or_path)
     num_classes = len(list((directory / "train").iterdir()))
     augmentation = build_augmentation(params.augment)
     network = build_network(backbone, augmentation, head.dropout, num_classes)
@@ -291,7 +291,7 @@ def features(params: Params, root: Path) -> Report:
     shards = [ShardedArray(processed / split) for split in ("train", "val")]
     images = np.concatenate([shard.gather(range(len(shard))) for shard in shards])
     read = Cost.now()
-    backbone = build_backbone(params.model.backbone, images.shape[1], params.model.weights)
+    backbone = build_backbone(params.model.backbone, images.shape[1], params.model.weights_or_path)
     pooled = layers.GlobalAveragePooling2D()(backbone.output)
     network = keras.Model(backbone.input, pooled)
     network.predict(images[:PREDICT_BATCH], batch_size=PREDICT_BATCH, verbose=0)

@@ -158,11 +158,13 @@ def _explain(backbone: Backbone, weights: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:300]
     if weights != "imagenet":
         return (
-            f"model.weights: {weights} cannot be used for {backbone.name} without its top: {reason}"
+            f"model.weights_file: {weights} cannot be used for {backbone.name} without its top: "
+            f"{reason}"
         )
     return (
         f"model.weights: the ImageNet weights of {backbone.name} cannot be downloaded ({reason}). "
-        "Either give a file: -S model.weights=PATH (Keras' 'notop' weights of this network), "
+        "Either give a file: -S model.weights=file -S model.weights_file=PATH (Keras' 'notop' "
+        "weights of this network), "
         "or use the backbone whose weights are installed: "
         "-S model.backbone=EfficientNetLite0 -S model.cut=block5c"
     )

@@ -28,7 +28,7 @@ def write_data_report(
     """Write the files described at the top of this module.
 
     Args:
-        out: directory to make.
+        out: directory to fill.
         pictures: sorted by path, each with its split.
         thumbnails: of the same pictures.
         links: the near duplicates among them.

@@ -7,9 +7,9 @@ over each other (``pawprint.alignment``), and what then agrees in its details is
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from pawprint.alignment import similarity
 from pawprint.manifest import Picture
 from pawprint.params import SplitParams
-from pawprint.shards import map_shards
+from pawprint.shards import ShardedArray, map_shards
 from pawprint.thumbnails import THUMBNAIL_PX, Thumbnail
 
 ZOOMS = (1.0, 0.9, 0.8)  # the middle of one picture, as a share of its side, that may be the other
@@ -29,7 +29,9 @@ CANDIDATES = 4  # at most, for each picture: the best
 _FREQUENCIES = 12
 _CODE_LENGTH = 4000  # of a code as a vector: sums of its squares stay exact in float32
 _LEAST_CONTRAST = 4.0  # grey levels: what varies less has nothing to be recognized by
-_ROWS = 512  # pictures compared at once with all others
+_ROWS = 512  # pictures encoded at once
+_SCORES = 2**20  # of a few pictures with all others, at once
+_PAIRS = 4096  # whose way of being alike is looked for at once
 _PAIRS_PER_SHARD = 256
 
 
@@ -55,7 +57,7 @@ class Candidates(NamedTuple):
 
 
 def group_near_duplicates(
-    pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail], params: SplitParams
+    pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail], pixels: Path, params: SplitParams
 ) -> tuple[list[Picture], list[Link]]:
     """Give pictures that are linked, directly or through others, the same group.
 
@@ -63,6 +65,7 @@ def group_near_duplicates(
         pictures: in any order; ``group`` follows from the bytes alone.
         thumbnails: of the same pictures. One that could not be decoded, or is nearly blank, links
             its picture to no other.
+        pixels: directory of the thumbnails' shards, a row for each picture.
         params: whether to look at all, and how alike near duplicates are.
 
     Returns:
@@ -71,19 +74,21 @@ def group_near_duplicates(
     """
     if not params.near_duplicates:
         return list(pictures), []
-    pixels = {
-        picture.sha256: thumbnail.pixels
-        for picture, thumbnail in zip(pictures, thumbnails, strict=True)
-        if thumbnail.pixels is not None
-    }
-    digests = sorted(pixels)
-    links = find_links(digests, [pixels[digest] for digest in digests], params.similarity)
+    rows = distinct_rows(pictures, thumbnails)
+    links = find_links(list(rows), pixels, list(rows.values()), params.similarity)
     groups = _connect(sorted({picture.sha256 for picture in pictures}), links)
     return [replace(picture, group=groups[picture.sha256]) for picture in pictures], links
 
 
+def distinct_rows(pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail]) -> dict[str, int]:
+    """The row of each different file that can be decoded, by its SHA-256, sorted."""
+    looks = enumerate(zip(pictures, thumbnails, strict=True))
+    rows = {picture.sha256: row for row, (picture, look) in looks if not look.reason}
+    return dict(sorted(rows.items()))
+
+
 def find_links(
-    digests: Sequence[str], pixels: Sequence[np.ndarray], least_similarity: float
+    digests: Sequence[str], pixels: Path, rows: Sequence[int], least_similarity: float
 ) -> list[Link]:
     """Find the near duplicates among different files.
 
@@ -92,18 +97,21 @@ def find_links(
 
     Args:
         digests: SHA-256 of each file, sorted.
-        pixels: uint8 [64, 64] of each.
+        pixels: directory of shards, uint8 [n, 64, 64], grey.
+        rows: of each file there.
         least_similarity: of the pairs to return.
 
     Returns:
         The links, sorted; they join each group, but need not hold all of its pairs.
     """
     links: list[Link] = []
-    stack = np.array(pixels, np.uint8).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)
-    group = crowded = np.arange(len(stack))
+    places = np.array(rows, np.int64)
+    codes = encode_all(pixels, places) if rows else np.empty(0)
+    group = crowded = np.arange(len(places))
     while len(crowded) > 1:
-        pairs = find_candidates(stack[crowded], group[crowded])
-        found = compare_candidates(stack[crowded], pairs)
+        chosen = codes if len(crowded) == len(places) else codes[:, crowded]  # no copy of all
+        pairs = find_candidates(chosen, group[crowded])
+        found = compare_candidates(pixels, places[crowded], pairs)
         new = [
             Link(digests[crowded[i]], digests[crowded[j]], round(float(score), 3))
             for i, j, score in zip(pairs.first, pairs.second, found, strict=True)
@@ -137,26 +145,35 @@ def _components(digests: Sequence[str], links: Sequence[Link]) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def find_candidates(pixels: np.ndarray, group: np.ndarray) -> Candidates:
+def encode_all(pixels: Path, rows: np.ndarray) -> np.ndarray:
+    """The codes of some rows of a directory's shards, float32 [zooms, n, m], as of ``encode``."""
+    stored = ShardedArray(pixels)
+    codes = np.empty((len(ZOOMS), len(rows), np.count_nonzero(_radii()[1])), np.float32)
+    for part in _parts(len(rows), _ROWS):
+        pictures = stored.gather(rows[part])
+        for i, zoom in enumerate(ZOOMS):
+            codes[i, part] = encode(pictures, zoom)
+    return codes
+
+
+def find_candidates(codes: np.ndarray, group: np.ndarray) -> Candidates:
     """Compare the codes of all pairs of pictures of different groups.
 
     Codes are whole numbers whose products sum exactly, so that the result depends neither on the
     processor nor on the number of its threads.
 
     Args:
-        pixels: uint8 [n, 64, 64], grey.
+        codes: from ``encode_all``, [zooms, n, m].
         group: int [n]: of each picture.
 
     Returns:
         At most ``CANDIDATES`` n pairs, first < second, each of them once.
     """
-    whole, *zoomed = (
-        np.concatenate([encode(pixels[part], zoom) for part in _parts(len(pixels), _ROWS)])
-        for zoom in ZOOMS
-    )
+    whole, *zoomed = codes
     mirror = _mirror_signs()
-    ways = [  # of the first picture's code to be the second's: mirrored, zoom, both codes
-        (mirrored, zoom, first * mirror if mirrored else first, second)
+    plain = np.ones_like(mirror)
+    ways = [  # of the first picture's code to be the second's: zoom, signs, both codes
+        (zoom, mirror if mirrored else plain, first, second)
         for mirrored in (False, True)
         for zoom, first, second in (
             (1.0, whole, whole),
@@ -165,16 +182,19 @@ def find_candidates(pixels: np.ndarray, group: np.ndarray) -> Candidates:
         )
     ]
     places = []
-    for part in _parts(len(pixels), _ROWS):
-        best = np.zeros((len(pixels[part]), len(pixels)), np.float32)
-        for _, _, first, second in ways:
-            np.maximum(best, first[part] @ second.T, out=best)
+    for part in _parts(len(group), max(1, _SCORES // len(group))):
+        best = np.zeros((len(group[part]), len(group)), np.float32)
+        for _, signs, first, second in ways:
+            np.maximum(best, (first[part] * signs) @ second.T, out=best)
         best[group[part, None] == group] = 0  # nor with itself
         places.append(_best_of_rows(best) + np.array([[part.start], [0]]))
     i, j = np.unique(np.sort(np.concatenate(places, axis=1), axis=0), axis=1)
-    chosen = np.stack([np.einsum("nk,nk->n", a[i], b[j]) for _, _, a, b in ways]).argmax(0)
-    zooms = np.array([zoom for _, zoom, _, _ in ways], np.float32)
-    return Candidates(i, j, zooms[chosen], np.array([mirrored for mirrored, *_ in ways])[chosen])
+    chosen = np.zeros(len(i), np.int64)
+    for part in _parts(len(i), _PAIRS):
+        scores = [np.einsum("nk,nk->n", a[i[part]] * s, b[j[part]]) for _, s, a, b in ways]
+        chosen[part] = np.argmax(scores, axis=0)
+    zooms = np.array([zoom for zoom, *_ in ways], np.float32)
+    return Candidates(i, j, zooms[chosen], np.array([s is mirror for _, s, *_ in ways])[chosen])
 
 
 def encode(pixels: np.ndarray, zoom: float) -> np.ndarray:
@@ -241,27 +261,34 @@ def _best_of_rows(scores: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class _Shard:
     pixels: Path
-    pairs: Candidates
+    first: np.ndarray
+    second: np.ndarray
+    zoom: np.ndarray
+    mirrored: np.ndarray
 
 
-def compare_candidates(pixels: np.ndarray, pairs: Candidates) -> np.ndarray:
+def compare_candidates(pixels: Path, rows: np.ndarray, pairs: Candidates) -> np.ndarray:
     """Lay the pictures of each pair over each other, in a pool of processes.
 
     Args:
-        pixels: uint8 [n, 64, 64], grey.
+        pixels: directory of shards, uint8 [n, 64, 64], grey.
+        rows: of the pictures there, int64 [k].
         pairs: of them.
 
     Returns:
         float32, one for each pair, 0...1: how alike its pictures are.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "thumbnails.npy"  # shared by the processes, not sent to each
-        np.save(path, pixels)
-        shards = [
-            _Shard(path, Candidates(*(column[part] for column in pairs)))
-            for part in _parts(len(pairs.first), _PAIRS_PER_SHARD)
-        ]
-        results = map_shards(_compare_shard, shards, "comparing")
+    shards = [
+        _Shard(
+            pixels,
+            rows[pairs.first[part]],
+            rows[pairs.second[part]],
+            pairs.zoom[part],
+            pairs.mirrored[part],
+        )
+        for part in _parts(len(pairs.first), _PAIRS_PER_SHARD)
+    ]
+    results = map_shards(_compare_shard, shards, "comparing")
     return np.concatenate([np.zeros(0, np.float32), *results])
 
 
@@ -270,8 +297,12 @@ def _parts(count: int, size: int) -> list[slice]:
 
 
 def _compare_shard(shard: _Shard) -> np.ndarray:
-    pixels = np.load(shard.pixels, mmap_mode="r")
-    pairs = shard.pairs
-    second = pixels[pairs.second]
-    second[pairs.mirrored] = second[pairs.mirrored, :, ::-1]
-    return similarity(pixels[pairs.first], second, pairs.zoom)
+    pixels = _open_once(shard.pixels)
+    second = pixels.gather(shard.second)
+    second[shard.mirrored] = second[shard.mirrored, :, ::-1]
+    return similarity(pixels.gather(shard.first), second, shard.zoom)
+
+
+@lru_cache(maxsize=1)
+def _open_once(pixels: Path) -> ShardedArray:
+    return ShardedArray(pixels)

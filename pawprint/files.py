@@ -75,22 +75,36 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 def move_directory(source: Path, target: Path) -> None:
     """Gives a directory, its files flushed to the disk, the name `target`, replacing what is there.
 
-    Where `target` lies on another file system, a copy takes its name.
+    Where `target` lies on another file system, a copy takes its name. What stood there is deleted
+    only when the new directory has the name.
     """
     for path in [*source.rglob("*"), source]:
         _sync(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        shutil.rmtree(target)
     try:
-        os.replace(source, target)
+        _take_name(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         with atomic_directory(target) as copy:
             shutil.copytree(source, copy, dirs_exist_ok=True)
         shutil.rmtree(source)
+
+
+def _take_name(source: Path, target: Path) -> None:
+    # No system call replaces a directory that is not empty: the old one is moved aside meanwhile
+    aside = target.with_name(target.name + ".old.tmp")
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(target, aside)
+    try:
+        os.rename(source, target)
+    except OSError:
+        if aside.exists() and not target.exists():
+            os.rename(aside, target)
+        raise
     _sync(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

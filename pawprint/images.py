@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
+from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,6 +18,9 @@ from pawprint.errors import ImageError
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
 END_OF_JPEG = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a segment with a length, or the end
+_SCAN = b"\xff\xda"
+_BAND_PIXELS = 2**20  # converted at once
 
 
 def decode_image(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
@@ -66,19 +72,33 @@ def _decode(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
         if header_bytes and _may_be_cut_short(image):
             _check_whole(content, header_bytes, image, size_px)
         ImageOps.exif_transpose(image, in_place=True)
-        square = _to_rgb(image).resize((size_px, size_px), Image.Resampling.BILINEAR)
-    return np.asarray(square)
+        square = _flatten(image).resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return np.asarray(square.convert("RGB"))
 
 
 def _check_jpeg(content: bytes, image: JpegImageFile) -> int:
     """Refuse a JPEG that takes for ever, or never ends; return the size of its header."""
-    scans = content.count(b"\xff\xda")
+    scans = _count_scans(content)
     if scans > MAX_SCANS:
         raise ImageError(f"{scans} scans, more than {MAX_SCANS}")
     header_bytes = image.fp.tell() if image.fp else 0
     if content.rfind(END_OF_JPEG, header_bytes) < 0:  # from the end: nearly always there
         raise ImageError("image file is truncated (it has no end mark)")
     return header_bytes
+
+
+def _count_scans(content: bytes) -> int:
+    """Scans up to the first end mark, without those of a preview in the header.
+
+    What follows is not the picture: telephones append a film, stereo cameras another picture.
+
+    Source: ITU-T T.81, annex B (segments begin with their marker and length).
+    """
+    scans, place = 0, 0
+    while (marker := _MARKER.search(content, place)) and marker[0] != END_OF_JPEG:
+        scans += marker[0] == _SCAN
+        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def _may_be_cut_short(image: Image.Image) -> bool:
@@ -102,18 +122,37 @@ def _check_whole(content: bytes, header_bytes: int, image: Image.Image, size_px:
             raise ImageError("image file is truncated (its end mark comes too early)")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image  # convert would copy it
-    if image.mode.startswith("I"):  # convert("RGB") would clip instead of scaling
-        values = np.asarray(image)
-        top = 65535 if values.max(initial=0) > 255 or image.mode != "I" else 255
-        scaled = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
-        return Image.fromarray(scaled).convert("RGB")
+def _flatten(image: Image.Image) -> Image.Image:
+    """RGB, or grey, of 8 bits and without transparency, in little more memory than the result's."""
     if image.mode == "F":
         raise ImageError("floating-point pixels, whose range is unknown")
+    if image.mode.startswith("I"):  # convert("RGB") would clip instead of scaling
+        is_8_bit = image.mode == "I" and cast(int, image.getextrema()[1]) <= 255
+        scaled = np.arange(65536) / (255 if is_8_bit else 65535) * 255 + 0.5
+        levels = scaled.clip(0, 255).astype(np.uint8)
+        return _in_bands(image, "L", lambda band: _look_up(band, levels))
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+        return _in_bands(image, "RGB", _lay_over_white)
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _in_bands(
+    image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Convert some rows at a time."""
+    whole = Image.new(mode, image.size)
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        whole.paste(convert(image.crop(box)), box)
+    return whole
+
+
+def _look_up(band: Image.Image, levels: np.ndarray) -> Image.Image:
+    return Image.fromarray(levels[np.asarray(band).clip(0, 65535)])
+
+
+def _lay_over_white(band: Image.Image) -> Image.Image:
+    layer = band.convert("RGBA")
+    white = Image.new("RGBA", layer.size, "white")
+    return Image.alpha_composite(white, layer).convert("RGB")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 from pawprint.errors import DataError
 from pawprint.files import write_csv
@@ -38,9 +40,30 @@ class Picture:
     group: str
 
 
+@contextmanager
+def open_archive(path: Path) -> Iterator[ZipFile]:
+    """Open the canonical archive, to read pictures from it within the block.
+
+    Raises:
+        DataError: it is not a zip, is damaged, or lacks a picture that the block asks for.
+    """
+    try:
+        with ZipFile(path) as archive:
+            yield archive
+    except (BadZipFile, EOFError, KeyError, zlib.error) as error:
+        raise DataError(
+            f"{path}: expected the whole archive that stage download made, found: {error}; "
+            "make it again with `dvc repro -f download`"
+        ) from error
+
+
 def read_archive_index(path: Path) -> list[Picture]:
-    """List a canonical archive (`<class>/<name>` or `<split>/<class>/<name>`), hashing each."""
-    with ZipFile(path) as archive:
+    """List a canonical archive (`<class>/<name>` or `<split>/<class>/<name>`), hashing each.
+
+    Raises:
+        DataError: see ``open_archive``.
+    """
+    with open_archive(path) as archive:
         names = archive.namelist()
         divided = is_divided(names)
         pictures = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pawprint.errors import ParamsError
 
@@ -81,11 +81,26 @@ class AugmentParams(Section):
     saturation: Share
 
 
+def _known_weights(value: Any) -> Any:
+    if value not in ("imagenet", "none", "file"):
+        raise ValueError(
+            f"model.weights: expected imagenet, none or file, found {value!r}; a path goes to "
+            "model.weights_file: -S model.weights=file -S model.weights_file=PATH"
+        )
+    return value
+
+
 class ModelParams(Section):
     backbone: str
-    weights: Annotated[str, Field(min_length=1)]
+    weights: Annotated[Literal["imagenet", "none", "file"], BeforeValidator(_known_weights)]
+    weights_file: Annotated[str, Field(min_length=1)]
     pooling: Literal["avg", "flatten"]
     cut: Annotated[str, Field(min_length=1)]
+
+    @property
+    def weights_or_path(self) -> str:
+        """``imagenet``, ``none``, or the path of a file."""
+        return self.weights_file if self.weights == "file" else self.weights
 
 
 class FeaturesParams(Section):

@@ -12,14 +12,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from pawprint.errors import DataError, ImageError
 from pawprint.files import write_csv, write_json
 from pawprint.images import decode_image
-from pawprint.manifest import SPLITS, Picture, check_splits
+from pawprint.manifest import SPLITS, Picture, check_splits, open_archive
 from pawprint.params import PreprocessParams
 from pawprint.shards import map_shards, shard_name, write_shard
 
@@ -109,19 +108,13 @@ def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
         DataError: the archive is not the one that the pictures were listed from, or is damaged.
     """
     rows, bad = [], []
-    try:
-        with ZipFile(shard.archive) as archive:
-            for picture in shard.pictures:
-                content = archive.read(picture.path)
-                try:
-                    rows.append(decode_image(content, shard.size_px, shard.max_pixels))
-                except ImageError as error:
-                    bad.append((picture, str(error)))
-    except (BadZipFile, EOFError, KeyError) as error:
-        raise DataError(
-            f"{shard.archive}: expected the whole archive that the pictures were listed from, "
-            f"found: {error}; make it again with `dvc repro -f download`"
-        ) from error
+    with open_archive(shard.archive) as archive:
+        for picture in shard.pictures:
+            content = archive.read(picture.path)
+            try:
+                rows.append(decode_image(content, shard.size_px, shard.max_pixels))
+            except ImageError as error:
+                bad.append((picture, str(error)))
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)
     write_shard(shard.output, np.stack(rows) if rows else empty)
     return [(picture.path, reason) for picture, reason in bad]

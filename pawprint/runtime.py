@@ -18,29 +18,58 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Engine = Literal["auto", "openvino", "tensorflow"]
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def start_engine(engine: Engine, threads: int) -> str:
-    """Choose what runs networks forward in this process.
+def start_engine(engine: Engine, threads: int, seed: int = 0) -> str:
+    """Choose what runs networks forward in this process; say so if the choice was left to it.
 
     OpenVINO starts without TensorFlow.
 
     Args:
-        engine: ``auto``: TensorFlow if there is an NVIDIA GPU, OpenVINO otherwise.
+        engine: ``auto``: TensorFlow if it can use an NVIDIA GPU, OpenVINO otherwise.
         threads: of TensorFlow; OpenVINO uses all cores, and its results do not depend on them.
+        seed: of Python, NumPy and Keras: random weights follow from it.
 
     Returns:
         The engine's name.
     """
     if engine == "auto":
-        engine = "tensorflow" if Path("/proc/driver/nvidia/version").exists() else "openvino"
+        engine, reason = _choose_engine()
+        print(f"networks run on {engine}: {reason}", flush=True)
     if engine == "tensorflow":
-        start_tensorflow(threads, 0)
-    else:
-        os.environ["KERAS_BACKEND"] = "openvino"
-        with _quick_import():
-            import keras  # noqa: F401
+        start_tensorflow(threads, seed)
+        return engine
+    os.environ["KERAS_BACKEND"] = "openvino"
+    with _quick_import():
+        import keras
+    with hidden("tensorflow"):  # Keras would import it to seed it, too
+        keras.utils.set_random_seed(seed)
+    _ignore_settings_of_the_user()
     return engine
+
+
+def _choose_engine() -> tuple[Engine, str]:
+    """The faster engine here, and why; TensorFlow is asked only where there may be a GPU."""
+    if not NVIDIA_DRIVER.exists():
+        return "openvino", "no NVIDIA GPU"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_stderr():
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return "tensorflow", f"{len(gpus)} NVIDIA GPU{'s' if len(gpus) > 1 else ''}"
+    return "openvino", "there is an NVIDIA driver, but no GPU that TensorFlow can use"
+
+
+def _ignore_settings_of_the_user() -> None:
+    """Set what ``keras.json`` in the user's home may have set otherwise."""
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
 
 
 def start_tensorflow(threads: int, seed: int) -> None:
@@ -62,6 +91,7 @@ def start_tensorflow(threads: int, seed: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+    _ignore_settings_of_the_user()
 
 
 @contextmanager

@@ -1,24 +1,24 @@
-"""What the header of each picture says, and a small grey copy to compare it by."""
+"""What the header of each picture says, and a small grey copy of it on disk to compare it by."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from zipfile import ZipFile
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from pawprint.errors import ImageError
 from pawprint.images import FORMATS, decode_image
-from pawprint.shards import map_shards
+from pawprint.manifest import open_archive
+from pawprint.shards import map_shards, shard_name, write_shard
 
 THUMBNAIL_PX = 64
 _PICTURES_PER_SHARD = 256
-_MAX_PIXELS = 178_956_970  # Pillow itself refuses more
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -34,17 +34,14 @@ class Header:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture at a glance.
+    """A picture at a glance; its pixels are on disk.
 
     Attributes:
         header: None if there is none that can be read.
-        pixels: uint8 [64, 64], grey, both sides scaled by themselves; None if the picture cannot
-            be decoded.
-        reason: why it cannot; empty otherwise.
+        reason: why the picture cannot be used; empty if it can.
     """
 
     header: Header | None
-    pixels: np.ndarray | None
     reason: str = ""
 
 
@@ -52,31 +49,72 @@ class Thumbnail:
 class _Shard:
     archive: Path
     names: tuple[str, ...]
+    max_pixels: int
+    output: Path
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.output]
 
 
-def read_thumbnails(archive: Path, names: Sequence[str]) -> list[Thumbnail]:
-    """Look at pictures of an archive, in the order of their names; none of them raises."""
+def write_thumbnails(
+    archive: Path, names: Sequence[str], max_pixels: int, out: Path, journal: Path | None = None
+) -> list[Thumbnail]:
+    """Look at pictures of an archive; none of them raises.
+
+    Args:
+        archive: the canonical archive.
+        names: of its pictures.
+        max_pixels: larger ones are not decoded.
+        out: directory of the shards to write: uint8 [n, 64, 64], a picture a row, in the order of
+            their names; grey, both sides scaled by themselves, zeros where there is a reason.
+        journal: see ``map_shards``.
+
+    Raises:
+        DataError: the archive is damaged.
+    """
     shards = [
-        _Shard(archive, tuple(names[start : start + _PICTURES_PER_SHARD]))
-        for start in range(0, len(names), _PICTURES_PER_SHARD)
+        _Shard(
+            archive,
+            tuple(names[start : start + _PICTURES_PER_SHARD]),
+            max_pixels,
+            out / shard_name(number),
+        )
+        for number, start in enumerate(range(0, len(names), _PICTURES_PER_SHARD))
     ]
-    results = map_shards(_read_shard, shards, "looking")
-    return [thumbnail for thumbnails in results for thumbnail in thumbnails]
+    results = map_shards(_write_shard, shards, "looking", journal=journal)
+    return [
+        Thumbnail(Header(**header) if header else None, reason)
+        for looks in results
+        for header, reason in looks
+    ]
 
 
-def _read_shard(shard: _Shard) -> list[Thumbnail]:
-    with ZipFile(shard.archive) as archive:
-        return [make_thumbnail(archive.read(name)) for name in shard.names]
+def _write_shard(shard: _Shard) -> list[tuple[dict[str, Any] | None, str]]:
+    """Write one shard; for each picture the fields of its header, and the reason."""
+    looks = []
+    pixels = np.zeros((len(shard.names), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    with open_archive(shard.archive) as archive:
+        for row, name in zip(pixels, shard.names, strict=True):
+            content = archive.read(name)
+            header, reason = _read_header(content), ""
+            try:
+                row[:] = make_thumbnail(content, shard.max_pixels)
+            except ImageError as error:
+                reason = str(error)
+            looks.append((asdict(header) if header else None, reason))
+    write_shard(shard.output, pixels)
+    return looks
 
 
-def make_thumbnail(content: bytes) -> Thumbnail:
-    """Look at one picture, whatever its bytes are."""
-    header = _read_header(content)
-    try:
-        rgb = decode_image(content, THUMBNAIL_PX, _MAX_PIXELS)
-    except ImageError as error:
-        return Thumbnail(header, None, str(error))
-    return Thumbnail(header, np.rint(rgb @ _LUMA).astype(np.uint8))
+def make_thumbnail(content: bytes, max_pixels: int) -> np.ndarray:
+    """A picture in grey, both sides scaled by themselves, uint8 [64, 64].
+
+    Raises:
+        ImageError: it has more pixels than ``max_pixels``, or cannot be decoded.
+    """
+    rgb = decode_image(content, THUMBNAIL_PX, max_pixels)
+    return np.rint(rgb @ _LUMA).astype(np.uint8)
 
 
 def _read_header(content: bytes) -> Header | None:

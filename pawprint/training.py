@@ -14,7 +14,7 @@ from dvclive import Live
 
 from pawprint.checkpoints import Checkpoints, Progress
 from pawprint.datasets import Batches
-from pawprint.files import write_json
+from pawprint.files import move_directory, write_json
 from pawprint.networks import with_precision
 from pawprint.params import TrainingParams
 from pawprint.runtime import choose_precision
@@ -178,7 +178,8 @@ def train_model(
     """Train a model and leave it with the weights of its best epoch.
 
     Each epoch is kept in ``checkpoints``. What a killed process left there is continued, with the
-    same result to the last bit; the caller removes it when that result is written.
+    same result to the last bit; the caller removes it when that result is written. The curves grow
+    there, too: a training that fails leaves nothing among the results.
 
     The training itself runs in the section's precision; what is left, and judged in
     ``metrics/<stage>.json``, is float32.
@@ -212,7 +213,8 @@ def train_model(
     stopping = keras.callbacks.EarlyStopping(
         MONITOR, mode="min", patience=params.patience, restore_best_weights=True, verbose=1
     )
-    with Live(f"plots/{stage}", dvcyaml=None, save_dvc_exp=False, report=None) as live:
+    curves = checkpoints.directory / "curves"
+    with Live(str(curves), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         others = [LiveLogger(live), stopping, *_build_plateau(params)]
         continuation = Continuation(checkpoints, params.epochs, stopping, others)
         trained.fit(
@@ -235,6 +237,7 @@ def train_model(
         "val_log_loss": round(log_loss(logits / temperature, validation.labels), 6),
     }
     Path(live.metrics_file).unlink()  # the last epoch's figures; those of the result are these:
+    move_directory(curves, Path(f"plots/{stage}"))
     write_json(Path(f"metrics/{stage}.json"), summary)
     return temperature
 

@@ -15,7 +15,7 @@ from pawprint.stage import run_stage, unfinished_work
 
 def main(params: Params) -> None:
     check_cut(find_backbone(params.model.backbone), params.model.cut)
-    engine = start_engine(params.runtime.engine, params.runtime.threads)
+    engine = start_engine(params.runtime.engine, params.runtime.threads, params.features.seed)
     on_gpu = engine == "tensorflow"  # one process has it all; cores work for themselves
     pool = ThreadPoolExecutor(1) if on_gpu else worker_pool("pawprint.features", "openvino")
     with pool as executor:
@@ -31,7 +31,7 @@ def run(params: Params, executor: Executor) -> None:
     counts = {name: len(ShardedArray(path)) for name, path in splits.items()}
     size_px = ShardedArray(splits["train"]).shape[1]
     backbone, cut = find_backbone(params.model.backbone), params.model.cut
-    network = build_backbone(backbone.name, size_px, params.model.weights)
+    network = build_backbone(backbone.name, size_px, params.model.weights_or_path)
     model = add_pooling(network, params.model.pooling)
     save_model(model, Path("models/backbone.keras"), ModelInfo([], size_px))
 

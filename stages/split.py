@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pawprint.data_report import write_data_report
 from pawprint.duplicates import group_near_duplicates
-from pawprint.files import write_json
+from pawprint.files import atomic_directory, write_json
+from pawprint.fingerprint import fingerprint
 from pawprint.manifest import (
     assign_splits,
     check_splits,
@@ -13,19 +14,23 @@ from pawprint.manifest import (
     write_manifest,
 )
 from pawprint.params import Params
-from pawprint.stage import run_stage
-from pawprint.thumbnails import read_thumbnails
+from pawprint.stage import run_stage, unfinished_work
+from pawprint.thumbnails import write_thumbnails
 
 
 def main(params: Params) -> None:
-    archive = Path("data/raw/images.zip")
+    archive, max_pixels = Path("data/raw/images.zip"), params.preprocess.max_pixels
     pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
-    thumbnails = read_thumbnails(archive, [picture.path for picture in pictures])
-    grouped, links = group_near_duplicates(pictures, thumbnails, params.split)
+    names = [picture.path for picture in pictures]
+    with unfinished_work("split", fingerprint("split", params)) as work:
+        pixels, journal = work / "thumbnails", work / "journal"
+        thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal)
+        grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
     divided = assign_splits(grouped, params.split)
     check_splits(divided)
     write_manifest(Path("data/split.csv"), divided)
-    write_data_report(Path("data/report"), divided, thumbnails, links)
+    with atomic_directory(Path("data/report")) as report:
+        write_data_report(report, divided, thumbnails, links)
     summary = summarize(divided)
     write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))

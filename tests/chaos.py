@@ -4,7 +4,9 @@
 
 A run starts from nothing. It is stopped, started again, stopped again, until one start comes to
 the end; then its dvc.lock must hold the bytes of an undisturbed run's, no process may be left, and
-no unfinished work. Runs follow each other until there were enough stops.
+no unfinished work. Every stage has its turn equally often, and DVC's own start: a run is left alone
+until that stage begins, and stopped at a random moment of it. A stage that ends before its moment
+has its turn again in a later run. Runs follow each other until there were enough stops.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -48,10 +51,13 @@ WAYS = (
     ("SIGKILL to all", signal.SIGKILL, True),
     ("SIGKILL to dvc", signal.SIGKILL, False),
     ("SIGTERM to all", signal.SIGTERM, True),
+    ("SIGTERM to dvc", signal.SIGTERM, False),
     ("SIGINT to all", signal.SIGINT, True),
 )
 TRUNCATED = 0.25  # share of the kills after which the newest unfinished file is cut short
 DIES_WITHIN_S = 2.0
+KILLS_PER_RUN = 10
+ENOUGH = 3  # kills for each stage, on average, from which none may have been left out
 
 
 class Repro:
@@ -102,10 +108,10 @@ class Repro:
             return False
         return True
 
-    def wait_for_stage(self, number: int) -> bool:
-        """Wait until that many stages were started; False if it ends before."""
-        while len(self.stages) <= number:
-            if self.wait(0.02):
+    def wait_for(self, stage: str, order: Sequence[str]) -> bool:
+        """Wait until a stage has started; False if it ends, or a later one starts, before."""
+        while (current := self.stages[-1][0]) != stage:
+            if order.index(current) > order.index(stage) or self.wait(0.02):
                 return False
         return True
 
@@ -178,7 +184,7 @@ class Chaos:
     rng: random.Random
     expected: bytes
     durations: dict[str, float]
-    kills_left: int
+    turns: list[str]  # stages that are still to be hit, in any order
     hits: Counter[str] = field(default_factory=Counter)
     way: int = 0
     locks_deleted: int = 0
@@ -188,9 +194,11 @@ class Chaos:
         clean(self.project)
         kills: list[Kill] = []
         faults: list[str] = []
+        turns, self.turns = self.turns[:KILLS_PER_RUN], self.turns[KILLS_PER_RUN:]
+        turns.sort(key=self.order.index)
         while True:
             with Repro(self.project) as repro:
-                kill = self._kill(repro) if self.kills_left else None
+                kill = self._kill(repro, turns)
                 repro.finish()
             if kills:
                 kills[-1].continued = continued(repro)
@@ -205,7 +213,6 @@ class Chaos:
             if newest := newest_file(self.project.root / ".resume" / kill.stage):
                 kill.kept_s = max(0.0, newest.stat().st_mtime - kill.start)
             kill.truncated = self._truncate()
-            self.kills_left -= 1
         faults += self._compare(repro)
         verdict = "differs" if faults else "equal"
         for kill in kills:
@@ -215,20 +222,25 @@ class Chaos:
             print(f"     {fault}", flush=True)
         return [f"run {number}: {fault}" for fault in faults]
 
-    def _kill(self, repro: Repro) -> Kill | None:
-        """Stop it at a random moment of the next, second or third stage; None if it ends before."""
-        if not repro.wait_for_stage(self.rng.choice([0, 1, 1, 1, 2, 2, 3])):
-            return None
-        stage, start = repro.stages[-1]
-        moment = start + self.rng.random() * self.durations[stage]
-        if repro.wait(max(0.0, moment - time.time())):
-            return None
-        name, number, everyone = WAYS[self.way % len(WAYS)]
-        repro.kill(number, everyone)
-        self.way += 1
-        stage, start = repro.stages[-1]
-        after_s = time.time() - start
-        return Kill(stage, start, after_s, name)
+    @property
+    def order(self) -> list[str]:
+        return list(self.durations)
+
+    def _kill(self, repro: Repro, turns: list[str]) -> Kill | None:
+        """Stop it at a random moment of the next stage whose turn it is; None if it ends before."""
+        while turns:
+            turn = turns.pop(0)
+            if repro.wait_for(turn, self.order):
+                start = repro.stages[-1][1]
+                moment = start + self.rng.random() * self.durations[turn]
+                ended = repro.wait(max(0.0, moment - time.time()))
+                if not ended and repro.stages[-1][0] == turn:
+                    name, number, everyone = WAYS[self.way % len(WAYS)]
+                    repro.kill(number, everyone)
+                    self.way += 1
+                    return Kill(turn, start, time.time() - start, name)
+            self.turns.append(turn)
+        return None
 
     def _truncate(self) -> bool:
         newest = newest_file(self.project.root / ".resume")
@@ -247,6 +259,13 @@ class Chaos:
         if newest_file(self.project.root / ".resume"):
             faults.append("unfinished work is left in .resume")
         return faults
+
+
+def deal(stages: list[str], kills: int, rng: random.Random) -> list[str]:
+    """As many turns as kills, in random order, each stage's equally often but for the rest."""
+    rounds = [rng.sample(stages, len(stages)) for _ in range(-(-kills // len(stages)))]
+    turns = [stage for turns in rounds for stage in turns][:kills]
+    return rng.sample(turns, kills)
 
 
 def clean(project: Project) -> None:
@@ -282,14 +301,19 @@ def main() -> None:
         durations = first.durations()
         print("undisturbed:", ", ".join(f"{name} {s:.1f} s" for name, s in durations.items()))
         expected = (project.root / "dvc.lock").read_bytes()
-        chaos = Chaos(project, random.Random(arguments.seed), expected, durations, arguments.kills)
+        rng = random.Random(arguments.seed)
+        turns = deal(list(durations), arguments.kills, rng)
+        chaos = Chaos(project, rng, expected, durations, turns)
         print(HEADER, flush=True)
         faults: list[str] = []
         runs = 0
-        while chaos.kills_left:
+        while chaos.turns:
             runs += 1
             faults += chaos.run(runs)
     print("\nkills:", ", ".join(f"{name} {chaos.hits[name]}" for name in durations))
+    stages = [name for name in durations if name != STARTING]
+    if arguments.kills >= ENOUGH * len(stages):
+        faults += [f"{name} was never hit" for name in stages if not chaos.hits[name]]
     print(f"lock files of DVC that were cut short, and deleted: {chaos.locks_deleted}")
     print("\n".join(faults) or f"{runs} runs, each as if undisturbed")
     sys.exit(bool(faults))

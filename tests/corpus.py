@@ -117,6 +117,7 @@ def whole_jpegs() -> Iterator[tuple[str, Case]]:
     yield "cmyk.jpg", Case(jpeg(image.convert("CMYK")), pixels, 6)
     yield "ycck.jpg", Case(ycck(pixels), pixels, 8)
     yield "garbage after its end.jpg", Case(jpeg() + noise().tobytes(), pixels, 4)
+    yield "scans after its end.jpg", Case(jpeg() + b"\xff\xda\0\1" * 150, pixels, 4)
     yield "thumbnail.jpg", Case(jpeg(exif=exif_with_thumbnail()), pixels, 4)
     yield "damaged exif.jpg", Case(jpeg(exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), pixels, 4)
     yield "foreign profile.jpg", Case(jpeg(icc_profile=swapping_profile()), pixels, 4)

@@ -18,12 +18,14 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 COPIED = (
     *("pawprint", "stages", "data/source/.gitignore", "data/source/README.md"),
+    *("data/weights/.gitignore", "data/weights/README.md"),
     *("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"),
     *(".dvc/plots", ".dvc/plots.html"),
 )
-# Python imports this module at its start, if it finds it: it notes which files each stage opens
+# Python imports this module at its start, if it finds it: it notes which files each stage opens.
+# In stages, FILES_UP_TO bytes fit on the disk, and who opens a file that matches HELD waits.
 WATCHER = """
-import os, re, sys
+import os, re, resource, sys, time
 found = re.search(r"-m stages\\.(\\w+)", " ".join(sys.orig_argv))
 if found:
     os.environ["WATCHED_STAGE"] = found[1]  # worker processes inherit it
@@ -31,8 +33,14 @@ if "WATCHED_STAGE" in os.environ:
     root, stage = os.getcwd(), os.environ["WATCHED_STAGE"]
     log = os.open(".git/opened.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
+    if "FILES_UP_TO" in os.environ:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["FILES_UP_TO"]),) * 2)
+    held = os.environ.get("HELD", "(?!)")
+
     def watch(event, arguments):
         if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+            while re.search(held, str(arguments[0])):
+                time.sleep(60)
             if sys._getframe(1).f_code.co_filename.endswith("fingerprint.py"):
                 return  # it reads all deps, which would hide that a stage needs one of them no more
             path = os.path.relpath(os.path.join(root, arguments[0]), root)

@@ -32,7 +32,10 @@ pytestmark = pytest.mark.usefixtures("tensorflow")
 NAMES = [backbone.name for backbone in BACKBONES]
 SIZE = 64
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.float32)
-WAYS_OUT = r"-S model\.weights=PATH .* -S model\.backbone=EfficientNetLite0 -S model\.cut=block5c"
+WAYS_OUT = (
+    r"-S model\.weights=file -S model\.weights_file=PATH .* "
+    r"-S model\.backbone=EfficientNetLite0 -S model\.cut=block5c"
+)
 
 
 @cache

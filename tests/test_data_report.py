@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pawprint.data_report import write_data_report
@@ -14,7 +13,6 @@ from pawprint.manifest import Picture
 from pawprint.thumbnails import Header, Thumbnail
 
 A, B, C, D, E = (letter * 64 for letter in "abcde")
-GREY = np.zeros((64, 64), np.uint8)
 PICTURES = [
     Picture("test/dog/1.jpg", "dog", "test", B, A[:16]),
     Picture("train/cat/1.jpg", "cat", "train", A, A[:16]),
@@ -24,12 +22,12 @@ PICTURES = [
     Picture("val/dog/6.jpg", "dog", "val", E, E[:16]),
 ]
 THUMBNAILS = [
-    Thumbnail(Header(200, 100, "JPEG", "RGB"), GREY),
-    Thumbnail(Header(100, 100, "JPEG", "RGB"), GREY),
-    Thumbnail(Header(50, 100, "PNG", "P"), GREY),
-    Thumbnail(Header(50, 100, "PNG", "P"), GREY),
-    Thumbnail(None, None, "empty file"),
-    Thumbnail(Header(300, 400, "JPEG", "L"), None, "image file is truncated"),
+    Thumbnail(Header(200, 100, "JPEG", "RGB")),
+    Thumbnail(Header(100, 100, "JPEG", "RGB")),
+    Thumbnail(Header(50, 100, "PNG", "P")),
+    Thumbnail(Header(50, 100, "PNG", "P")),
+    Thumbnail(None, "empty file"),
+    Thumbnail(Header(300, 400, "JPEG", "L"), "image file is truncated"),
 ]
 REPORT = r"""# The pictures
 
@@ -111,7 +109,7 @@ def test_duplicates_are_listed_group_by_group(out: Path) -> None:
 
 def test_names_cannot_break_a_table_and_only_some_are_listed(tmp_path: Path) -> None:
     pictures = [Picture(f"cat/{i:02d}|\n.jpg", "c|t", "train", A, A[:16]) for i in range(25)]
-    write_data_report(tmp_path, pictures, [Thumbnail(None, None, "empty file")] * 25, [])
+    write_data_report(tmp_path, pictures, [Thumbnail(None, "empty file")] * 25, [])
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "| c\\|t | 25 | 0 | 0 | 25 |" in text
     assert "| cat/19\\| .jpg | empty file |\n\n... and 5 more.\n" in text

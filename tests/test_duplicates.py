@@ -15,18 +15,23 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from pawprint.alignment import similarity
 from pawprint.duplicates import (
     CANDIDATES,
+    Candidates,
     Link,
     compare_candidates,
     encode,
+    encode_all,
     find_candidates,
     find_links,
     group_near_duplicates,
 )
+from pawprint.errors import DataError
 from pawprint.manifest import Picture, assign_splits, read_archive_index
 from pawprint.params import Params, SplitParams
+from pawprint.shards import ShardedArray, shard_name, write_shard
 from pawprint.sources.sample import draw_picture
-from pawprint.thumbnails import Header, make_thumbnail, read_thumbnails
+from pawprint.thumbnails import Header, Thumbnail, make_thumbnail, write_thumbnails
 
+CAP = 100_000_000
 Alter = Callable[[Image.Image], Image.Image]
 
 
@@ -65,9 +70,20 @@ def jpeg(image: Image.Image, quality: int = 85) -> bytes:
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    pixels = make_thumbnail(jpeg(image)).pixels
-    assert pixels is not None
-    return pixels
+    return make_thumbnail(jpeg(image), CAP)
+
+
+def write(stack: np.ndarray, directory: Path) -> Path:
+    """As the pipeline keeps thumbnails; in two shards."""
+    half = len(stack) // 2
+    for number, part in enumerate((stack[:half], stack[half:])):
+        write_shard(directory / shard_name(number), part)
+    return directory
+
+
+def candidates(stack: np.ndarray, directory: Path) -> Candidates:
+    rows = np.arange(len(stack))
+    return find_candidates(encode_all(write(stack, directory), rows), rows)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +113,9 @@ def archive(images: list[Image.Image], tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
-def png(colour: str) -> bytes:
+def png(colour: str, size: tuple[int, int] = (64, 48)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), colour).save(buffer, "PNG")
+    Image.new("RGB", size, colour).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -110,10 +126,12 @@ def partners(pictures: list[Picture]) -> set[frozenset[str]]:
     return {frozenset(paths) for paths in groups.values() if len(paths) > 1}
 
 
-def test_copies_join_their_originals_and_nothing_else(archive: Path, params: SplitParams) -> None:
+def test_copies_join_their_originals_and_nothing_else(
+    archive: Path, params: SplitParams, tmp_path: Path
+) -> None:
     pictures = read_archive_index(archive)
-    thumbnails = read_thumbnails(archive, [picture.path for picture in pictures])
-    grouped, links = group_near_duplicates(pictures, thumbnails, params)
+    thumbnails = write_thumbnails(archive, [p.path for p in pictures], CAP, tmp_path / "plain")
+    grouped, links = group_near_duplicates(pictures, thumbnails, tmp_path / "plain", params)
     expected = {
         frozenset({f"cat/{i:02d}.jpg", f"cat/copy{i:02d}.jpg"}) for i in range(1, len(ALTERED))
     }
@@ -130,19 +148,19 @@ def test_copies_join_their_originals_and_nothing_else(archive: Path, params: Spl
 
     # neither the order of the pictures nor their names change anything
     shuffled = [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
-    looks = {picture.sha256: look for picture, look in zip(pictures, thumbnails, strict=True)}
-    again, other_links = group_near_duplicates(
-        shuffled, [looks[p.sha256] for p in shuffled], params
-    )
+    other = write_thumbnails(archive, [p.path for p in shuffled], CAP, tmp_path / "shuffled")
+    again, other_links = group_near_duplicates(shuffled, other, tmp_path / "shuffled", params)
     assert other_links == links
     assert {p.path: p.group for p in again} == {p.path: p.group for p in grouped}
 
 
-def test_near_duplicates_can_be_left_alone(archive: Path, params: SplitParams) -> None:
+def test_near_duplicates_can_be_left_alone(
+    archive: Path, params: SplitParams, tmp_path: Path
+) -> None:
     pictures = read_archive_index(archive)
     off = params.model_copy(update={"near_duplicates": False})
-    thumbnails = [make_thumbnail(b"")] * len(pictures)
-    assert group_near_duplicates(pictures, thumbnails, off) == (pictures, [])
+    thumbnails = [Thumbnail(None)] * len(pictures)
+    assert group_near_duplicates(pictures, thumbnails, tmp_path, off) == (pictures, [])
 
 
 def test_a_chain_of_links_is_one_group_named_by_its_least_digest(params: SplitParams) -> None:
@@ -163,11 +181,11 @@ def test_a_chain_of_links_is_one_group_named_by_its_least_digest(params: SplitPa
 
 @pytest.mark.parametrize("kind", ALTERED)
 def test_each_kind_of_copy_is_a_candidate_and_alike(
-    kind: str, images: list[Image.Image], params: SplitParams
+    kind: str, images: list[Image.Image], params: SplitParams, tmp_path: Path
 ) -> None:
     copies = [thumbnail(ALTERED[kind](image)) for image in images[:4]]
     stack = np.stack([thumbnail(image) for image in images] + copies)
-    pairs = find_candidates(stack, np.arange(len(stack)))
+    pairs = candidates(stack, tmp_path)
     found = {
         frozenset(pair) for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
     }
@@ -195,21 +213,21 @@ def test_a_picture_is_wholly_like_itself_and_like_its_negative_not_at_all(
     assert similarity(stack, 255 - stack, np.ones(3)).max() < 0.3
 
 
-def test_nothing_to_compare_is_no_error(images: list[Image.Image]) -> None:
+def test_nothing_to_compare_is_no_error(images: list[Image.Image], tmp_path: Path) -> None:
     none = np.zeros((0, 64, 64), np.uint8)
     assert similarity(none, none, np.zeros(0)).shape == (0,)
-    assert find_links(["a"], [thumbnail(images[0])], 0.5) == []
-    assert find_links([], [], 0.5) == []
+    assert find_links(["a"], write(thumbnail(images[0])[None], tmp_path), [0], 0.5) == []
+    assert find_links([], tmp_path / "none", [], 0.5) == []
 
 
-def test_blank_pictures_are_candidates_of_none() -> None:
+def test_blank_pictures_are_candidates_of_none(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     blank = np.clip(rng.normal(200, 2, (50, 64, 64)), 0, 255).astype(np.uint8)
     assert not encode(blank, 1.0).any()
-    assert len(find_candidates(blank, np.arange(50)).first) == 0
+    assert len(candidates(blank, tmp_path / "blank").first) == 0
     noise = rng.integers(0, 255, (50, 64, 64)).astype(np.uint8)
-    pairs = find_candidates(noise, np.arange(50))
-    assert not (compare_candidates(noise, pairs) > 0.5).any()
+    pairs = candidates(noise, tmp_path / "noise")
+    assert not (compare_candidates(tmp_path / "noise", np.arange(50), pairs) > 0.5).any()
 
 
 def test_codes_are_whole_numbers_whose_products_sum_exactly(images: list[Image.Image]) -> None:
@@ -230,31 +248,54 @@ def test_a_code_of_the_middle_is_that_of_the_cropped_picture(images: list[Image.
 
 
 def test_many_copies_of_one_picture_are_one_group(
-    images: list[Image.Image], params: SplitParams
+    images: list[Image.Image], params: SplitParams, tmp_path: Path
 ) -> None:
     """Also when each has more close ones than it may have candidates: nine of the whole picture,
     nine of a part of it."""
     both = (images[0], crop(images[0]))
     copies = [jpeg(image, quality) for image in both for quality in range(70, 97, 3)]
     assert len(copies) > 4 * CANDIDATES
-    thumbnails = [make_thumbnail(copy) for copy in copies]
+    write(np.stack([make_thumbnail(copy, CAP) for copy in copies]), tmp_path)
     digests = [f"{i:02d}".ljust(64, "0") for i in range(len(copies))]
     pictures = [Picture(f"cat/{digest}", "cat", "", digest, digest[:16]) for digest in digests]
-    grouped, _ = group_near_duplicates(pictures, thumbnails, params)
+    thumbnails = [Thumbnail(None)] * len(copies)
+    grouped, _ = group_near_duplicates(pictures, thumbnails, tmp_path, params)
     assert len({picture.group for picture in grouped}) == 1
 
 
-def test_thumbnails_of_whatever_there_is(images: list[Image.Image]) -> None:
+def test_thumbnails_of_whatever_there_is(images: list[Image.Image], tmp_path: Path) -> None:
     whole = jpeg(images[0].resize((120, 80)))
-    look = make_thumbnail(whole)
-    assert look.header == Header(120, 80, "JPEG", "RGB")
-    assert look.pixels is not None
-    assert (look.pixels.shape, look.pixels.dtype) == ((64, 64), np.uint8)
-    cut = make_thumbnail(whole[:700])
-    assert (cut.header, cut.pixels) == (look.header, None)
-    assert make_thumbnail(b"no picture").reason == "not a picture in a known format"
-    assert make_thumbnail(b"").reason == "empty file"
-    assert make_thumbnail(b"").header is None
-    red = make_thumbnail(png("red")).pixels
-    assert red is not None
-    assert np.unique(red).tolist() == [76]  # 0.299 of 255
+    files = {"whole": whole, "cut": whole[:700], "text": b"no picture", "empty": b""}
+    files |= {"red": png("red"), "large": png("red", (101, 100))}
+    with ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    looks = write_thumbnails(tmp_path / "images.zip", list(files), 10_000, tmp_path / "pixels")
+    found = dict(zip(files, looks, strict=True))
+    assert found["whole"] == Thumbnail(Header(120, 80, "JPEG", "RGB"))
+    assert found["cut"].header == found["whole"].header
+    assert found["cut"].reason.startswith("image file is truncated")
+    assert found["text"] == Thumbnail(None, "not a picture in a known format")
+    assert found["empty"] == Thumbnail(None, "empty file")
+    assert found["large"].reason == "101x100 pixels, more than 10000"
+    pixels = ShardedArray(tmp_path / "pixels")
+    assert (pixels.shape, pixels.dtype) == ((6, 64, 64), np.uint8)
+    stored = pixels.gather(range(6))
+    np.testing.assert_array_equal(stored[0], make_thumbnail(whole, CAP))
+    assert np.unique(stored[4]).tolist() == [76]  # 0.299 of 255
+    assert not stored[[1, 2, 3, 5]].any()
+
+
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_an_archive_that_was_damaged_is_one_line(
+    archive: Path, tmp_path: Path, kept: float
+) -> None:
+    content = archive.read_bytes()
+    names = [picture.path for picture in read_archive_index(archive)]
+    path = tmp_path / "images.zip"
+    path.write_bytes(content[: int(len(content) * kept)])
+    message = r"images\.zip: expected the whole archive .*`dvc repro -f download`$"
+    with pytest.raises(DataError, match=message):
+        read_archive_index(path)
+    with pytest.raises(DataError, match=message):
+        write_thumbnails(path, names, CAP, tmp_path / "pixels")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pawprint import images
 from pawprint.errors import ImageError
 from pawprint.images import decode_image
 
@@ -95,6 +100,50 @@ def test_a_dark_16_bit_picture_stays_dark() -> None:
     assert np.unique(decode_image(encode(Image.fromarray(values)), 32, CAP)).tolist() == [1]
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "LA", "P"])
+def test_pictures_converted_band_by_band_are_those_converted_as_a_whole(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 65_536, (100, 70)).astype(np.uint16)
+    image = Image.fromarray(noise)
+    options: dict[str, Any] = {}
+    if mode == "I":
+        image = Image.fromarray(noise.astype(np.int32))
+    elif mode != "I;16":
+        image = Image.fromarray((noise >> 8).astype(np.uint8)).convert(mode)
+        image.putalpha(77) if mode == "LA" else options.update(transparency=5)
+    content = encode(image, "TIFF" if mode == "I" else "PNG", **options)
+    whole = decode_image(content, 32, CAP)
+    monkeypatch.setattr(images, "_BAND_PIXELS", 300)
+    np.testing.assert_array_equal(decode_image(content, 32, CAP), whole)
+
+
+DECODE = """
+import resource, sys
+from pathlib import Path
+from pawprint.images import decode_image
+content = Path(sys.argv[1]).read_bytes()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode_image(content, 32, 100_000_000)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory in other units")
+def test_a_large_16_bit_picture_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
+    side = 5000
+    path = tmp_path / "zeros.png"
+    path.write_bytes(encode(Image.fromarray(np.zeros((side, side), np.uint16))))
+    done = subprocess.run(
+        [sys.executable, "-c", DECODE, str(path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) / side**2 < 5  # two of the file's, one of the grey picture
+
+
 def test_transparent_places_of_a_palette_are_white() -> None:
     image = Image.new("P", (32, 32), 0)
     image.putpalette([255, 0, 0, 0, 0, 255])
@@ -176,6 +225,16 @@ def test_a_very_long_picture_keeps_both_of_its_ends(size: tuple[int, int]) -> No
     along = decoded[16] if size[0] > 1 else decoded[:, 16]
     assert along[[0, 10], 0].tolist() == [0, 0]
     assert along[[21, 31], 0].tolist() == [255, 255]
+
+
+def test_a_film_behind_a_jpeg_does_not_matter() -> None:
+    """Telephones append one; by chance it holds more than 100 times what begins a scan."""
+    content = encode(Image.fromarray(quarters()), "JPEG", **LOSSLESS["JPEG"])
+    film = np.random.default_rng(0).bytes(10_000_000)
+    assert film.count(b"\xff\xda") > 100
+    np.testing.assert_array_equal(
+        decode_image(content + film, 32, CAP), decode_image(content, 32, CAP)
+    )
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9])

@@ -249,3 +249,15 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(ROOT)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         run_stage(main)
+
+
+def test_a_path_as_model_weights_names_the_key_for_it(tmp_path: Path) -> None:
+    message = complaint(tmp_path, edited("model", "weights", "mine/notop.h5"))
+    assert message.endswith(
+        "params.yaml: model.weights: expected imagenet, none or file, found 'mine/notop.h5'; "
+        "a path goes to model.weights_file: -S model.weights=file -S model.weights_file=PATH"
+    )
+    named = edited("model", "weights_file", "mine/notop.h5")
+    assert load(tmp_path, named).model.weights_or_path == "imagenet"
+    chosen = named.replace("weights: imagenet", "weights: file")
+    assert load(tmp_path, chosen).model.weights_or_path == "mine/notop.h5"

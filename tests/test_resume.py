@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import random
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from living import wait_until
 from project import Project, environment, make_project
 
 from pawprint.checkpoints import Checkpoints
@@ -101,8 +100,9 @@ def interrupt(params: HeadParams, moment: Moment, **options: Any) -> None:
 
 
 def results(root: Path = Path()) -> dict[str, bytes]:
-    """Contents of all files that a training stage leaves."""
-    files = [path for name in ("models", "plots", "metrics") for path in (root / name).rglob("*")]
+    """Contents of all files that a training stage, or features, leaves."""
+    places = ("models", "plots", "metrics", "data/features")
+    files = [path for name in places for path in (root / name).rglob("*")]
     return {str(p.relative_to(root)): p.read_bytes() for p in files if p.is_file()}
 
 
@@ -204,7 +204,7 @@ def kept_two(short: HeadParams, go: Go) -> list[Path]:
     """What is left of a training that broke off in its fourth epoch."""
     go("interrupted")
     interrupt(short, (3, 2))
-    return sorted(Path("kept").iterdir())
+    return sorted(Path("kept").glob("*.checkpoint"))
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -324,11 +324,11 @@ def project() -> Iterator[Project]:
 class Stage:
     """A running stage; ``printed`` is what it printed so far."""
 
-    def __init__(self, project: Project, name: str) -> None:
+    def __init__(self, project: Project, name: str, **variables: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"stages.{name}"],
             cwd=project.root,
-            env=environment(project.home),
+            env=environment(project.home) | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -352,26 +352,25 @@ class Stage:
         return self.process.returncode
 
 
-def test_killed_stage_continues_and_leaves_the_same_bytes(project: Project) -> None:
-    undisturbed = Stage(project, "train_baseline")
-    undisturbed.wait_for("Epoch 2/")
-    start = time.monotonic()
-    assert undisturbed.end() == 0, undisturbed.printed
-    five_epochs_s = time.monotonic() - start
-    expected = results(project.root)
-    assert {"models/baseline.keras", "metrics/train_baseline.json"} < set(expected)
-    for path in expected:
+def clear(project: Project) -> None:
+    for path in results(project.root):
         (project.root / path).unlink()
 
-    rng = random.Random(0)
+
+def test_killed_stage_continues_and_leaves_the_same_bytes(project: Project) -> None:
+    clear(project)
+    undisturbed = Stage(project, "train_baseline")
+    assert undisturbed.end() == 0, undisturbed.printed
+    expected = results(project.root)
+    assert {"models/baseline.keras", "metrics/train_baseline.json"} < set(expected)
+    clear(project)
     for number, awaited in (
         (signal.SIGKILL, "Epoch 2/"),
-        (signal.SIGTERM, "continuing after epoch "),
-        (signal.SIGKILL, "continuing after epoch "),
+        (signal.SIGTERM, "Epoch 4/"),
+        (signal.SIGKILL, "Epoch 5/"),
     ):
         stage = Stage(project, "train_baseline")
         stage.wait_for(awaited)
-        time.sleep(rng.uniform(0, five_epochs_s / 4))
         code = stage.end(number)
         if number == signal.SIGKILL:
             assert code == -number, stage.printed
@@ -382,5 +381,24 @@ def test_killed_stage_continues_and_leaves_the_same_bytes(project: Project) -> N
     last = Stage(project, "train_baseline")
     assert last.end() == 0, last.printed
     assert "continuing after epoch " in last.printed
+    assert results(project.root) == expected
+    assert not list((project.root / ".resume").iterdir())
+
+
+def test_killed_features_continue_and_leave_the_same_bytes(project: Project) -> None:
+    """Of nine shards, the first three are done when the stage is killed."""
+    clear(project)
+    undisturbed = Stage(project, "features")
+    assert undisturbed.end() == 0, undisturbed.printed
+    expected = results(project.root)
+    assert {"models/backbone.keras", "data/features/pooled/train/00007.npy"} < set(expected)
+    clear(project)
+    stage = Stage(project, "features", HELD=r"journal/0000[3-9]\.json")
+    journal = project.root / ".resume/features"
+    assert wait_until(lambda: len(list(journal.glob("*/journal/*.json"))) == 3, 120)
+    assert stage.end(signal.SIGKILL) == -signal.SIGKILL
+    last = Stage(project, "features")
+    assert last.end() == 0, last.printed
+    assert "continuing: 3 of 9 shards were done\n" in last.printed
     assert results(project.root) == expected
     assert not list((project.root / ".resume").iterdir())

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from living import wait_until
+from living import descendants, wait_until
 from project import Project, environment, make_project
 
 CLEAN = "Data and pipelines are up to date."
@@ -136,7 +137,26 @@ def test_a_clone_pulls_over_ssh_and_has_nothing_to_do(copied, work, ssh_server):
     share(copied, work / "clone", address, {"keyfile": str(key), "allow_agent": "false"})
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="reads DVC's lock while it is held")
+def running_stage(dvc: subprocess.Popen[str], name: str) -> int:
+    """Wait until a run has come to a stage; the id of its process."""
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = [pid for pid in descendants(dvc.pid) if command(pid)[-1:] == [f"stages.{name}"]]
+        return bool(found)
+
+    assert wait_until(look, 120)
+    return found[0]
+
+
+def command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+    except OSError:
+        return []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_a_second_run_at_the_same_time_is_refused_and_harms_nothing(base, copied):
     copied.set_params({"baseline.lr": 0.01})
     rwlock = copied.root / ".dvc/tmp/rwlock"
@@ -148,10 +168,14 @@ def test_a_second_run_at_the_same_time_is_refused_and_harms_nothing(base, copied
         stderr=subprocess.STDOUT,
         text=True,
     )
-    held = wait_until(lambda: rwlock.exists() and '"write": {"' in rwlock.read_text(), 60)
-    second = copied.dvc("repro", "train_baseline", fails=True)
-    text, _ = first.communicate(timeout=120)
-    assert held
+    try:
+        stage = running_stage(first, "train_baseline")
+        os.kill(stage, signal.SIGSTOP)
+        assert '"write": {"' in rwlock.read_text()
+        second = copied.dvc("repro", "train_baseline", fails=True)
+    finally:
+        os.kill(stage, signal.SIGCONT)
+        text, _ = first.communicate(timeout=120)
     assert first.returncode == 0, text
     assert "is busy, it is being blocked by" in second.text
     assert f"(PID {first.pid}): " in second.text
@@ -171,7 +195,30 @@ def test_a_failed_experiment_is_left_by_two_commands(base, copied):
     assert outcome.stages == ["preprocess", "features"]
     assert re.search(r"^error: params\.yaml: model\.cut: .*'nowhere'", outcome.text, re.MULTILINE)
     assert not (copied.root / "data/features/pooled").exists()  # DVC deletes before it runs
+    go_back(copied, base)
 
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_an_experiment_whose_training_fails_is_left_by_two_commands(base, copied):
+    experiment = subprocess.Popen(
+        ["dvc", "exp", "run", "-S", "baseline.epochs=10000", "train_baseline"],
+        cwd=copied.root,
+        env=environment(copied.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    kept = copied.root / ".resume/train_baseline"
+    assert wait_until(lambda: any(kept.glob("*/epoch_*.checkpoint")), 120)
+    os.kill(running_stage(experiment, "train_baseline"), signal.SIGKILL)
+    text, _ = experiment.communicate(timeout=60)
+    assert experiment.returncode != 0, text
+    assert not (copied.root / "plots/train_baseline").exists()
+    go_back(copied, base)
+
+
+def go_back(copied: Project, base: Project) -> None:
+    """What the README says to do."""
     copied.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock", "metrics")
     copied.dvc("checkout")
     assert {path for path in outputs(copied) if not (copied.root / path).exists()} == set()

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from verify.__main__ import main
+from verify.__main__ import main, verify
 from verify.clones import other_conditions, plain_environment
 from verify.compare import Row, compare, explain, explain_machine, render_table
 
@@ -128,11 +131,16 @@ def test_the_same_machine_leaves_pawprint_to_blame():
 def test_the_second_run_differs_in_all_that_must_not_matter(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    (tmp_path / ".keras/models").mkdir(parents=True)
+    (tmp_path / ".keras/models/vgg16.h5").write_text("weights")
     plain = plain_environment({"PYTHONPATH": "elsewhere", "TZ": "UTC", "PATH": "bin"})
     assert "PYTHONPATH" not in plain
     other = other_conditions(tmp_path / "home")
     assert other["HOME"] == str(tmp_path / "home")
-    assert other["KERAS_HOME"] == str(tmp_path / ".keras")  # downloaded weights are still found
+    keras_home = Path(other["KERAS_HOME"])
+    assert (keras_home / "models/vgg16.h5").read_text() == "weights"  # still found
+    assert "float64" in (keras_home / "keras.json").read_text()
     assert {"LC_ALL", "TZ", "PYTHONHASHSEED"} <= set(other)
 
 
@@ -142,3 +150,60 @@ def test_a_directory_without_a_committed_run_is_refused(tmp_path, monkeypatch, c
     assert capsys.readouterr().err == (
         "error: dvc.lock: not committed; run `dvc repro`, then commit it\n"
     )
+
+
+TWO_STAGES = """
+stages:
+  steady:
+    cmd: echo the same > steady.txt
+    deps: [given.txt]
+    outs: [steady.txt]
+  shaky:
+    cmd: echo ${TZ-none} > shaky.txt
+    deps: [given.txt]
+    outs: [shaky.txt]
+"""
+
+
+@pytest.fixture
+def committed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that was run and committed; its user shares one cache among all projects."""
+    project, settings = tmp_path / "project", tmp_path / "settings"
+    for directory in (project, settings):
+        directory.mkdir()
+    (settings / "config").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(settings))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.setenv("TZ", "UTC")
+    (project / "given.txt").touch()
+    (project / "dvc.yaml").write_text(TWO_STAGES.replace("${", "\\${"))
+    for command in ("git init --quiet", "dvc init --quiet", "dvc repro", "git add --all"):
+        run(project, *command.split())
+    run(project, "git", "commit", "--quiet", "--message", "run")
+    return project
+
+
+def run(project: Path, *command: str) -> None:
+    environment = plain_environment(dict(os.environ))
+    subprocess.run(command, cwd=project, env=environment, check=True)
+
+
+def test_a_result_that_follows_the_time_zone_is_found_though_a_cache_is_shared(
+    committed_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert verify(committed_run, []) == 1
+    printed = capfd.readouterr().out
+    assert "skipping run" not in printed
+    assert "equal      steady  steady.txt\nDIFFERENT  shaky   shaky.txt\n" in printed
+    assert "shaky: same inputs and parameters, other results\n" in printed
+
+
+def test_results_that_follow_nothing_of_the_surroundings_are_equal(
+    committed_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = (committed_run / "dvc.yaml").read_text()
+    (committed_run / "dvc.yaml").write_text(pipeline.replace("\\${TZ-none}", "nothing"))
+    for command in ("dvc repro", "git commit --quiet --all --message steady"):
+        run(committed_run, *command.split())
+    assert verify(committed_run, []) == 0
+    assert capfd.readouterr().out.endswith("2 of 2 outputs are equal\n")

@@ -16,8 +16,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m verify",
         description="Run the committed pipeline in a clone of its own, under another path, locale, "
-        "time zone, umask, hash seed and home, and compare every hash with those of the committed "
-        "dvc.lock; with other data or parameters, with those of a first run.",
+        "time zone, umask, hash seed, home and settings of Keras, and compare every hash with "
+        "those of the committed dvc.lock; with other data or parameters, with a first run's.",
     )
     parser.add_argument("--data", metavar="ZIP", default="sample", help="pictures of a zip")
     parser.add_argument(

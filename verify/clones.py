@@ -18,6 +18,8 @@ import yaml
 from pawprint.errors import PawprintError
 from verify.compare import MACHINE
 
+OTHER_KERAS = {"floatx": "float64", "epsilon": 1e-3, "image_data_format": "channels_first"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -50,23 +52,25 @@ def run_in_clone(project: Path, clone: Path, params: Sequence[str], otherwise: b
     """Clone the commit of a project and run its pipeline there, with nothing cached.
 
     Args:
-        project: a git checkout; files in its ``data/source`` come along.
+        project: a git checkout; files in its ``data/source`` and ``data/weights`` come along.
         clone: where to.
         params: such as ``head.lr=0.01``.
-        otherwise: under another locale, time zone, umask, hash seed, home and, where libfaketime
-            is installed, date.
+        otherwise: under another locale, time zone, umask, hash seed, home, settings of Keras and,
+            where libfaketime is installed, date.
 
     Raises:
         PawprintError: the clone or the run fails; what it says has been printed.
     """
     _call(["git", "clone", "--quiet", str(project), str(clone)], project, dict(os.environ), -1)
-    source = project / "data/source"
-    if source.is_dir():
-        shutil.copytree(source, clone / "data/source", dirs_exist_ok=True)
+    environment = plain_environment(dict(os.environ))
+    for given in ("data/source", "data/weights"):
+        if (project / given).is_dir():
+            shutil.copytree(project / given, clone / given, dirs_exist_ok=True)
+    # a cache shared by the user's settings may hold the results: "is cached - skipping run"
+    _call(["dvc", "cache", "dir", "--local", ".dvc/cache"], clone, environment, -1)
     command = ["dvc", "repro"]
     if params:
         command = ["dvc", "exp", "run", *(part for param in params for part in ("-S", param))]
-    environment = plain_environment(dict(os.environ))
     umask = -1
     if otherwise:
         environment |= other_conditions(clone.with_name("home"))
@@ -103,17 +107,19 @@ def other_conditions(home: Path) -> dict[str, str]:
     """What must not change a result, changed; downloaded weights and credentials are still found.
 
     Args:
-        home: a directory to make.
+        home: a directory to make, in which Keras finds other settings than the usual ones.
     """
-    home.mkdir()
     here = locale.setlocale(locale.LC_CTYPE)
-    kept = {
-        name: os.environ.get(name, str(Path.home() / place))
-        for name, place in (("KERAS_HOME", ".keras"), ("KAGGLE_CONFIG_DIR", ".kaggle"))
-    }
+    keras_home = home / "keras"
+    keras_home.mkdir(parents=True)
+    (keras_home / "keras.json").write_text(json.dumps(OTHER_KERAS), encoding="utf-8")
+    downloaded = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")).resolve() / "models"
+    if downloaded.is_dir():
+        (keras_home / "models").symlink_to(downloaded)
     return {
-        **kept,
         "HOME": str(home),
+        "KAGGLE_CONFIG_DIR": os.environ.get("KAGGLE_CONFIG_DIR", str(Path.home() / ".kaggle")),
+        "KERAS_HOME": str(keras_home),
         "LC_ALL": "C.UTF-8" if here in ("C", "POSIX") else "C",
         "PYTHONHASHSEED": "4711",
         "TZ": "<+14>-14",
