@@ -278,8 +278,13 @@ def report(costs: Mapping[str, Cost]) -> Report:
 def features(params: Params, root: Path) -> Report:
     """``model.predict`` of the pooled backbone on the decoded pictures of train and val.
 
+    Without its first batches and what comes after the last one, as in ``time_steps``.
+
     Returns:
         ``startup`` (imports, building, tracing) and ``predict`` (all pictures).
+
+    Raises:
+        PawprintError: there are too few pictures to time.
     """
     start = Cost.now()
     import keras
@@ -290,14 +295,23 @@ def features(params: Params, root: Path) -> Report:
     processed = root / "data/processed"
     shards = [ShardedArray(processed / split) for split in ("train", "val")]
     images = np.concatenate([shard.gather(range(len(shard))) for shard in shards])
+    least = (WARM_UP + 1) * PREDICT_BATCH
+    if len(images) < least:
+        raise PawprintError(f"expected at least {least} pictures to time, found {len(images)}")
     read = Cost.now()
     backbone = build_backbone(params.model.backbone, images.shape[1], params.model.weights_or_path)
     pooled = layers.GlobalAveragePooling2D()(backbone.output)
     network = keras.Model(backbone.input, pooled)
     network.predict(images[:PREDICT_BATCH], batch_size=PREDICT_BATCH, verbose=0)
     built = Cost.now()
-    network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
-    return report({"startup": imported - start + (built - read), "predict": Cost.now() - built})
+    ends: list[Cost] = []
+    note = keras.callbacks.LambdaCallback(
+        on_predict_batch_end=lambda batch, logs=None: ends.append(Cost.now())
+    )
+    network.predict(images, batch_size=PREDICT_BATCH, verbose=0, callbacks=[note])
+    timed = len(images) - pictures_in(0, WARM_UP, len(images), PREDICT_BATCH)
+    predict = (ends[-1] - ends[WARM_UP - 1]) * (len(images) / timed)
+    return report({"startup": imported - start + (built - read), "predict": predict})
 
 
 def check_params(params: Params) -> None:

@@ -164,7 +164,7 @@ def test_planted_copies_are_counted_by_kind(tmp_path):
 
 
 def test_a_short_run_writes_what_it_measured(tmp_path):
-    command = [sys.executable, "-m", "bench", "--pictures", "60", "--only", "features_f32"]
+    command = [sys.executable, "-m", "bench", "--pictures", "200", "--only", "features_f32"]
     done = subprocess.run(
         [*command, "--repeats", "1", "--out", str(tmp_path)],
         cwd=ROOT,
