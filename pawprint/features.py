@@ -140,9 +140,9 @@ def extract_features(
     boundary = out / "boundary"
     write_json(boundary / "cut.json", asdict(cut))
     if cut.layer and not cut.cached:
-        save_network(model, [cut.layer], boundary / "trunk", params.precision)
+        save_network(model, [cut.layer], boundary / "trunk")
     layers = [*([cut.layer] if cut.cached else []), model.layers[-1].name]
-    network = save_network(model, layers, out / "network", params.precision)
+    network = save_network(model, layers, out / "network")
     try:
         shards = _divide(network, cut, splits, augment, params, out)
         _warm_up(executor, network, params.precision)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["f32", "bf16"]
 GRAPH_BATCH = 2  # what a core's own cache holds; larger ones run slower on CPUs
-_BF16_BATCH = 1  # with instructions of their own, a single picture is no slower
 
 
 class Predictor(Protocol):
@@ -49,24 +48,17 @@ def build_predictor(
         return TensorFlowPredictor(model, precision)
     from pawprint.openvino_graph import build_graph
 
-    graph = build_graph(model, _graph_batch(precision))
+    graph = build_graph(model, GRAPH_BATCH)
     return OpenVinoPredictor(graph, precision, cores or available_cores())
 
 
-def _graph_batch(precision: Precision) -> int:
-    return _BF16_BATCH if precision == "bf16" else GRAPH_BATCH
-
-
-def save_network(
-    model: keras.Model, layers: list[str], path: Path, precision: Precision = "f32"
-) -> Path:
+def save_network(model: keras.Model, layers: list[str], path: Path) -> Path:
     """Write a network for ``open_predictor``, in the form of this process's engine.
 
     Args:
         model: float32 pixels [n, size, size, 3] in 0...255 → anything.
         layers: whose outputs are wanted.
         path: without its suffix, which is added: ``.xml`` (with a ``.bin``) or ``.keras``.
-        precision: with which it will be opened.
 
     Returns:
         The path of the file.
@@ -84,7 +76,7 @@ def save_network(
     from pawprint.openvino_graph import build_graph
 
     path = path.with_suffix(".xml")
-    ov.serialize(build_graph(network, _graph_batch(precision)), path)
+    ov.serialize(build_graph(network, GRAPH_BATCH), path)
     return path
 
 
