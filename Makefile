@@ -46,7 +46,7 @@ chaos: .venv/installed-dev
 # Thousands of requests to the server of models/export, a tenth of them hostile.
 REQUESTS ?= 10000
 hostile: .venv/installed-dev
-	python tests/hostile.py --requests $(REQUESTS) --seed $(SEED)
+	PYTHONPATH=. python tests/hostile.py --requests $(REQUESTS) --seed $(SEED)
 
 # The committed pipeline once more, in another place; or twice, with other data:
 #   make verify DATA=dogs-vs-cats.zip ARGS="-S head.epochs=5"
