@@ -224,8 +224,11 @@ def test_clearing_frees_everything_also_what_is_on_its_way(page):
 
 
 def test_a_file_that_is_too_large_is_not_sent(page):
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
     page.set_input_files("#files", file(bytes(1_000_001)))
     expect(page.locator(".error:visible")).to_have_text("larger than 1 MB")
+    assert "POST" not in sent
 
 
 def test_the_models_card(page):
