@@ -10,11 +10,12 @@ Source: Selvaraju et al., Grad-CAM (2017), equations 1 and 2.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
@@ -84,12 +85,18 @@ def _read_layer(layer: keras.Layer) -> list[TailLayer]:
 
 
 def save_tail(path: Path, tail: Sequence[TailLayer]) -> None:
-    """Write a tail as an ``.npz`` file that needs no pickle; equal tails are equal bytes."""
+    """Write a tail as an ``.npz`` file that needs no pickle; equal tails are equal bytes.
+
+    Not by ``np.savez``, whose bytes differ between releases of Python 3.11.
+    """
     arrays: dict[str, Any] = {KINDS: np.array([layer.kind for layer in tail], np.str_)}
     for i, layer in enumerate(tail):
         arrays |= {f"{i}.{name}": array for name, array in layer.arrays.items()}
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)
+    with atomic_write(path) as file, ZipFile(file, "w") as target:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            target.writestr(ZipInfo(f"{name}.npy"), content.getvalue())
 
 
 def load_tail(path: Path) -> list[TailLayer]:

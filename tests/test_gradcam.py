@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import keras
 import matplotlib
@@ -147,6 +148,8 @@ def test_a_saved_tail_is_the_same_to_the_bit_and_in_its_bytes(tmp_path: Path) ->
         score_gradient(load_tail(tmp_path / "a.npz"), inputs, classes),
         score_gradient(tail, inputs, classes),
     )
+    with ZipFile(tmp_path / "a.npz") as file:  # as written by every release of Python
+        assert {entry.extract_version for entry in file.infolist()} == {20}
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "no zip", "pickle", "no kinds", "odd key"])
