@@ -278,7 +278,8 @@ def contrast(first: list[int], second: list[int]) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_contrast_as_level_aa_asks(page, scheme):
-    page.emulate_media(color_scheme=scheme)
+    # at once: colours on their way from one scheme to the other are none of either
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.set_input_files("#files", [file(picture("red")), file(b"no")])
     expect(heats(page)).to_have_count(1)
     expect(page.get_by_role("status")).to_contain_text("with an error")
