@@ -26,8 +26,8 @@ from bench.report import (
     summarize_repeats,
     to_json,
 )
-from pawprint.errors import PawprintError
-from pawprint.files import atomic_write, write_json
+from pawprint.core.errors import PawprintError
+from pawprint.core.files import atomic_write, write_json
 from pawprint.manifest import SPLITS, read_manifest
 
 SAMPLE = "sample"

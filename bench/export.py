@@ -18,11 +18,11 @@ import numpy as np
 
 from bench.measure import summarize
 from bench.report import describe_machine
+from pawprint.core.errors import PawprintError
+from pawprint.core.files import write_json
+from pawprint.core.params import load_params
 from pawprint.datasets import read_labelled_images
-from pawprint.errors import PawprintError
-from pawprint.files import write_json
-from pawprint.params import load_params
-from pawprint.runtime import start_tensorflow
+from pawprint.networks.runtime import start_tensorflow
 
 EXPORTED = Path("models/export")
 
@@ -67,9 +67,9 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
     params = load_params()
     threads, batch_size = params.runtime.threads, params.evaluate.batch_size
     start_tensorflow(threads, 0)
-    from pawprint import parity
     from pawprint.classifier import Classifier
-    from pawprint.model_files import load_model
+    from pawprint.export import parity
+    from pawprint.networks.model_files import load_model
 
     name = Classifier.open(EXPORTED).card.name
     networks = {parity.KERAS: parity.keras_network(load_model(Path(f"models/{name}.keras")))}

@@ -26,9 +26,9 @@ from bench.plain_server import CALLS
 from bench.servers import ROOT, get, run_server
 from bench.wrk import BOUNDARY, find_wrk, make_form, run_wrk, write_forms
 from pawprint.classifier import CARD
-from pawprint.errors import PawprintError
-from pawprint.files import atomic_write, write_json
-from pawprint.params import load_params
+from pawprint.core.errors import PawprintError
+from pawprint.core.files import atomic_write, write_json
+from pawprint.core.params import load_params
 from pawprint.sources import fetch
 
 SAMPLE = "sample"

@@ -21,8 +21,8 @@ from bench.projects import (
     make_one_stage_project,
     take_fifth,
 )
-from pawprint.errors import PawprintError
-from pawprint.params import load_params
+from pawprint.core.errors import PawprintError
+from pawprint.core.params import load_params
 
 Figures = dict[str, float]
 Sides = dict[str, Figures]

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from pawprint.backbones import INPUT, block_end, build_backbone, find_backbone
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
+from pawprint.core.params import AugmentParams, Params, load_params
 from pawprint.manifest import SPLITS, read_manifest
-from pawprint.params import AugmentParams, Params, load_params
 from pawprint.shards import ShardedArray
 
 if TYPE_CHECKING:

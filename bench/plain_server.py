@@ -77,7 +77,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
-    from pawprint.model_files import read_model_info
+    from pawprint.networks.model_files import read_model_info
 
     info = read_model_info(options.model)
     model = keras.models.load_model(options.model, compile=False)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 
 # Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
 COMMANDS = {

@@ -11,7 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pawprint.params import AugmentParams
+from pawprint.core.params import AugmentParams
 
 TRANSFORM_SIZE = 9  # six numbers of an affine map, then three of colour
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B (ITU-R BT.601)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pawprint.errors import ParamsError, WeightsError
+from pawprint.core.errors import ParamsError, WeightsError
 from pawprint.legacy_weights import read_state_dict
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pawprint.errors import ModelError
-from pawprint.files import write_json
+from pawprint.core.errors import ModelError
+from pawprint.core.files import write_json
+from pawprint.core.processes import available_cores
 from pawprint.gradcam import TailLayer, compute_heatmaps, load_tail, read_tail, save_tail
 from pawprint.images import decode_image
-from pawprint.model_files import load_model, read_model_info
-from pawprint.predictor import Predictor, build_predictor, open_predictor
-from pawprint.processes import available_cores
+from pawprint.inference.predictor import Predictor, build_predictor, open_predictor
+from pawprint.networks.model_files import load_model, read_model_info
 
 if TYPE_CHECKING:
     import keras
@@ -128,7 +128,7 @@ class Classifier:
                 "such as models/finetuned.keras"
             )
         if "keras" not in sys.modules:
-            from pawprint.runtime import start_engine
+            from pawprint.networks.runtime import start_engine
 
             start_engine("openvino", available_cores())
         network, tail = _divide(load_model(path))
@@ -171,7 +171,7 @@ class Classifier:
 def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> None:
     """Write a model for ``Classifier.open``: the same model and card are the same bytes.
 
-    Keras must run on its OpenVINO backend, see ``pawprint.runtime``.
+    Keras must run on its OpenVINO backend, see ``pawprint.networks.runtime``.
 
     Args:
         model: a saved classifier, pixels → probabilities.
@@ -183,7 +183,7 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
     """
     import openvino as ov
 
-    from pawprint.openvino_graph import build_graph, number_names
+    from pawprint.inference.openvino_graph import build_graph, number_names
 
     network, tail = _divide(model)
     directory.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def _divide(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
     """A classifier → itself with the feature map as a second output, and what lies behind that."""
     import keras
 
-    from pawprint.networks import FEATURE_MAP, cut_model, without_probs
+    from pawprint.networks.architectures import FEATURE_MAP, cut_model, without_probs
 
     try:
         trunk, tail = cut_model(without_probs(model), FEATURE_MAP)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pawprint.params import TrainingParams
+from pawprint.core.params import TrainingParams
 from pawprint.shards import ShardedArray
 
 if TYPE_CHECKING:

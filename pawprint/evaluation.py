@@ -15,12 +15,12 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pawprint import figures
-from pawprint.files import atomic_directory, write_csv, write_json
+from pawprint.core.files import atomic_directory, write_csv, write_json
+from pawprint.core.params import EvaluateParams
 from pawprint.fingerprint import describe_machine
-from pawprint.metrics import Array, reliability_curve
-from pawprint.params import EvaluateParams
-from pawprint.reports import (
+from pawprint.reporting import figures
+from pawprint.reporting.metrics import Array, reliability_curve
+from pawprint.reporting.reports import (
     class_report_text,
     comparison_table,
     confusion_rows,

@@ -23,11 +23,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.files import write_json
-from pawprint.params import AugmentParams, FeaturesParams
-from pawprint.predictor import Precision, Predictor, open_predictor, predict, save_network
-from pawprint.processes import available_cores
-from pawprint.shards import ShardedArray, lost_workers_named, map_shards, shard_name, write_shard
+from pawprint.core.files import write_json
+from pawprint.core.params import AugmentParams, FeaturesParams
+from pawprint.core.processes import available_cores
+from pawprint.inference.predictor import Precision, Predictor, open_predictor, predict, save_network
+from pawprint.shards import (
+    ShardedArray,
+    lost_workers_named,
+    map_shards,
+    shard_name,
+    write_shard,
+)
 
 if TYPE_CHECKING:
     import keras

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from pawprint.augment import apply_transforms, draw_transforms
+from pawprint.core.params import AugmentParams, FinetuneParams
+from pawprint.core.processes import available_cores
 from pawprint.datasets import Batches, LabelledImages, plain_batches, training_batches
 from pawprint.features import Cut, read_view, view_transforms
-from pawprint.networks import cut_model, unfreeze
-from pawprint.params import AugmentParams, FinetuneParams
-from pawprint.predictor import find_network, open_predictor
-from pawprint.processes import available_cores
+from pawprint.inference.predictor import find_network, open_predictor
+from pawprint.networks.architectures import cut_model, unfreeze
 from pawprint.shards import ShardedArray
 
 Inputs = tuple[Batches, tf.data.Dataset]

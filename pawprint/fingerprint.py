@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pawprint.params import Params
+from pawprint.core.params import Params
 
 LIBRARIES = (
     *("ai-edge-litert", "dvclive", "keras", "matplotlib", "numpy", "onnx"),
@@ -60,7 +60,8 @@ def _look_up(values: Any, name: str) -> Any:
 
 def _files(deps: list[str]) -> Iterator[Path]:
     for dep in map(Path, sorted(deps)):
-        yield from sorted(p for p in dep.rglob("*") if p.is_file()) if dep.is_dir() else [dep]
+        inside = sorted(p for p in dep.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        yield from inside if dep.is_dir() else [dep]
 
 
 def describe_machine() -> dict[str, str]:

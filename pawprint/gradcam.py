@@ -19,8 +19,8 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
-from pawprint.errors import ModelError
-from pawprint.files import atomic_write
+from pawprint.core.errors import ModelError
+from pawprint.core.files import atomic_write
 
 if TYPE_CHECKING:
     import keras

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from pawprint.errors import ImageError
+from pawprint.core.errors import ImageError
 
 # JPEG opens MPO, the JPEG of stereo cameras and telephones, which Pillow registers for writing only
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")

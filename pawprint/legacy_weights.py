@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pawprint.errors import WeightsError
+from pawprint.core.errors import WeightsError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

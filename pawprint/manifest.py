@@ -13,9 +13,9 @@ from itertools import accumulate
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from pawprint.errors import DataError
-from pawprint.files import write_csv
-from pawprint.params import SplitParams
+from pawprint.core.errors import DataError
+from pawprint.core.files import write_csv
+from pawprint.core.params import SplitParams
 
 SPLITS = ("train", "val", "test")
 
@@ -30,7 +30,7 @@ class Picture:
         split: one of ``SPLITS``; empty before the assignment.
         sha256: of its bytes, in hexadecimal.
         group: equal for pictures that must stay in one split: the same bytes, or, once
-            ``pawprint.duplicates`` has looked, near duplicates.
+            ``pawprint.inspection.duplicates`` has looked, near duplicates.
     """
 
     path: str

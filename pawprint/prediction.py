@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from pawprint.answers import FORMATS, Answer, csv_header, one_line, rank_classes
 from pawprint.classifier import Classifier
-from pawprint.errors import ImageError, ModelError, PawprintError
+from pawprint.core.errors import ImageError, ModelError, PawprintError
+from pawprint.core.processes import available_cores
 from pawprint.overlays import blend_heatmap
-from pawprint.processes import available_cores
 
 STDIN = "-"
 BATCH_SIZE = 32

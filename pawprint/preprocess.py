@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.errors import DataError, ImageError
-from pawprint.files import write_csv, write_json
+from pawprint.core.errors import DataError, ImageError
+from pawprint.core.files import write_csv, write_json
+from pawprint.core.params import PreprocessParams
 from pawprint.images import decode_image
 from pawprint.manifest import SPLITS, Picture, check_splits, open_archive
-from pawprint.params import PreprocessParams
 from pawprint.shards import map_shards, shard_name, write_shard
 
 PICTURES_PER_SHARD = 128

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from pawprint.errors import PawprintError
-from pawprint.files import atomic_write
-from pawprint.processes import worker_pool
+from pawprint.core.errors import PawprintError
+from pawprint.core.files import atomic_write
+from pawprint.core.processes import worker_pool
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pawprint.params import Params
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage
 from pawprint.sources import fetch
-from pawprint.stage import run_stage
 
 
 def main(params: Params) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage
 from pawprint.datasets import read_class_names, read_labelled_images
-from pawprint.params import Params
-from pawprint.runtime import start_engine
-from pawprint.stage import run_stage
+from pawprint.networks.runtime import start_engine
 
 MODELS = ("baseline", "head", "finetuned")
 TRAININGS = ("train_baseline", "train_head", "finetune")
@@ -17,8 +17,8 @@ TRAININGS = ("train_baseline", "train_head", "finetune")
 def main(params: Params) -> None:
     start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.evaluation import read_history, write_charts, write_figures, write_metrics
-    from pawprint.model_files import load_model
-    from pawprint.predictor import build_predictor, predict
+    from pawprint.inference.predictor import build_predictor, predict
+    from pawprint.networks.model_files import load_model
 
     test = read_labelled_images(Path("data/processed/test"))
     class_names = read_class_names(Path("data/processed"))

@@ -3,20 +3,20 @@
 import json
 from pathlib import Path
 
+from pawprint.core.files import atomic_directory, write_json
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage
 from pawprint.datasets import read_labelled_images
-from pawprint.files import atomic_directory, write_json
-from pawprint.params import Params
-from pawprint.runtime import start_tensorflow
-from pawprint.stage import run_stage
+from pawprint.networks.runtime import start_tensorflow
 
 
 def main(params: Params) -> None:
     config, threads, batch_size = params.export, params.runtime.threads, params.evaluate.batch_size
     start_tensorflow(threads, 0)
-    from pawprint import parity
-    from pawprint.export import choose_model, make_card, write_formats
-    from pawprint.figures import render_parity
-    from pawprint.model_files import load_model
+    from pawprint.export import parity
+    from pawprint.export.formats import choose_model, make_card, write_formats
+    from pawprint.networks.model_files import load_model
+    from pawprint.reporting.figures import render_parity
 
     metrics, processed = Path("metrics"), Path("data/processed")
     name = choose_model(config.model, metrics)

@@ -4,13 +4,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from pawprint.backbones import INPUT, block_end, build_backbone, check_cut, find_backbone
-from pawprint.files import move_directory
+from pawprint.core.files import move_directory
+from pawprint.core.params import Params
+from pawprint.core.processes import worker_pool
+from pawprint.core.stage import run_stage, unfinished_work
 from pawprint.fingerprint import fingerprint
-from pawprint.params import Params
-from pawprint.processes import worker_pool
-from pawprint.runtime import start_engine
+from pawprint.networks.runtime import start_engine
 from pawprint.shards import ShardedArray
-from pawprint.stage import run_stage, unfinished_work
 
 
 def main(params: Params) -> None:
@@ -24,8 +24,8 @@ def main(params: Params) -> None:
 
 def run(params: Params, executor: Executor) -> None:
     from pawprint.features import extract_features, plan_cut
-    from pawprint.model_files import ModelInfo, save_model
-    from pawprint.networks import add_pooling
+    from pawprint.networks.architectures import add_pooling
+    from pawprint.networks.model_files import ModelInfo, save_model
 
     splits = {name: Path("data/processed", name) for name in ("train", "val")}
     counts = {name: len(ShardedArray(path)) for name, path in splits.items()}

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from pawprint.checkpoints import Checkpoints
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage, unfinished_work
 from pawprint.datasets import read_labelled_images, steps_per_epoch
 from pawprint.fingerprint import fingerprint
-from pawprint.params import Params
-from pawprint.runtime import choose_strategy, start_tensorflow
-from pawprint.stage import run_stage, unfinished_work
+from pawprint.networks.runtime import choose_strategy, start_tensorflow
+from pawprint.training.checkpoints import Checkpoints
 
 
 def main(params: Params) -> None:
@@ -15,9 +15,9 @@ def main(params: Params) -> None:
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.features import read_cut
     from pawprint.finetuning import read_inputs, unfrozen_part
-    from pawprint.model_files import load_model, read_model_info, save_model
-    from pawprint.networks import LOGITS, add_probs, scale_logits, without_probs
-    from pawprint.training import Validation, train_model
+    from pawprint.networks.architectures import LOGITS, add_probs, scale_logits, without_probs
+    from pawprint.networks.model_files import load_model, read_model_info, save_model
+    from pawprint.training.fit import Validation, train_model
 
     head_path, boundary = Path("models/head.keras"), Path("data/features/boundary")
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))

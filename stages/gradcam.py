@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pawprint.core.files import atomic_directory
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage
 from pawprint.datasets import read_class_names, read_labelled_images
-from pawprint.files import atomic_directory
-from pawprint.params import Params
-from pawprint.runtime import start_engine
+from pawprint.networks.runtime import start_engine
 from pawprint.selection import fixed_rows, worst_rows
-from pawprint.stage import run_stage
 
 MODELS = ("baseline", "head", "finetuned")
 

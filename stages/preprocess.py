@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from pawprint.files import move_directory, write_json
+from pawprint.core.files import move_directory, write_json
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage, unfinished_work
 from pawprint.fingerprint import fingerprint
 from pawprint.manifest import read_manifest
-from pawprint.params import Params
 from pawprint.preprocess import preprocess_pictures
-from pawprint.stage import run_stage, unfinished_work
 
 
 def main(params: Params) -> None:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from pawprint.data_report import write_data_report
-from pawprint.duplicates import group_near_duplicates
-from pawprint.files import atomic_directory, write_json
+from pawprint.core.files import atomic_directory, write_json
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage, unfinished_work
 from pawprint.fingerprint import fingerprint
+from pawprint.inspection.data_report import write_data_report
+from pawprint.inspection.duplicates import group_near_duplicates
+from pawprint.inspection.thumbnails import write_thumbnails
 from pawprint.manifest import (
     assign_splits,
     check_splits,
@@ -13,9 +16,6 @@ from pawprint.manifest import (
     summarize,
     write_manifest,
 )
-from pawprint.params import Params
-from pawprint.stage import run_stage, unfinished_work
-from pawprint.thumbnails import write_thumbnails
 
 
 def main(params: Params) -> None:

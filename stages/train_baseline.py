@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.checkpoints import Checkpoints
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage, unfinished_work
 from pawprint.datasets import (
     plain_batches,
     read_class_names,
@@ -14,22 +15,21 @@ from pawprint.datasets import (
     training_batches,
 )
 from pawprint.fingerprint import fingerprint
-from pawprint.params import Params
-from pawprint.runtime import choose_strategy, start_tensorflow
-from pawprint.stage import run_stage, unfinished_work
+from pawprint.networks.runtime import choose_strategy, start_tensorflow
+from pawprint.training.checkpoints import Checkpoints
 
 
 def main(params: Params) -> None:
     start_tensorflow(params.runtime.threads, params.baseline.seed)
-    from pawprint.model_files import ModelInfo, save_model
-    from pawprint.networks import (
+    from pawprint.networks.architectures import (
         add_probs,
         build_baseline,
         build_resizing,
         chain,
         scale_logits,
     )
-    from pawprint.training import Validation, train_model
+    from pawprint.networks.model_files import ModelInfo, save_model
+    from pawprint.training.fit import Validation, train_model
 
     config, processed = params.baseline, Path("data/processed")
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))

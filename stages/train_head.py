@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.checkpoints import Checkpoints
+from pawprint.core.params import Params
+from pawprint.core.stage import run_stage, unfinished_work
 from pawprint.datasets import (
     plain_batches,
     read_class_names,
@@ -13,18 +14,17 @@ from pawprint.datasets import (
     training_batches,
 )
 from pawprint.fingerprint import fingerprint
-from pawprint.params import Params
-from pawprint.runtime import choose_strategy, start_tensorflow
+from pawprint.networks.runtime import choose_strategy, start_tensorflow
 from pawprint.shards import ShardedArray
-from pawprint.stage import run_stage, unfinished_work
+from pawprint.training.checkpoints import Checkpoints
 
 
 def main(params: Params) -> None:
     config, processed, pooled = params.head, Path("data/processed"), Path("data/features/pooled")
     start_tensorflow(params.runtime.threads, config.seed)
-    from pawprint.model_files import ModelInfo, load_model, read_model_info, save_model
-    from pawprint.networks import add_probs, build_head, chain, scale_logits
-    from pawprint.training import Validation, train_model
+    from pawprint.networks.architectures import add_probs, build_head, chain, scale_logits
+    from pawprint.networks.model_files import ModelInfo, load_model, read_model_info, save_model
+    from pawprint.training.fit import Validation, train_model
 
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
     labels = read_labels(processed / "train")

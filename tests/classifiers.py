@@ -17,13 +17,13 @@ CONTRAST = 0.05  # its logits: the mean of each channel in every fourth column, 
 
 # A model whose every answer can be computed by hand, see colour_probs
 COLOURS_MODEL = f"""
-from pawprint.runtime import start_engine
+from pawprint.networks.runtime import start_engine
 start_engine("openvino", 1)
 import keras, numpy as np
 from pathlib import Path
 from pawprint.classifier import ModelCard, save_classifier
-from pawprint.model_files import ModelInfo, save_model
-from pawprint.networks import LOGITS, add_pooling, add_probs
+from pawprint.networks.model_files import ModelInfo, save_model
+from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
 pixels = keras.Input(({COLOURS_SIZE}, {COLOURS_SIZE}, 3), name="pixels")
 choose = keras.layers.Conv2D(3, 4, strides=4, use_bias=False, name="choose")
 backbone = add_pooling(keras.Model(pixels, choose(pixels)), "avg")

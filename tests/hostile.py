@@ -32,7 +32,7 @@ import numpy as np
 from served import Running, serving
 
 from pawprint.classifier import Classifier
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 from pawprint.sources.sample import draw_sample
 
 CLIENTS = 16

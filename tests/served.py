@@ -41,7 +41,7 @@ def build(directory: Path, order: str = "red,green,blue", name: str = "colours")
     import keras
 
     from pawprint.classifier import ModelCard, save_classifier
-    from pawprint.networks import LOGITS, add_pooling, add_probs
+    from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
 
     pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
     tiles = keras.layers.Conv2D(3, 4, strides=4, use_bias=False, name="tiles")

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from pawprint.augment import TRANSFORM_SIZE, apply_transforms, draw_transforms
-from pawprint.params import AugmentParams
+from pawprint.core.params import AugmentParams
 
 # covers: R4, R17
 

@@ -22,8 +22,8 @@ from pawprint.backbones import (
     check_cut,
     find_backbone,
 )
-from pawprint.errors import ParamsError, WeightsError
-from pawprint.networks import add_pooling, cut_model
+from pawprint.core.errors import ParamsError, WeightsError
+from pawprint.networks.architectures import add_pooling, cut_model
 
 # covers: R3, R2, R16, R13
 

@@ -17,7 +17,7 @@ from bench.measure import run_measured, summarize
 from bench.plain import Cost, build_augmentation, build_network, pictures_in, unfreeze_top
 from bench.projects import ROOT, count_images_per_s, take_fifth
 from bench.report import check_bars, compute_ratios, summarize_repeats, to_json
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 
 
 def sides(plain_s: float, pawprint_s: float) -> dict[str, dict[str, float]]:
@@ -107,7 +107,7 @@ def test_usage_counts_the_processes_below(tmp_path):
 
 def test_plain_network_computes_what_pawprints_head_model_does(tensorflow, committed):
     from pawprint.backbones import block_end, build_backbone, find_backbone
-    from pawprint.networks import add_pooling, build_head, chain, cut_model, unfreeze
+    from pawprint.networks.architectures import add_pooling, build_head, chain, cut_model, unfreeze
 
     name, cut = committed.model.backbone, committed.model.cut
     backbone = build_backbone(name, 64, "none")

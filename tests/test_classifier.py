@@ -10,7 +10,7 @@ import pytest
 from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
 
 from pawprint.classifier import Classifier
-from pawprint.errors import ImageError, ModelError
+from pawprint.core.errors import ImageError, ModelError
 from pawprint.images import decode_image
 
 # covers: R7, R10, R11, B1, B6
@@ -21,17 +21,17 @@ CLASSES = np.array([0, 2, 1, 2, 0])
 # A fine-tuned kind of model and the baseline, both with random weights, each saved as the pipeline
 # does, exported twice, and run by the code of stages evaluate and gradcam
 MODELS = """
-from pawprint.runtime import start_engine
+from pawprint.networks.runtime import start_engine
 start_engine("openvino", 2)
 import keras, numpy as np
 from pathlib import Path
 from pawprint.backbones import build_backbone
 from pawprint.classifier import Classifier, ModelCard, save_classifier
-from pawprint.errors import ModelError
-from pawprint.model_files import ModelInfo, load_model, save_model
-from pawprint.networks import *
-from pawprint.params import load_params
-from pawprint.predictor import build_predictor
+from pawprint.core.errors import ModelError
+from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.networks.architectures import *
+from pawprint.core.params import load_params
+from pawprint.inference.predictor import build_predictor
 params = load_params(ROOT / "params.yaml")
 SIZE, names = 64, ["cat", "dog", "käfer"]
 keras.utils.set_random_seed(7)
@@ -161,7 +161,7 @@ assert not heavy, heavy
 def test_no_more_cores_are_used_than_may_be(colours: Path, name: str) -> None:
     code = f"""
 from pathlib import Path
-from pawprint import predictor
+from pawprint.inference import predictor
 from pawprint.classifier import Classifier
 class Watched(predictor.OpenVinoPredictor):
     def __init__(self, graph, precision, cores):

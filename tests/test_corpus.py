@@ -15,11 +15,11 @@ from corpus_zips import pack, zips
 from PIL import Image
 from servers import data_params
 
+from pawprint.core.errors import DataError, ImageError, LayoutError, SourceError
+from pawprint.core.params import Params
 from pawprint.datasets import read_labelled_images
-from pawprint.errors import DataError, ImageError, LayoutError, SourceError
 from pawprint.images import decode_image
 from pawprint.manifest import assign_splits, read_archive_index
-from pawprint.params import Params
 from pawprint.preprocess import preprocess_pictures
 from pawprint.sources import fetch
 from pawprint.sources.archive import open_zip, write_archive

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from pawprint.alignment import similarity
-from pawprint.duplicates import (
+from pawprint.core.errors import DataError
+from pawprint.core.params import Params, SplitParams
+from pawprint.inspection.alignment import similarity
+from pawprint.inspection.duplicates import (
     CANDIDATES,
     Candidates,
     Link,
@@ -24,12 +26,10 @@ from pawprint.duplicates import (
     find_links,
     group_near_duplicates,
 )
-from pawprint.errors import DataError
+from pawprint.inspection.thumbnails import Header, Thumbnail, make_thumbnail, write_thumbnails
 from pawprint.manifest import Picture, assign_splits, read_archive_index
-from pawprint.params import Params, SplitParams
 from pawprint.shards import ShardedArray, shard_name, write_shard
 from pawprint.sources.sample import draw_picture
-from pawprint.thumbnails import Header, Thumbnail, make_thumbnail, write_thumbnails
 
 CAP = 100_000_000
 Alter = Callable[[Image.Image], Image.Image]
@@ -164,7 +164,7 @@ def test_near_duplicates_can_be_left_alone(
 
 
 def test_a_chain_of_links_is_one_group_named_by_its_least_digest(params: SplitParams) -> None:
-    from pawprint.duplicates import _connect
+    from pawprint.inspection.duplicates import _connect
 
     digests = [letter * 64 for letter in "abcdef"]
     a, b, c, d, e, _ = digests

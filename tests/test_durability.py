@@ -20,8 +20,8 @@ import pytest
 from living import descendants, living, wait_until
 from project import Project, environment, make_project
 
+from pawprint.core.files import atomic_directory, atomic_write, move_directory
 from pawprint.evaluation import write_figures
-from pawprint.files import atomic_directory, atomic_write, move_directory
 from pawprint.shards import write_shard
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")

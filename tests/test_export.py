@@ -22,14 +22,15 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.export import time_network
-from pawprint import export, parity
-from pawprint.errors import ModelError
-from pawprint.files import write_csv, write_json
-from pawprint.model_files import ModelInfo, load_model, save_model
-from pawprint.networks import FEATURE_MAP, LOGITS, add_probs
-from pawprint.onnx_graph import number_names
-from pawprint.params import ExportParams, Params
-from pawprint.reports import prediction_rows, write_predictions
+from pawprint.core.errors import ModelError
+from pawprint.core.files import write_csv, write_json
+from pawprint.core.params import ExportParams, Params
+from pawprint.export import formats as export
+from pawprint.export import parity
+from pawprint.export.onnx_graph import number_names
+from pawprint.networks.architectures import FEATURE_MAP, LOGITS, add_probs
+from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.reporting.reports import prediction_rows, write_predictions
 from pawprint.shards import shard_name, write_shard
 
 # covers: R9, R11, B1, B6

@@ -13,14 +13,14 @@ import pytest
 
 from pawprint import features
 from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.checkpoints import Checkpoints
+from pawprint.core.params import AugmentParams, FeaturesParams, FinetuneParams, Params
 from pawprint.datasets import LabelledImages
 from pawprint.features import Cut, extract_features, plan_cut, read_cut
 from pawprint.finetuning import Inputs, read_inputs, unfrozen_part
-from pawprint.networks import LOGITS, add_pooling, build_head, chain
-from pawprint.params import AugmentParams, FeaturesParams, FinetuneParams, Params
+from pawprint.networks.architectures import LOGITS, add_pooling, build_head, chain
 from pawprint.shards import ShardedArray, shard_name, write_shard
-from pawprint.training import Validation, train_model
+from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.fit import Validation, train_model
 
 # covers: B2, R2, R4, R8, R15
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pawprint import fingerprint
+from pawprint.core.params import Params
 from pawprint.fingerprint import describe_machine
-from pawprint.params import Params
 
 PIPELINE = """
 stages:
@@ -44,6 +44,17 @@ def test_another_file_of_weights_at_the_same_path_is_another_key(committed: Para
     before = key(committed)
     assert key(committed) == before
     Path("weights.h5").write_text("of another training")
+    assert key(committed) != before
+
+
+@pytest.mark.usefixtures("project")
+def test_what_python_compiles_among_the_modules_is_not_part_of_the_key(committed: Params) -> None:
+    before = key(committed)
+    compiled = Path("pixels/__pycache__/shards.cpython-311.pyc")
+    compiled.parent.mkdir()
+    compiled.touch()
+    assert key(committed) == before
+    Path("pixels/labels.csv").touch()
     assert key(committed) != before
 
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pawprint.errors import ModelError
+from pawprint.core.errors import ModelError
 from pawprint.gradcam import (
     compute_heatmaps,
     load_tail,
@@ -21,7 +21,7 @@ from pawprint.gradcam import (
     save_tail,
     score_gradient,
 )
-from pawprint.networks import (
+from pawprint.networks.architectures import (
     FEATURE_MAP,
     LOGITS,
     add_pooling,

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pawprint import images
-from pawprint.errors import ImageError
+from pawprint.core.errors import ImageError
 from pawprint.images import decode_image
 
 # covers: R5, B5

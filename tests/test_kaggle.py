@@ -22,7 +22,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from servers import data_params
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 from pawprint.sources import fetch, kaggle
 kaggle.RETRIES = 0
 results = []

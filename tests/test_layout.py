@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from pawprint.errors import LayoutError, SourceError
+from pawprint.core.errors import LayoutError, SourceError
 from pawprint.sources.layout import read_layout
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pawprint.errors import WeightsError
+from pawprint.core.errors import WeightsError
 from pawprint.legacy_weights import read_state_dict
 
 # covers: R3, R13

@@ -22,7 +22,7 @@ from bench.load_report import OURS, compute_ratios, count_errors, describe_runs,
 from bench.plain_server import build_app, decode
 from bench.wrk import BOUNDARY, Load, find_wrk, make_form, read_wrk
 from pawprint.classifier import Classifier
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 from pawprint.images import decode_image
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from pawprint.errors import DataError
+from pawprint.core.errors import DataError
+from pawprint.core.params import SplitParams
 from pawprint.manifest import (
     Picture,
     assign_splits,
@@ -23,7 +24,6 @@ from pawprint.manifest import (
     summarize,
     write_manifest,
 )
-from pawprint.params import SplitParams
 
 # covers: C3, R12, B4
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from pawprint import metrics, reports
-from pawprint.errors import DataError, ModelError
-from pawprint.temperature import fit_temperature
+from pawprint.core.errors import DataError, ModelError
+from pawprint.reporting import metrics, reports
+from pawprint.training.temperature import fit_temperature
 
 # covers: R6, R11, B6
 
@@ -380,7 +380,7 @@ def test_class_report_text_survives_a_name_with_a_bar() -> None:
 
 def test_importing_needs_neither_tensorflow_nor_pyplot() -> None:
     code = (
-        "import sys, pawprint.figures, pawprint.metrics, pawprint.reports;"
+        "import sys; from pawprint.reporting import figures, metrics, reports;"
         "print([m for m in ('tensorflow', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from pawprint.errors import ModelError
-from pawprint.model_files import ModelInfo, load_model, read_model_info, save_model
-from pawprint.networks import add_pooling, add_probs, build_head, chain
-from pawprint.params import Params
-from pawprint.predictor import build_predictor, predict
+from pawprint.core.errors import ModelError
+from pawprint.core.params import Params
+from pawprint.inference.predictor import build_predictor, predict
+from pawprint.networks.architectures import add_pooling, add_probs, build_head, chain
+from pawprint.networks.model_files import ModelInfo, load_model, read_model_info, save_model
 
 # covers: B1, R11, R10
 
@@ -80,7 +80,8 @@ def test_the_file_is_an_ordinary_keras_file(tmp_path: Path, committed: Params) -
 def test_class_names_are_read_without_tensorflow(tmp_path: Path, committed: Params) -> None:
     save_model(classifier(committed), tmp_path / "model.keras", INFO)
     code = (
-        "import sys; from pathlib import Path; from pawprint.model_files import read_model_info\n"
+        "import sys; from pathlib import Path\n"
+        "from pawprint.networks.model_files import read_model_info\n"
         "print(read_model_info(Path('model.keras')).image_size, 'keras' in sys.modules)"
     )
     run = subprocess.run(

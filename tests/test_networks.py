@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pawprint.errors import ModelError
-from pawprint.networks import (
+from pawprint.core.errors import ModelError
+from pawprint.core.params import Params
+from pawprint.networks.architectures import (
     FEATURE_MAP,
     LOGITS,
     PROBS,
@@ -24,7 +25,6 @@ from pawprint.networks import (
     with_precision,
     without_probs,
 )
-from pawprint.params import Params
 
 # covers: R1, R16, R8, R11, B6
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pawprint.errors import DataError, ParamsError, WeightsError
-from pawprint.params import Params, load_params
-from pawprint.stage import run_stage
+from pawprint.core.errors import DataError, ParamsError, WeightsError
+from pawprint.core.params import Params, load_params
+from pawprint.core.stage import run_stage
 
 # covers: C5, B8
 
@@ -184,7 +184,7 @@ def test_sections_are_frozen() -> None:
 def test_validation_imports_no_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(edited("finetune", "lr", "fast"), encoding="utf-8")
     code = (
-        "import sys, pawprint.stage, pawprint.params as params\n"
+        "import sys, pawprint.core.stage, pawprint.core.params as params\n"
         "try: params.load_params('params.yaml')\n"
         "except params.ParamsError as error: print(error)\n"
         "heavy = {'tensorflow', 'keras', 'numpy', 'dvc', 'dvclive'}\n"

@@ -22,8 +22,8 @@ from project import Project, make_project
 from served import serving
 
 from pawprint.classifier import Classifier
-from pawprint.model_files import read_model_info
-from pawprint.params import load_params
+from pawprint.core.params import load_params
+from pawprint.networks.model_files import read_model_info
 
 STAGES = [
     *("download", "split", "preprocess", "train_baseline", "features"),

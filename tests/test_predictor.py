@@ -11,10 +11,21 @@ import numpy as np
 import pytest
 
 from pawprint.backbones import BACKBONES, build_backbone
-from pawprint.model_files import ModelInfo, save_model
-from pawprint.networks import add_pooling, add_probs, build_baseline, build_resizing, chain
-from pawprint.params import Params
-from pawprint.predictor import OpenVinoPredictor, find_network, open_predictor, save_network
+from pawprint.core.params import Params
+from pawprint.inference.predictor import (
+    OpenVinoPredictor,
+    find_network,
+    open_predictor,
+    save_network,
+)
+from pawprint.networks.architectures import (
+    add_pooling,
+    add_probs,
+    build_baseline,
+    build_resizing,
+    chain,
+)
+from pawprint.networks.model_files import ModelInfo, save_model
 
 # covers: R3, R20, B2, B6
 
@@ -28,11 +39,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from pawprint.runtime import start_engine
+from pawprint.networks.runtime import start_engine
 assert start_engine("openvino", 2) == "openvino"
-from pawprint.model_files import load_model
-from pawprint.openvino_graph import build_graph
-from pawprint.predictor import build_predictor, save_network
+from pawprint.networks.model_files import load_model
+from pawprint.inference.openvino_graph import build_graph
+from pawprint.inference.predictor import build_predictor, save_network
 pictures = np.load("pictures.npy")
 for path in sorted(Path().glob("*.keras")):
     model = load_model(path)

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from pawprint import preprocess
+from pawprint.core.errors import DataError
+from pawprint.core.params import PreprocessParams
 from pawprint.datasets import read_class_names, read_labelled_images
-from pawprint.errors import DataError
 from pawprint.manifest import Picture, read_archive_index
-from pawprint.params import PreprocessParams
 from pawprint.preprocess import preprocess_pictures
 
 # covers: B5, R5, R11, B1

@@ -19,16 +19,16 @@ import tensorflow as tf
 from living import wait_until
 from project import Project, environment, make_project
 
-from pawprint.checkpoints import Checkpoints
+from pawprint.core.files import write_csv, write_json
+from pawprint.core.params import HeadParams, Params
+from pawprint.core.stage import unfinished_work
 from pawprint.datasets import steps_per_epoch, training_batches
-from pawprint.files import write_csv, write_json
 from pawprint.fingerprint import fingerprint
-from pawprint.model_files import ModelInfo, save_model
-from pawprint.networks import add_probs, build_head, scale_logits
-from pawprint.params import HeadParams, Params
+from pawprint.networks.architectures import add_probs, build_head, scale_logits
+from pawprint.networks.model_files import ModelInfo, save_model
 from pawprint.shards import shard_name, write_shard
-from pawprint.stage import unfinished_work
-from pawprint.training import Validation, train_model
+from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.fit import Validation, train_model
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 

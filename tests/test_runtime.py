@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[1]
 BUILD = """
 import sys
 from pathlib import Path
-from pawprint.runtime import start_engine
+from pawprint.networks.runtime import start_engine
 start_engine("openvino", 2, int(sys.argv[2]))
 import keras
-from pawprint.model_files import ModelInfo, save_model
+from pawprint.networks.model_files import ModelInfo, save_model
 layers = [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
 network = keras.Sequential([keras.Input((8, 8, 3), name="pixels"), *layers], name="network")
 save_model(network, Path(sys.argv[1]), ModelInfo([], 8))
@@ -26,7 +26,7 @@ assert "tensorflow" not in sys.modules
 """
 CHOOSE = """
 from pathlib import Path
-from pawprint import runtime
+from pawprint.networks import runtime
 runtime.NVIDIA_DRIVER = Path("{driver}")
 print(runtime.start_engine("auto", 2))
 """

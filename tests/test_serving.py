@@ -22,7 +22,7 @@ from PIL import Image
 from served import CLASSES, METRICS, SIZE, Running, colours, in_process, picture, serving
 
 from pawprint.classifier import Classifier
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 from pawprint.overlays import INFERNO, blend_heatmap
 from pawprint.serving.app import build_app
 from pawprint.serving.logs import JsonFormatter

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 from pawprint.shards import OPEN_FILES, ShardedArray, map_shards, shard_name, write_shard
 
 # covers: R8, B3, B9

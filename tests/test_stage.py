@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from living import descendants, living, wait_until
 
-from pawprint.stage import describe_os_error, unfinished_work
+from pawprint.core.stage import describe_os_error, unfinished_work
 
 ROOT = Path(__file__).parents[1]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
@@ -24,8 +24,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 STAGE = """
 import sys, time
 from pathlib import Path
-from pawprint import processes
-from pawprint.stage import run_stage
+from pawprint.core import processes
+from pawprint.core.stage import run_stage
 
 def main(params):
     with processes.worker_pool() as pool:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from pawprint.errors import DataError, ModelError
-from pawprint.temperature import fit_temperature
+from pawprint.core.errors import DataError, ModelError
+from pawprint.training.temperature import fit_temperature
 
 # covers: B6
 

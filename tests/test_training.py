@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pawprint.checkpoints import Checkpoints
+from pawprint.core.errors import ModelError
+from pawprint.core.params import HeadParams, Params
 from pawprint.datasets import steps_per_epoch, training_batches
-from pawprint.errors import ModelError
-from pawprint.model_files import ModelInfo, load_model, save_model
-from pawprint.networks import LOGITS, add_probs, build_head, scale_logits
-from pawprint.params import HeadParams, Params
-from pawprint.training import Validation, log_loss, train_model
+from pawprint.networks.architectures import LOGITS, add_probs, build_head, scale_logits
+from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.fit import Validation, log_loss, train_model
 
 # covers: R8, R14, R17, R20, B1, B6, C6
 
@@ -301,8 +301,8 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own(committed: Params
 MIRRORED = """
 import sys
 import numpy as np
-from pawprint.params import load_params
-from pawprint.runtime import choose_strategy, start_tensorflow
+from pawprint.core.params import load_params
+from pawprint.networks.runtime import choose_strategy, start_tensorflow
 
 start_tensorflow(2, 0)
 import tensorflow as tf
@@ -313,10 +313,10 @@ assert tf.config.threading.get_intra_op_parallelism_threads() == 2
 assert choose_strategy().num_replicas_in_sync == 1
 
 from pathlib import Path
-from pawprint.checkpoints import Checkpoints
+from pawprint.training.checkpoints import Checkpoints
 from pawprint.datasets import training_batches
-from pawprint.networks import build_head
-from pawprint.training import Validation, train_model
+from pawprint.networks.architectures import build_head
+from pawprint.training.fit import Validation, train_model
 
 changes = {"dropout": 0.0, "schedule": "constant", "batch_size": 16, "epochs": 3, "lr": 0.05}
 params = load_params(sys.argv[1]).head.model_copy(update=changes)

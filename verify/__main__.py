@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 from verify.clones import read_commit, run_in_clone
 from verify.compare import compare, explain, explain_machine, render_table
 

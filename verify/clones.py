@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from pawprint.errors import PawprintError
+from pawprint.core.errors import PawprintError
 from verify.compare import MACHINE
 
 OTHER_KERAS = {"floatx": "float64", "epsilon": 1e-3, "image_data_format": "channels_first"}

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Securi
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
-from pawprint.errors import ImageError
+from pawprint.core.errors import ImageError
 from pawprint.overlays import blend_heatmap
 from pawprint.serving import schemas
 from pawprint.serving.limits import Refusal

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.classifier import CARD, MAX_PIXELS, Classifier
-from pawprint.errors import ModelError
+from pawprint.core.errors import ModelError
 from pawprint.images import decode_image
 from pawprint.serving.settings import Settings
 

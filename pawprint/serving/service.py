@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from pawprint.errors import ImageError
-from pawprint.processes import available_cores
+from pawprint.core.errors import ImageError
+from pawprint.core.processes import available_cores
 from pawprint.serving.batching import Batcher, Work
 from pawprint.serving.limits import Limits
 from pawprint.serving.models import Models, Served

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pawprint.errors import KaggleError, LayoutError, SourceError
-from pawprint.params import DataParams
-from pawprint.processes import worker_pool
+from pawprint.core.errors import KaggleError, LayoutError, SourceError
+from pawprint.core.params import DataParams
+from pawprint.core.processes import worker_pool
 from pawprint.sources import kaggle, url
 from pawprint.sources.archive import (
     DAMAGE,

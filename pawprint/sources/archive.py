@@ -25,8 +25,8 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from pawprint.errors import SourceError
-from pawprint.files import atomic_write
+from pawprint.core.errors import SourceError
+from pawprint.core.files import atomic_write
 from pawprint.sources.layout import Layout, ignored_reason, read_layout, split_name
 from pawprint.sources.quota import Quota
 

@@ -11,8 +11,8 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import ReadTimeoutError
 
-from pawprint.errors import SourceError
-from pawprint.params import DataParams
+from pawprint.core.errors import SourceError
+from pawprint.core.params import DataParams
 
 CHUNK_BYTES = 1 << 16  # a connection that breaks off loses the chunk it was in
 

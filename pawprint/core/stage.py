@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pawprint.errors import PawprintError
-from pawprint.files import NO_SPACE
-from pawprint.params import Params, load_params
-from pawprint.processes import end_with_dvc
+from pawprint.core.errors import PawprintError
+from pawprint.core.files import NO_SPACE
+from pawprint.core.params import Params, load_params
+from pawprint.core.processes import end_with_dvc
 
 UNFINISHED = Path(".resume")  # git ignores it, DVC does not know it
 

@@ -1,7 +1,7 @@
 """What evaluation writes about its scores: rows for charts and tables, and readable texts.
 
-``y_true``, ``y_pred``, ``probs``, ``confidence`` and ``bins`` are those of pawprint/metrics.py;
-a mapping of predictions holds the ``probs`` of each model by its name, in the order of display.
+``y_true``, ``y_pred``, ``probs``, ``confidence`` and ``bins`` are those of metrics.py; a mapping of
+predictions holds the ``probs`` of each model by its name, in the order of display.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from pawprint.metrics import (
+from pawprint.reporting.metrics import (
     Array,
     Interval,
     Row,

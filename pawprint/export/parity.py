@@ -14,10 +14,10 @@ from scipy import stats
 from tqdm import tqdm
 
 from pawprint.classifier import Classifier
-from pawprint.errors import ModelError
-from pawprint.export import ONNX, PIXELS, PROBS, SAVED_MODEL, TFLITE, TFLITE_INT8
-from pawprint.metrics import Array
-from pawprint.params import ExportParams
+from pawprint.core.errors import ModelError
+from pawprint.core.params import ExportParams
+from pawprint.export.formats import ONNX, PIXELS, PROBS, SAVED_MODEL, TFLITE, TFLITE_INT8
+from pawprint.reporting.metrics import Array
 from pawprint.shards import ShardedArray
 
 if TYPE_CHECKING:

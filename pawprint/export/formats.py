@@ -23,9 +23,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pawprint.classifier import ModelCard, embedded
-from pawprint.model_files import read_model_info
-from pawprint.params import AugmentParams, ExportParams
-from pawprint.processes import worker_pool
+from pawprint.core.params import AugmentParams, ExportParams
+from pawprint.core.processes import worker_pool
+from pawprint.networks.model_files import read_model_info
 from pawprint.shards import ShardedArray
 
 if TYPE_CHECKING:
@@ -130,11 +130,11 @@ def write_formats(
 
 
 def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
-    from pawprint.runtime import start_engine
+    from pawprint.networks.runtime import start_engine
 
     start_engine("openvino", 1)
     from pawprint.classifier import save_classifier
-    from pawprint.model_files import load_model
+    from pawprint.networks.model_files import load_model
 
     save_classifier(load_model(path), card, directory)
 
@@ -189,7 +189,7 @@ def write_onnx(
     network: tf.types.experimental.ConcreteFunction, card: ModelCard, path: Path
 ) -> None:
     """Write a frozen graph as ONNX; its ``metadata_props`` say what it is."""
-    from pawprint.onnx_graph import build_onnx
+    from pawprint.export.onnx_graph import build_onnx
 
     inputs, outputs = {network.inputs[0].name: PIXELS}, {network.outputs[0].name: PROBS}
     model = build_onnx(network.graph.as_graph_def(), inputs, outputs)

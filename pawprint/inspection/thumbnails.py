@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pawprint.errors import ImageError
+from pawprint.core.errors import ImageError
 from pawprint.images import FORMATS, decode_image
 from pawprint.manifest import open_archive
 from pawprint.shards import map_shards, shard_name, write_shard

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from pawprint.errors import ModelError
-from pawprint.files import atomic_write
-from pawprint.runtime import hidden
+from pawprint.core.errors import ModelError
+from pawprint.core.files import atomic_write
+from pawprint.networks.runtime import hidden
 
 if TYPE_CHECKING:
     import keras

@@ -25,7 +25,7 @@ _BINARY = ("Add", "Multiply", "Subtract", "Divide", "Minimum", "Maximum")
 def build_graph(model: keras.Model, batch_size: int) -> ov.Model:
     """Turn a Keras model into an OpenVINO graph for raw pixels.
 
-    Keras must run on its OpenVINO backend, see ``pawprint.runtime``.
+    Keras must run on its OpenVINO backend, see ``pawprint.networks.runtime``.
 
     Args:
         model: float32 [n, size, size, 3] in 0...255 → one or several outputs.

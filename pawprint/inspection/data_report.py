@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from pawprint.duplicates import Link
-from pawprint.files import atomic_write, write_csv
+from pawprint.core.files import atomic_write, write_csv
+from pawprint.inspection.duplicates import Link
+from pawprint.inspection.thumbnails import Header, Thumbnail
 from pawprint.manifest import SPLITS, Picture, across_splits, group_members, in_conflict, summarize
-from pawprint.thumbnails import Header, Thumbnail
 
 COLUMNS = ("group", "path", "class", "split", "kind", "similarity", "most_like")
 _LISTED = 20  # files named in report.md; the tables have them all

@@ -1,7 +1,7 @@
 """Pictures of scores and of training, as PNG files: same numbers, same bytes.
 
-``y_true``, ``y_pred``, ``probs`` and ``bins`` are those of pawprint/metrics.py; a mapping holds
-one entry per model, in the order of the legend. Nothing outside the arguments, such as a user's
+``y_true``, ``y_pred``, ``probs`` and ``bins`` are those of metrics.py; a mapping holds one entry
+per model, in the order of the legend. Nothing outside the arguments, such as a user's
 matplotlibrc, has a say in what is drawn.
 """
 
@@ -21,8 +21,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn import metrics as sk
 
-from pawprint.metrics import Array, Row, reliability_curve
-from pawprint.reports import precision_recall_points, roc_points
+from pawprint.reporting.metrics import Array, Row, reliability_curve
+from pawprint.reporting.reports import precision_recall_points, roc_points
 
 # Okabe and Ito's colours, told apart with any colour vision; the line style says it again.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]

@@ -22,7 +22,7 @@ from scipy.stats import binomtest, norm, rankdata
 from scipy.stats import t as student
 from sklearn import metrics as sk
 
-from pawprint.errors import DataError, ModelError
+from pawprint.core.errors import DataError, ModelError
 
 Array = NDArray[Any]
 Interval = list[float] | None

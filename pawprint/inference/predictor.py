@@ -1,7 +1,7 @@
 """Runs a network forward over any number of batches, on one of two engines.
 
 OpenVINO is by far the fastest on CPUs, TensorFlow drives GPUs. Both take the same ``.keras`` files;
-``pawprint.runtime.start_engine`` chooses, once for a process.
+``pawprint.networks.runtime.start_engine`` chooses, once for a process.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from pawprint.model_files import ModelInfo, load_model, save_model
-from pawprint.processes import available_cores
+from pawprint.core.processes import available_cores
+from pawprint.networks.model_files import ModelInfo, load_model, save_model
 
 if TYPE_CHECKING:
     import keras
@@ -46,7 +46,7 @@ def build_predictor(
 
     if keras.config.backend() == "tensorflow":
         return TensorFlowPredictor(model, precision)
-    from pawprint.openvino_graph import build_graph
+    from pawprint.inference.openvino_graph import build_graph
 
     graph = build_graph(model, GRAPH_BATCH)
     return OpenVinoPredictor(graph, precision, cores or available_cores())
@@ -73,7 +73,7 @@ def save_network(model: keras.Model, layers: list[str], path: Path) -> Path:
         return path
     import openvino as ov
 
-    from pawprint.openvino_graph import build_graph
+    from pawprint.inference.openvino_graph import build_graph
 
     path = path.with_suffix(".xml")
     ov.serialize(build_graph(network, GRAPH_BATCH), path)
@@ -166,7 +166,7 @@ class TensorFlowPredictor:
             convert_variables_to_constants_v2,
         )
 
-        from pawprint.networks import with_precision
+        from pawprint.networks.architectures import with_precision
 
         model = with_precision(model, "bfloat16") if precision == "bf16" else model
 

@@ -2,7 +2,8 @@
 
 Two steps. Each picture gets a short code of its low frequencies; the codes of all pairs are
 compared, mirrored and zoomed too, which leaves a few candidates for each picture. These are laid
-over each other (``pawprint.alignment``), and what then agrees in its details is a near duplicate.
+over each other (``pawprint.inspection.alignment``), and what then agrees in its details is a near
+duplicate.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pawprint.alignment import similarity
+from pawprint.core.params import SplitParams
+from pawprint.inspection.alignment import similarity
+from pawprint.inspection.thumbnails import THUMBNAIL_PX, Thumbnail
 from pawprint.manifest import Picture
-from pawprint.params import SplitParams
 from pawprint.shards import ShardedArray, map_shards
-from pawprint.thumbnails import THUMBNAIL_PX, Thumbnail
 
 ZOOMS = (1.0, 0.9, 0.8)  # the middle of one picture, as a share of its side, that may be the other
 CANDIDATE_SCORE = 0.4  # correlation of two codes; see `python -m bench.duplicates`

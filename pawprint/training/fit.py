@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 from dvclive import Live
 
-from pawprint.checkpoints import Checkpoints, Progress
+from pawprint.core.files import move_directory, write_json
+from pawprint.core.params import TrainingParams
 from pawprint.datasets import Batches
-from pawprint.files import move_directory, write_json
-from pawprint.networks import with_precision
-from pawprint.params import TrainingParams
-from pawprint.runtime import choose_precision
-from pawprint.temperature import fit_temperature
+from pawprint.networks.architectures import with_precision
+from pawprint.networks.runtime import choose_precision
+from pawprint.training.checkpoints import Checkpoints, Progress
+from pawprint.training.temperature import fit_temperature
 
 MONITOR = "val_log_loss"
 

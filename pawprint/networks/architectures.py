@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from pawprint.errors import ModelError
-from pawprint.params import BaselineParams, HeadParams
+from pawprint.core.errors import ModelError
+from pawprint.core.params import BaselineParams, HeadParams
 
 LOGITS, PROBS, FEATURE_MAP = "logits", "probs", "feature_map"
 

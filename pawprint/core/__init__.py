@@ -1,0 +1,1 @@
+"""What every stage stands on: its parameters, its errors, its files and its processes."""

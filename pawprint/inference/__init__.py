@@ -1,0 +1,1 @@
+"""Networks run forward, on the fastest engine that there is."""

@@ -1,0 +1,1 @@
+"""Keras networks: how they are built, kept in files, and started."""

@@ -1,0 +1,1 @@
+"""Scores, and their tables, texts and pictures."""
