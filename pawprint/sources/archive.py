@@ -38,21 +38,27 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a source.
+    """One file of a source, in as little memory as may be: there can be millions.
 
     Attributes:
         name: relative path, with the source's own spelling.
         size: in bytes, as the source states it.
         packed: the bytes that it takes within its zip; 0: it is not packed.
-        open: opens it for reading, any number of times, while its source is open.
+        opener: opens any file of the source.
+        place: what `opener` needs to find it.
     """
 
     name: str
     size: int
     packed: int
-    open: Callable[[], IO[bytes]]
+    opener: Callable[[Any], IO[bytes]]
+    place: Any
+
+    def open(self) -> IO[bytes]:
+        """For reading, any number of times, while its source is open."""
+        return self.opener(self.place)
 
 
 @dataclass
@@ -196,6 +202,7 @@ def _list_zip(
     archive: zipfile.ZipFile, prefix: str, listing: Listing, nest: _Nest, depth: int
 ) -> None:
     nest.quota.count_files(len(archive.infolist()))
+    opener = archive.open
     for info in archive.infolist():
         name = prefix + _decode_name(info)
         if name.endswith("/"):
@@ -207,8 +214,7 @@ def _list_zip(
             inner = _open_nested(archive, info, name, nest)
             _list_zip(inner, _nested_prefix(name, inner), listing, nest, depth + 1)
         else:
-            opener = partial(archive.open, info)
-            listing.members.append(Member(name, info.file_size, info.compress_size, opener))
+            listing.members.append(Member(name, info.file_size, info.compress_size, opener, info))
 
 
 def _check_readable(info: zipfile.ZipInfo, label: str) -> None:
@@ -227,7 +233,7 @@ def _check_readable(info: zipfile.ZipInfo, label: str) -> None:
 
 def _decode_name(info: zipfile.ZipInfo) -> str:
     """The member's name, also where a packer stored UTF-8 without saying so, as macOS does."""
-    if info.flag_bits & UTF8:
+    if info.flag_bits & UTF8 or info.filename.isascii():
         return info.filename
     try:
         return info.filename.encode("cp437").decode("utf-8")
@@ -247,7 +253,7 @@ def _open_nested(
     start = nest.spool.seek(0, os.SEEK_END)
     with reading(label), archive.open(info) as source:
         size = nest.quota.copy_zip(source, nest.spool, name, info.compress_size)
-    return nest.stack.enter_context(_open_archive(_open_part(nest.spool, start, size), label))
+    return nest.stack.enter_context(_open_archive(_open_part(nest.spool, (start, size)), label))
 
 
 def _nested_prefix(name: str, inner: zipfile.ZipFile) -> str:
@@ -290,9 +296,13 @@ def _list_file(path: Path, root: Path, listing: Listing) -> None:
         listing.ignored["symbolic link"] += 1
     elif path.is_file():
         name = path.relative_to(root).as_posix()
-        listing.members.append(Member(name, path.stat().st_size, 0, lambda: path.open("rb")))
+        listing.members.append(Member(name, path.stat().st_size, 0, _open_file, path))
     else:
         listing.ignored["not a file"] += 1
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 @contextmanager
@@ -301,16 +311,17 @@ def spool_pictures(pictures: Iterator[tuple[str, bytes]], work: Path) -> Iterato
     work.mkdir(parents=True, exist_ok=True)
     listing = Listing()
     with tempfile.TemporaryFile(dir=work) as spool:
+        opener = partial(_open_part, spool)
         for name, data in pictures:
             start = spool.seek(0, os.SEEK_END)
             spool.write(data)
-            part = partial(_open_part, spool, start, len(data))
-            listing.members.append(Member(name, len(data), 0, part))
+            listing.members.append(Member(name, len(data), 0, opener, (start, len(data))))
         yield listing
 
 
-def _open_part(file: IO[bytes], start: int, size: int) -> IO[bytes]:
-    return io.BufferedReader(_FilePart(file, start, size))
+def _open_part(file: IO[bytes], place: tuple[int, int]) -> IO[bytes]:
+    """A part by its first byte and its number of bytes."""
+    return io.BufferedReader(_FilePart(file, *place))
 
 
 class _FilePart(io.RawIOBase):

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
+from sys import intern
 
 from pawprint.core.errors import LayoutError, SourceError
 
@@ -44,7 +45,7 @@ EXPECTED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One labelled picture.
 
@@ -75,7 +76,7 @@ class Layout:
     ignored: dict[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _File:
     """A file whose first `depth` folders have been stepped into."""
 
@@ -84,7 +85,7 @@ class _File:
     depth: int = 0
 
 
-_Labels = dict[int, tuple[str, str]]  # index: (class name, file name)
+_Labels = list[tuple[int, str, str]]  # index, class name, file name
 
 
 def read_layout(names: Sequence[str], place: str) -> Layout:
@@ -136,8 +137,9 @@ def split_name(name: str, place: str) -> tuple[str, ...]:
             f"{place}: the file name {name!a} is not valid Unicode: rename the file"
         ) from error
     path = CONTROL.sub("_", unicodedata.normalize("NFC", name)).replace("\\", "/")
-    parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", path) or not parts:
+    *folders, file = [part for part in path.split("/") if part not in ("", ".")] or [""]
+    parts = (*map(intern, folders), file)  # each folder's name is kept once
+    if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", path) or not file:
         raise SourceError(
             f"{place}: refused because of the unsafe name {name!r}: "
             "expected only relative names without '..'; pack the pictures anew"
@@ -167,7 +169,7 @@ def _label_pictures(files: list[_File], place: str) -> list[Picture]:
 
 
 def _pictures(split: str, labels: _Labels) -> list[Picture]:
-    return [Picture(index, split, class_name, name) for index, (class_name, name) in labels.items()]
+    return [Picture(index, split, class_name, name) for index, class_name, name in labels]
 
 
 def _label_splits(folders: dict[str, list[_File]], place: str) -> dict[str, _Labels]:
@@ -180,7 +182,7 @@ def _label_splits(folders: dict[str, list[_File]], place: str) -> dict[str, _Lab
     train = _label(by_split.pop("train"))
     if not train:
         return {}
-    classes = {class_name for class_name, _ in train.values()}
+    classes = {class_name for _, class_name, _ in train}
     others = {
         split: _label_like(files, classes, f"{place}: folder {split}")
         for split, files in by_split.items()
@@ -211,24 +213,26 @@ def _label_like(files: list[_File], classes: set[str], place: str) -> _Labels:
     if folders:
         return _label_by_folder(folders)
     labels = _label_by_prefix(own, minimum=1)
-    return labels if {class_name for class_name, _ in labels.values()} <= classes else {}
+    return labels if {class_name for _, class_name, _ in labels} <= classes else []
 
 
 def _label_by_folder(folders: dict[str, list[_File]]) -> _Labels:
-    return {
-        file.index: (class_name, "__".join(file.parts[file.depth :]))
+    return [
+        (file.index, class_name, "__".join(file.parts[file.depth :]))
         for class_name, files in folders.items()
         for file in files
-    }
+    ]
 
 
 def _label_by_prefix(files: list[_File], minimum: int = 2) -> _Labels:
     """Labels `cat.0.jpg` as cat; nothing, unless all are so named, of `minimum` or more classes."""
-    matches = [(file, PREFIXED.fullmatch(file.parts[-1])) for file in files]
-    labels = {file.index: (match["class_name"], file.parts[-1]) for file, match in matches if match}
-    if len(labels) < len(files) or len({name for name, _ in labels.values()}) < minimum:
-        return {}
-    return labels
+    labels = []
+    for file in files:
+        match = PREFIXED.fullmatch(file.parts[-1])
+        if not match:
+            return []
+        labels.append((file.index, intern(match["class_name"]), file.parts[-1]))
+    return labels if len({class_name for _, class_name, _ in labels}) >= minimum else []
 
 
 def _below_wrappers(files: list[_File]) -> list[_File]:
