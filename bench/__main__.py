@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bench.parts import PARTS, Sides, Workbench
 from bench.projects import ROOT, clone
 from bench.report import (
@@ -58,6 +60,15 @@ def parse_options() -> argparse.Namespace:
         help="batches of each kind to time the plain way on; 0: all, to the end (default: 20)",
     )
     parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=parse_setting,
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="a key of params.yaml for both sides, as model.backbone=ResNet50; any number of times",
+    )
+    parser.add_argument(
         "--out", type=Path, default=ROOT / "bench", help="directory of the results (default: bench)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the temporary directory")
@@ -71,6 +82,20 @@ def parse_options() -> argparse.Namespace:
         parser.error("--repeats must be at least 1, and --steps at least 0")
     options.chosen = [name for name in PARTS if name in chosen]
     return options
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """A key and its value.
+
+    >>> parse_setting("head.lr=0.01")
+    ('head.lr', 0.01)
+    """
+    key, equals, value = text.partition("=")
+    if not equals or key.count(".") != 1:
+        raise argparse.ArgumentTypeError(
+            f"expected SECTION.KEY=VALUE, as model.cut=input, found {text}"
+        )
+    return key, yaml.safe_load(value)
 
 
 def log(message: str) -> None:
@@ -127,7 +152,8 @@ def describe_data(bench: Workbench, name: str) -> dict[str, Any]:
 
 def run_benchmark(options: argparse.Namespace, directory: Path) -> bool:
     """Measure, write the results and print them; whether every part went well."""
-    bench = Workbench(directory, get_archive(options, directory), options.steps, log)
+    archive, settings = get_archive(options, directory), dict(options.settings)
+    bench = Workbench(directory, archive, options.steps, log, settings)
     data = describe_data(bench, Path(options.data).name)
     repeats, failed = run_parts(bench, options.chosen, options.repeats)
     measurements = {name: summarize_repeats(sides) for name, sides in repeats.items()}

@@ -38,15 +38,22 @@ class Workbench:
         archive: a zip of pictures in it.
         steps: batches of each kind that the plain way is timed on; 0: all.
         log: receives progress, a line at a time.
+        settings: keys of params.yaml for both sides.
     """
 
     def __init__(
-        self, directory: Path, archive: Path, steps: int, log: Callable[[str], None]
+        self,
+        directory: Path,
+        archive: Path,
+        steps: int,
+        log: Callable[[str], None],
+        settings: Mapping[str, Any] = {},
     ) -> None:
         self.home = directory / "home"
         self.steps = steps
         self.log = log
         self._directory = directory
+        self._settings = settings
         self._archive = archive
         self.full = cache(lambda: self.clone("full", archive))
         self.fifth = cache(self._make_fifth)
@@ -60,6 +67,7 @@ class Workbench:
             "head.patience": HEAD_EPOCHS,  # no early stop: both sides do the same number of epochs
             "finetune.patience": max(3, epochs),
             "features.views": 1,  # the plain way's features are those of the pictures as they are
+            **self._settings,
         }
         return clone(self._directory / name, self.home, archive or self._archive, values)
 

@@ -7,12 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bench.__main__ import parse_setting
 from bench.measure import run_measured, summarize
 from bench.plain import Cost, build_augmentation, build_network, pictures_in, unfreeze_top
 from bench.projects import ROOT, count_images_per_s, take_fifth
@@ -163,10 +165,16 @@ def test_planted_copies_are_counted_by_kind(tmp_path):
     assert re.search(r"^all +12 +12 +0$", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.parametrize("text", ["head.lr", "lr=0.1", "a.b.c=1"])
+def test_a_setting_without_section_key_and_value_is_refused(text):
+    with pytest.raises(ArgumentTypeError, match=f"expected SECTION.KEY=VALUE, .* found {text}"):
+        parse_setting(text)
+
+
 def test_a_short_run_writes_what_it_measured(tmp_path):
     command = [sys.executable, "-m", "bench", "--pictures", "200", "--only", "features_f32"]
     done = subprocess.run(
-        [*command, "--repeats", "1", "--out", str(tmp_path)],
+        [*command, "--set", "preprocess.image_size=96", "--repeats", "1", "--out", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -175,6 +183,7 @@ def test_a_short_run_writes_what_it_measured(tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     results = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert results["failed"] == {}
+    assert results["settings"]["params"]["preprocess"]["image_size"] == 96
     rates = {
         side: figures["images_per_s"]["median"]
         for side, figures in results["measurements"]["features_f32"].items()
