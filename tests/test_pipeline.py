@@ -137,6 +137,17 @@ def test_second_run_has_nothing_to_do(base):
     assert base.changes() == ""
 
 
+def test_what_python_and_editors_leave_among_the_modules_changes_nothing(copied):
+    core = copied.root / "pawprint/core"
+    (core / "__pycache__").mkdir(exist_ok=True)
+    left = ("__pycache__/stage.cpython-399.pyc", ".DS_Store", ".stage.py.swp", "stage.py~")
+    for name in left:
+        (core / name).write_text("left", encoding="utf-8")
+    assert copied.dvc("status").text.strip() == "Data and pipelines are up to date."
+    (core / "new.py").write_text("", encoding="utf-8")
+    assert "pawprint/core" in copied.dvc("status").text
+
+
 def test_lock_holds_a_hash_of_every_output(base):
     outs = {out["path"]: out["md5"] for stage in base.lock().values() for out in stage["outs"]}
     models = {f"models/{name}.keras" for name in (*MODELS, "backbone")}
@@ -154,7 +165,8 @@ def test_git_keeps_metrics_and_no_data(base):
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
     locked, opened = base.lock()[stage], base.opened(stage)
-    deps = {dep["path"] for dep in locked["deps"] if not dep["path"].endswith(".py")}
+    paths = {dep["path"] for dep in locked["deps"]}
+    deps = {path for path in paths if not lies_in(path, {"pawprint", "stages"})}
     outs = {out["path"] for out in locked["outs"]}
     reads = {path for path in opened["read"] if not lies_in(path, deps | outs)}
     named = {path: re.sub(r"\.tmp(?=/|$)", "", path) for path in opened["write"]}
