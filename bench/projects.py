@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[1]
 ARCHIVE = "data/source/pictures.zip"
 ONE_STAGE = """\
 stages:
-  copy:
-    cmd: cp pictures.zip copy.zip
-    deps: [pictures.zip]
-    outs: [copy.zip]
+  measure:
+    cmd: du -s pictures > size.txt
+    deps: [pictures]
+    outs: [size.txt]
 """
 
 
@@ -134,13 +134,24 @@ def _tracked_files() -> list[str]:
     return [name for name in names if (ROOT / name).is_file()]
 
 
-def make_one_stage_project(root: Path, home: Path, archive: Path) -> Project:
-    """The smallest project with the same pictures: one stage that copies the archive."""
+def make_one_stage_project(root: Path, home: Path, archive: Path, unpacked: bool) -> Project:
+    """The smallest project with the same pictures: one stage that depends on them.
+
+    Args:
+        root: directory to make.
+        home: see ``Project``.
+        archive: a canonical archive.
+        unpacked: whether the stage depends on all files of the archive instead of on one.
+    """
     (root / ".dvc").mkdir(parents=True)
     shutil.copyfile(ROOT / ".dvc/config", root / ".dvc/config")
     (root / "dvc.yaml").write_text(ONE_STAGE, encoding="utf-8")
-    (root / ".gitignore").write_text("pictures.zip\n", encoding="utf-8")
-    os.link(archive, root / "pictures.zip")
+    (root / ".gitignore").write_text("/pictures\n", encoding="utf-8")
+    if unpacked:
+        with ZipFile(archive) as file:
+            file.extractall(root / "pictures")
+    else:
+        os.link(archive, root / "pictures")
     project = Project(root, home)
     project.commit()
     return project

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
@@ -108,14 +107,18 @@ def write_archive(listing: Listing, out: Path, quota: Quota) -> FetchReport:
         OSError: `out` cannot be written.
     """
     layout = read_layout([member.name for member in listing.members], quota.place)
-    members = [listing.members[picture.index] for picture in layout.pictures]
-    for member, total in zip(members, accumulate(m.size for m in members), strict=True):
+    total = 0
+    for picture in layout.pictures:
+        member = listing.members[picture.index]
+        total += member.size
         quota.check_picture(member.name, member.size, member.packed, total)
+    report = _report(layout, listing.ignored)
+    layout.pictures.reverse()
     with atomic_write(out) as file, zipfile.ZipFile(file, "w") as archive:
-        pairs = zip(members, layout.pictures, strict=True)
-        for member, picture in tqdm(pairs, desc=out.name, unit="picture", total=len(members)):
-            _copy(member, archive, picture.path, quota)
-    return _report(layout, listing.ignored)
+        for _ in tqdm(range(len(layout.pictures)), desc=out.name, unit="picture"):
+            picture = layout.pictures.pop()  # its memory is free for what zipfile keeps of it
+            _copy(listing.members[picture.index], archive, picture.path, quota)
+    return report
 
 
 def _copy(member: Member, archive: zipfile.ZipFile, path: str, quota: Quota) -> None:
