@@ -14,7 +14,7 @@ def main(params: Params) -> None:
     config, threads, batch_size = params.export, params.runtime.threads, params.evaluate.batch_size
     start_tensorflow(threads, 0)
     from pawprint.export import parity
-    from pawprint.export.formats import choose_model, make_card, write_formats
+    from pawprint.export.formats import SAVED_MODEL, choose_model, make_card, write_formats
     from pawprint.networks.model_files import load_model
     from pawprint.reporting.figures import render_parity
 
@@ -30,14 +30,15 @@ def main(params: Params) -> None:
     with atomic_directory(Path("models/export")) as out:
         write_formats(source, model, card, out, train.images, config)
         formats = parity.find_formats(out)
-        keras_network = parity.keras_network(model)
-        predictions = {
-            parity.KERAS: parity.predict_all(keras_network, test.images, batch_size, parity.KERAS)
-        }
-        for form, entry in formats.items():  # one in memory at a time
-            network = entry.open(out, threads)
-            predictions[form] = parity.predict_all(network, test.images, batch_size, form)
+        found = {}
+        # One network in memory at a time. TensorFlow keeps what it has had: it comes last
+        for form in sorted(formats, key=lambda form: form == SAVED_MODEL):
+            network = formats[form].open(out, threads)
+            found[form] = parity.predict_all(network, test.images, batch_size, form)
             del network
+        network = parity.keras_network(model)
+        found[parity.KERAS] = parity.predict_all(network, test.images, batch_size, parity.KERAS)
+        predictions = {form: found[form] for form in (parity.KERAS, *formats)}
         sizes = {parity.KERAS: source.stat().st_size}
         sizes |= {form: parity.size_bytes(out, entry) for form, entry in formats.items()}
         scores = parity.compare(predictions, test.labels, sizes, params.evaluate.confidence)

@@ -107,11 +107,10 @@ def find_links(
     """
     links: list[Link] = []
     places = np.array(rows, np.int64)
-    codes = encode_all(pixels, places) if rows else np.empty(0)
     group = crowded = np.arange(len(places))
     while len(crowded) > 1:
-        chosen = codes if len(crowded) == len(places) else codes[:, crowded]  # no copy of all
-        pairs = find_candidates(chosen, group[crowded])
+        # Codes are not kept while processes compare: those of a few pictures are soon made again
+        pairs = find_candidates(encode_all(pixels, places[crowded]), group[crowded])
         found = compare_candidates(pixels, places[crowded], pairs)
         new = [
             Link(digests[crowded[i]], digests[crowded[j]], round(float(score), 3))
