@@ -106,7 +106,7 @@ def get_archive(options: argparse.Namespace, directory: Path) -> Path:
     """A copy of the zip that was named, or one of drawn pictures."""
     archive = directory / "pictures.zip"
     if options.data == SAMPLE:
-        values = {"data.source": SAMPLE}
+        values = {**dict(options.settings), "data.source": SAMPLE}
         if options.pictures:
             values["data.sample_images"] = options.pictures
         log("drawing pictures")

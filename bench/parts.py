@@ -49,7 +49,7 @@ class Workbench:
         archive: Path,
         steps: int,
         log: Callable[[str], None],
-        settings: Mapping[str, Any] = {},
+        settings: Mapping[str, Any],
     ) -> None:
         self.home = directory / "home"
         self.steps = steps

@@ -63,7 +63,7 @@ class Project:
         for name, value in values.items():
             section, key = name.split(".")
             if key not in params.get(section, {}):
-                raise PawprintError(f"params.yaml: no key {name}, which this part needs")
+                raise PawprintError(f"params.yaml: no key {name}; see --set, or bench/parts.py")
             params[section][key] = value
         text = yaml.safe_dump(params, sort_keys=False)
         (self.root / "params.yaml").write_text(text, encoding="utf-8")

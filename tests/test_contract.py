@@ -89,11 +89,22 @@ def modules(stage: str) -> set[str]:
     """The modules among a stage's deps, those of packages included."""
     found = set()
     for dep in PIPELINE[stage]["deps"]:
-        if dep.startswith("pawprint/") and (ROOT / dep).is_dir():
+        if is_package(dep):
             found |= relative(set((ROOT / dep).rglob("*.py")))
         elif dep.endswith(".py"):
             found.add(dep)
     return found
+
+
+def is_package(dep: str) -> bool:
+    return (ROOT / dep / "__init__.py").is_file()
+
+
+def needed(stage: str) -> set[str]:
+    """What a stage runs: all that it imports, and the packages which Python runs before that."""
+    files = {script(stage), *all_imports(script(stage))}
+    folders = {parent for file in files for parent in file.parents if ROOT in parent.parents}
+    return relative(files | {folder / "__init__.py" for folder in folders})
 
 
 def is_docstring(file: Path) -> bool:
@@ -104,19 +115,12 @@ def is_docstring(file: Path) -> bool:
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_modules_that_a_stage_imports(stage):
     """A package may stand for its modules where a stage imports all of them."""
-    declared = {name for name in modules(stage) if not is_docstring(ROOT / name)}
-    imported = relative({script(stage), *all_imports(script(stage))})
-    imported -= {name for name in imported if is_docstring(ROOT / name)}
+    declared, imported = (
+        {name for name in names if not is_docstring(ROOT / name)}
+        for names in (modules(stage), needed(stage))
+    )
     assert declared - imported == set(), f"{stage}: these deps are never imported"
     assert imported - declared == set(), f"{stage}: these modules are missing in its deps"
-
-
-def test_files_that_need_no_deps_are_empty():
-    """Python runs a package's ``__init__.py`` before any of its modules."""
-    named = {name for stage in STAGES for name in modules(stage)}
-    for file in relative({*ROOT.glob("pawprint/**/__init__.py"), ROOT / "stages/__init__.py"}):
-        if file not in named:
-            assert is_docstring(ROOT / file), f"{file}: more than a docstring"
 
 
 def test_other_deps_are_outputs_of_other_stages_or_named_by_params():
@@ -124,7 +128,8 @@ def test_other_deps_are_outputs_of_other_stages_or_named_by_params():
         made = {path for other in STAGES if other != stage for path in outputs(other)}
         for dep in PIPELINE[stage]["deps"]:
             inside_output = any(dep == path or dep.startswith(f"{path}/") for path in made)
-            assert dep.startswith(("stages/", "pawprint/", "${")) or inside_output, (
+            is_code = dep.endswith(".py") or is_package(dep)
+            assert is_code or dep.startswith("${") or inside_output, (
                 f"{stage}: no stage writes {dep}"
             )
 

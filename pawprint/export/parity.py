@@ -76,7 +76,7 @@ def _open_tflite(path: Path, threads: int) -> Network:
 
 FORMATS = {
     OPENVINO: Format(("model.xml", "model.bin"), _open_openvino),
-    "saved_model": Format((SAVED_MODEL,), _open_saved_model),
+    SAVED_MODEL: Format((SAVED_MODEL,), _open_saved_model),
     "onnx": Format((ONNX,), _open_onnx),
     "tflite": Format((TFLITE,), lambda path, threads: _open_tflite(path / TFLITE, threads)),
     INT8: Format((TFLITE_INT8,), lambda path, threads: _open_tflite(path / TFLITE_INT8, threads)),
