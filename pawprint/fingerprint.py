@@ -60,11 +60,8 @@ def _look_up(values: Any, name: str) -> Any:
 
 def _files(deps: list[str]) -> Iterator[Path]:
     for dep in map(Path, sorted(deps)):
-        if dep.is_dir():
-            inside = (path for path in dep.rglob("*") if "__pycache__" not in path.parts)
-            yield from sorted(path for path in inside if path.is_file())
-        else:
-            yield dep
+        inside = sorted(p for p in dep.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        yield from inside if dep.is_dir() else [dep]
 
 
 def describe_machine() -> dict[str, str]:
