@@ -28,9 +28,10 @@ from bench.report import (
     summarize_repeats,
     to_json,
 )
-from pawprint.core.errors import PawprintError
-from pawprint.core.files import atomic_write, write_json
-from pawprint.manifest import SPLITS, read_manifest
+from pawprint.data.manifest import SPLITS, read_manifest
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.files import atomic_write
+from pawprint.storage.tables import write_json
 
 SAMPLE = "sample"
 

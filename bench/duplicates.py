@@ -22,12 +22,12 @@ from zipfile import ZipFile
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from pawprint.core.params import Params, load_params
+from pawprint.data.manifest import Picture, assign_splits, group_members, read_archive_index
 from pawprint.inspection.duplicates import Link, distinct_rows, find_links, group_near_duplicates
 from pawprint.inspection.thumbnails import write_thumbnails
-from pawprint.manifest import Picture, assign_splits, group_members, read_archive_index
-from pawprint.sources import fetch
+from pawprint.runner.params import Params, load_params
 from pawprint.sources.archive import open_zip, write_archive
+from pawprint.sources.fetch import fetch
 from pawprint.sources.quota import Quota
 
 SWEEP = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)

@@ -18,11 +18,11 @@ import numpy as np
 
 from bench.measure import summarize
 from bench.report import describe_machine
-from pawprint.core.errors import PawprintError
-from pawprint.core.files import write_json
-from pawprint.core.params import load_params
-from pawprint.datasets import read_labelled_images
+from pawprint.data.datasets import read_labelled_images
 from pawprint.networks.runtime import start_tensorflow
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.params import load_params
+from pawprint.storage.tables import write_json
 
 EXPORTED = Path("models/export")
 
@@ -67,8 +67,8 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
     params = load_params()
     threads, batch_size = params.runtime.threads, params.evaluate.batch_size
     start_tensorflow(threads, 0)
-    from pawprint.classifier import Classifier
     from pawprint.export import parity
+    from pawprint.inference.classifier import Classifier
     from pawprint.networks.model_files import load_model
 
     name = Classifier.open(EXPORTED).card.name

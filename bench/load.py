@@ -25,11 +25,12 @@ from bench.load_report import OURS, Runs, describe_runs, render_markdown
 from bench.plain_server import CALLS
 from bench.servers import ROOT, get, run_server
 from bench.wrk import BOUNDARY, find_wrk, make_form, run_wrk, write_forms
-from pawprint.classifier import CARD
-from pawprint.core.errors import PawprintError
-from pawprint.core.files import atomic_write, write_json
-from pawprint.core.params import load_params
-from pawprint.sources import fetch
+from pawprint.inference.classifier import CARD
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.files import atomic_write
+from pawprint.runner.params import load_params
+from pawprint.sources.fetch import fetch
+from pawprint.storage.tables import write_json
 
 SAMPLE = "sample"
 COMPARED = 8  # pictures that all servers must answer alike before they are measured

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from threading import Event, Thread
 
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 
 INTERVAL_S = 0.1  # between two samples of the memory, unless they would take too much time
 LIGHT, CLOSE = 0.02, 0.5  # largest share of a core for them: beside a timing, or for the peak alone

@@ -22,14 +22,14 @@ from bench.projects import (
     make_one_stage_project,
     take_fifth,
 )
-from pawprint.core.errors import PawprintError
-from pawprint.core.params import load_params
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.params import load_params
 
 Figures = dict[str, float]
 Sides = dict[str, Figures]
 HEAD_EPOCHS = 8
 NOOP_ROUNDS = 5
-PRECISIONS = {"features_f32": "f32", "features_bf16": "bf16"}
+PRECISIONS = {"features_f32": "float32", "features_bf16": "bfloat16"}
 
 
 class Workbench:

@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
-from pawprint.backbones import INPUT, block_end, build_backbone, find_backbone
-from pawprint.core.errors import PawprintError
-from pawprint.core.params import AugmentParams, Params, load_params
-from pawprint.manifest import SPLITS, read_manifest
-from pawprint.shards import ShardedArray
+from pawprint.backbones.build import build_backbone
+from pawprint.data.manifest import SPLITS, read_manifest
+from pawprint.registry.backbones import INPUT, block_end, find_backbone
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.params import AugmentParams, Params, load_params
+from pawprint.storage.shards import ShardedArray
 
 if TYPE_CHECKING:
     import keras
@@ -248,7 +249,8 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> Report:
 
     tuning = Cost.now()
     spec, cut = find_backbone(params.model.backbone), params.model.cut
-    unfreeze_top(backbone, "" if cut == INPUT else block_end(spec, backbone, cut))
+    names = [layer.name for layer in backbone.layers]
+    unfreeze_top(backbone, "" if cut == INPUT else block_end(spec, names, cut))
     compile_network(network, tune.lr, tune.weight_decay)
     data = [load_pictures(directory / name, size_px, tune.batch_size, s) for name, s in splits]
     rebuilt = Cost.now()

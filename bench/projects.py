@@ -17,7 +17,7 @@ from zipfile import ZIP_STORED, ZipFile
 import yaml
 
 from bench.measure import LIGHT, Usage, run_measured
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = "data/source/pictures.zip"

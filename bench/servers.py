@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import ProxyHandler, Request, build_opener
 
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 
 ROOT = Path(__file__).parents[1]
 START_S = 120

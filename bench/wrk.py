@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 
 SCRIPT = Path(__file__).with_suffix(".lua")
 BOUNDARY = "pawprint-load"

@@ -6,11 +6,11 @@ import argparse
 import sys
 from importlib import import_module
 
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError, describe_os_error
 
 # Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
 COMMANDS = {
-    "predict": ("pawprint.prediction", "the classes of pictures, on standard output"),
+    "predict": ("pawprint.cli.predict", "the classes of pictures, on standard output"),
     "serve": ("pawprint.serving.server", "a web server with an API and a page"),
 }
 
@@ -33,8 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a missing permission
-        name = f"{error.filename}: " if error.filename else ""
-        print(f"error: {name}{error.strerror or error}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130  # as a shell reports a command that Ctrl-C ended

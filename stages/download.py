@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pawprint.core.params import Params
-from pawprint.core.stage import run_stage
-from pawprint.sources import fetch
+from pawprint.runner.params import Params
+from pawprint.runner.stage import run_stage
+from pawprint.sources.fetch import fetch
 
 
 def main(params: Params) -> None:
@@ -12,4 +12,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("download", main)

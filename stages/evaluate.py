@@ -1,47 +1,36 @@
-"""Three saved models on the same test pictures → metrics/evaluate.json, reports and charts."""
+"""The trained models on the same test pictures → metrics/evaluate.json, reports and charts."""
 
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from pawprint.core.params import Params
-from pawprint.core.stage import run_stage
-from pawprint.datasets import read_class_names, read_labelled_images
+from pawprint.data.datasets import read_class_names, read_labelled_images
 from pawprint.networks.runtime import start_engine
-
-MODELS = ("baseline", "head", "finetuned")
-TRAININGS = ("train_baseline", "train_head", "finetune")
+from pawprint.registry.models import MODELS
+from pawprint.runner.params import Params
+from pawprint.runner.stage import run_stage
 
 
 def main(params: Params) -> None:
     start_engine(params.runtime.engine, params.runtime.threads)
-    from pawprint.evaluation import read_history, write_charts, write_figures, write_metrics
-    from pawprint.inference.predictor import build_predictor, predict
-    from pawprint.networks.model_files import load_model
+    from pawprint.evaluation.results import read_history, write_charts, write_figures, write_metrics
+    from pawprint.networks.model_files import check_classes, load_model
+    from pawprint.networks.predictor import build_predictor, predict_all
 
-    test = read_labelled_images(Path("data/processed/test"))
-    class_names = read_class_names(Path("data/processed"))
-    config, predictions = params.evaluate, {}
-    for name in MODELS:
-        predictor = build_predictor(load_model(Path(f"models/{name}.keras")))
-        batches = tqdm(
-            test.images.batches(config.batch_size),
-            desc=name,
-            total=-(-len(test) // config.batch_size),
-            unit="batch",
-        )
-        predictions[name] = np.concatenate([probs for (probs,) in predict(predictor, batches)])
+    config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
+    test, class_names = read_labelled_images(processed / "test"), read_class_names(processed)
+    probs = {}
+    for model in MODELS:
+        check_classes(Path(model.file), class_names)
+        predictor = build_predictor(load_model(Path(model.file)))
+        probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
 
-    bins = config.calibration_bins
-    metrics = Path("metrics")
-    table = write_metrics(metrics, test.paths, test.labels, predictions, class_names, config)
-    write_charts(Path("plots/evaluate"), test.labels, predictions, class_names, bins)
-    histories = {stage: read_history(Path("plots", stage)) for stage in TRAININGS}
+    bins, labels = config.calibration_bins, test.labels
+    table = write_metrics(metrics, test.paths, labels, probs, class_names, config)
+    write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
+    histories = {model.stage: read_history(Path("plots", model.stage)) for model in MODELS}
     figures = Path("plots/figures")
-    write_figures(figures, test.labels, predictions, class_names, bins, histories)
+    write_figures(figures, labels, probs, class_names, bins, histories)
     print(f"\n{table}\n\nper class: {metrics}/evaluate/report.md; charts: {figures}/")
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("evaluate", main)

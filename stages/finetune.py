@@ -2,50 +2,47 @@
 
 from pathlib import Path
 
-from pawprint.core.params import Params
-from pawprint.core.stage import run_stage, unfinished_work
-from pawprint.datasets import read_labelled_images, steps_per_epoch
-from pawprint.fingerprint import fingerprint
+from pawprint.data.datasets import read_labelled_images, steps_per_epoch
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
+from pawprint.runner.files import move_directory
+from pawprint.runner.params import Params
+from pawprint.runner.stage import run_stage, unfinished_work
+from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
 
 
 def main(params: Params) -> None:
     config, processed = params.finetune, Path("data/processed")
     start_tensorflow(params.runtime.threads, config.seed)
-    from pawprint.features import read_cut
-    from pawprint.finetuning import read_inputs, unfrozen_part
-    from pawprint.networks.architectures import LOGITS, add_probs, scale_logits, without_probs
+    from pawprint.networks.architectures import add_probs, head_layers, without_probs
     from pawprint.networks.model_files import load_model, read_model_info, save_model
+    from pawprint.training.features import read_cut
+    from pawprint.training.finetuning import read_inputs, unfrozen_part
     from pawprint.training.fit import Validation, train_model
 
-    head_path, boundary = Path("models/head.keras"), Path("data/features/boundary")
+    head, boundary = Path("models/head.keras"), Path("data/features/boundary")
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
     cut = read_cut(boundary)
-    with unfinished_work("finetune", fingerprint("finetune", params)) as work:
+    with unfinished_work("finetune", params) as work:
         with choose_strategy().scope():
-            model = without_probs(load_model(head_path))
+            model = without_probs(load_model(head))
             tail = unfrozen_part(model, cut, config.freeze_depthwise)
             batches, inputs = read_inputs(boundary, cut, train, val, params.augment, config)
-            head_layers = {layer.name for layer in tail.layers if layer.name.startswith("head")}
-            head_layers.add(LOGITS)
-            temperature = train_model(
-                tail,
+            trained = train_model(
+                tail,  # its layers are those of the model
                 batches,
                 steps_per_epoch(len(train), config.batch_size),
                 Validation(inputs, val.labels),
                 config,
-                "finetune",
                 Checkpoints(work),
-                multiplier=lambda path: (
-                    config.head_lr / config.lr if path.split("/")[0] in head_layers else 1.0
-                ),
+                factors=dict.fromkeys(head_layers(tail), config.head_lr / config.lr),
                 clip_norm=config.clip_norm,
                 blend=config.blend,
             )
-        scale_logits(model, temperature)
-        save_model(add_probs(model), Path("models/finetuned.keras"), read_model_info(head_path))
+        save_model(add_probs(model), Path("models/finetuned.keras"), read_model_info(head))
+        move_directory(trained.curves, Path("plots/finetune"))
+    write_json(Path("metrics/finetune.json"), trained.summary)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("finetune", main)

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from pawprint.core.files import move_directory, write_json
-from pawprint.core.params import Params
-from pawprint.core.stage import run_stage, unfinished_work
-from pawprint.fingerprint import fingerprint
-from pawprint.manifest import read_manifest
-from pawprint.preprocess import preprocess_pictures
+from pawprint.data.manifest import read_manifest
+from pawprint.data.preprocess import preprocess_pictures
+from pawprint.runner.files import move_directory
+from pawprint.runner.params import Params
+from pawprint.runner.stage import run_stage, unfinished_work
+from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
     out = Path("data/processed")
     pictures = read_manifest(Path("data/split.csv"))
-    archive, key = Path("data/raw/images.zip"), fingerprint("preprocess", params)
-    with unfinished_work("preprocess", key) as work:
+    archive = Path("data/raw/images.zip")
+    with unfinished_work("preprocess", params) as work:
         made, journal = work / "processed", work / "journal"
         summary = preprocess_pictures(archive, pictures, params.preprocess, made, journal)
         move_directory(made, out)
@@ -26,4 +26,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("preprocess", main)

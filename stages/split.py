@@ -2,27 +2,27 @@
 
 from pathlib import Path
 
-from pawprint.core.files import atomic_directory, write_json
-from pawprint.core.params import Params
-from pawprint.core.stage import run_stage, unfinished_work
-from pawprint.fingerprint import fingerprint
-from pawprint.inspection.data_report import write_data_report
-from pawprint.inspection.duplicates import group_near_duplicates
-from pawprint.inspection.thumbnails import write_thumbnails
-from pawprint.manifest import (
+from pawprint.data.manifest import (
     assign_splits,
     check_splits,
     read_archive_index,
     summarize,
     write_manifest,
 )
+from pawprint.inspection.data_report import write_data_report
+from pawprint.inspection.duplicates import group_near_duplicates
+from pawprint.inspection.thumbnails import write_thumbnails
+from pawprint.runner.files import atomic_directory
+from pawprint.runner.params import Params
+from pawprint.runner.stage import run_stage, unfinished_work
+from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
     archive, max_pixels = Path("data/raw/images.zip"), params.preprocess.max_pixels
     pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
     names = [picture.path for picture in pictures]
-    with unfinished_work("split", fingerprint("split", params)) as work:
+    with unfinished_work("split", params) as work:
         pixels, journal = work / "thumbnails", work / "journal"
         thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal)
         grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
@@ -37,4 +37,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("split", main)

@@ -2,64 +2,42 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.core.params import Params
-from pawprint.core.stage import run_stage, unfinished_work
-from pawprint.datasets import (
-    plain_batches,
-    read_class_names,
-    read_labelled_images,
-    steps_per_epoch,
-    training_batches,
-)
-from pawprint.fingerprint import fingerprint
+from pawprint.data.datasets import read_class_names, read_labelled_images, steps_per_epoch
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
+from pawprint.runner.files import move_directory
+from pawprint.runner.params import Params
+from pawprint.runner.stage import run_stage, unfinished_work
+from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
 
 
 def main(params: Params) -> None:
-    start_tensorflow(params.runtime.threads, params.baseline.seed)
-    from pawprint.networks.architectures import (
-        add_probs,
-        build_baseline,
-        build_resizing,
-        chain,
-        scale_logits,
-    )
+    config, processed = params.baseline, Path("data/processed")
+    start_tensorflow(params.runtime.threads, config.seed)
+    from pawprint.networks.architectures import add_probs, build_baseline, build_resizing, chain
     from pawprint.networks.model_files import ModelInfo, save_model
     from pawprint.training.fit import Validation, train_model
+    from pawprint.training.pixel_batches import pixel_batches
 
-    config, processed = params.baseline, Path("data/processed")
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
-    class_names = read_class_names(processed)
-    size_px = train.images.shape[1]
-    resizing = build_resizing(size_px, config.image_size)
-
-    def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        table = draw_transforms(params.augment, len(train), size_px, config.seed, epoch)
-        return (apply_transforms(train.images.gather(rows), table[rows]),)
-
-    with unfinished_work("train_baseline", fingerprint("train_baseline", params)) as work:
+    info = ModelInfo(read_class_names(processed), train.images.shape[1])
+    resizing = build_resizing(info.image_size, config.image_size)
+    batches, inputs = pixel_batches(train, val, params.augment, config, resizing)
+    with unfinished_work("train_baseline", params) as work:
         with choose_strategy().scope():
-            model = build_baseline(config, len(class_names))
-            temperature = train_model(
-                model,
-                training_batches(gather, train.labels, config, resizing),
+            trained = train_model(
+                build_baseline(config, len(info.class_names)),
+                batches,
                 steps_per_epoch(len(train), config.batch_size),
-                Validation(
-                    plain_batches(val.images.gather, len(val), config.batch_size, resizing),
-                    val.labels,
-                ),
+                Validation(inputs, val.labels),
                 config,
-                "train_baseline",
                 Checkpoints(work),
             )
-        scale_logits(model, temperature)
-        whole = add_probs(chain(resizing, model, "baseline"))
-        save_model(whole, Path("models/baseline.keras"), ModelInfo(class_names, size_px))
+        model = add_probs(chain(resizing, trained.model, "baseline"))
+        save_model(model, Path("models/baseline.keras"), info)
+        move_directory(trained.curves, Path("plots/train_baseline"))
+    write_json(Path("metrics/train_baseline.json"), trained.summary)
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage("train_baseline", main)

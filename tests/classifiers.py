@@ -21,7 +21,7 @@ from pawprint.networks.runtime import start_engine
 start_engine("openvino", 1)
 import keras, numpy as np
 from pathlib import Path
-from pawprint.classifier import ModelCard, save_classifier
+from pawprint.inference.classifier import ModelCard, save_classifier
 from pawprint.networks.model_files import ModelInfo, save_model
 from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
 pixels = keras.Input(({COLOURS_SIZE}, {COLOURS_SIZE}, 3), name="pixels")

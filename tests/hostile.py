@@ -31,8 +31,8 @@ import httpx
 import numpy as np
 from served import Running, serving
 
-from pawprint.classifier import Classifier
-from pawprint.core.errors import PawprintError
+from pawprint.inference.classifier import Classifier
+from pawprint.runner.errors import PawprintError
 from pawprint.sources.sample import draw_sample
 
 CLIENTS = 16

@@ -41,8 +41,11 @@ if "WATCHED_STAGE" in os.environ:
         if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
             while re.search(held, str(arguments[0])):
                 time.sleep(60)
-            if sys._getframe(1).f_code.co_filename.endswith("fingerprint.py"):
-                return  # it reads all deps, which would hide that a stage needs one of them no more
+            # These read all deps and outs, which would hide that a stage needs one of them no more
+            callers = [sys._getframe(1), sys._getframe(1).f_back]
+            names = [os.path.basename(c.f_code.co_filename) for c in callers if c]
+            if {"fingerprint.py", "machine.py"} & set(names):
+                return
             path = os.path.relpath(os.path.join(root, arguments[0]), root)
             mode = "write" if arguments[2] & (os.O_WRONLY | os.O_RDWR) else "read"
             os.write(log, f"{stage}\\t{mode}\\t{path}\\n".encode(errors="replace"))

@@ -40,7 +40,7 @@ def build(directory: Path, order: str = "red,green,blue", name: str = "colours")
     os.environ["KERAS_BACKEND"] = "openvino"
     import keras
 
-    from pawprint.classifier import ModelCard, save_classifier
+    from pawprint.inference.classifier import ModelCard, save_classifier
     from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
 
     pixels = keras.Input((SIZE, SIZE, 3), name="pixels")

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import urlsplit
 
-from pawprint.core.params import DataParams, load_params
+from pawprint.runner.params import DataParams, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 

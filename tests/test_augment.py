@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pawprint.augment import TRANSFORM_SIZE, apply_transforms, draw_transforms
-from pawprint.core.params import AugmentParams
+from pawprint.data.augment import TRANSFORM_SIZE, apply_transforms, draw_transforms
+from pawprint.runner.params import AugmentParams
 
 # covers: R4, R17
 

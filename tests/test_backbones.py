@@ -14,16 +14,10 @@ from keras.src.backend import config as keras_config
 from keras.src.legacy.saving import legacy_h5_format
 from servers import Reply, serve
 
-from pawprint.backbones import (
-    BACKBONES,
-    INPUT,
-    block_end,
-    build_backbone,
-    check_cut,
-    find_backbone,
-)
-from pawprint.core.errors import ParamsError, WeightsError
+from pawprint.backbones.build import build_backbone
 from pawprint.networks.architectures import add_pooling, cut_model
+from pawprint.registry.backbones import BACKBONES, INPUT, block_end, check_cut, find_backbone
+from pawprint.runner.errors import WeightsError
 
 # covers: R3, R2, R16, R13
 
@@ -82,7 +76,10 @@ def application(name: str) -> keras.Model:
 def test_every_declared_block_exists_in_its_order(name: str) -> None:
     backbone, model = find_backbone(name), random_backbone(name)
     order = [layer.name for layer in model.layers]
-    ends = [block_end(backbone, model, block) for block in backbone.blocks]
+    ends = [
+        block_end(backbone, [layer.name for layer in model.layers], block)
+        for block in backbone.blocks
+    ]
     assert [order.index(end) for end in ends] == sorted({order.index(end) for end in ends})
 
 
@@ -90,7 +87,9 @@ def test_every_declared_block_exists_in_its_order(name: str) -> None:
 def test_trunk_and_tail_together_are_the_whole(name: str) -> None:
     backbone, model = find_backbone(name), add_pooling(random_backbone(name), "avg")
     middle = backbone.blocks[len(backbone.blocks) // 2]
-    trunk, tail = cut_model(model, block_end(backbone, model, middle))
+    trunk, tail = cut_model(
+        model, block_end(backbone, [layer.name for layer in model.layers], middle)
+    )
     assert len(trunk.layers) + len(tail.layers) == len(model.layers) + 1  # the tail's input
     whole = run(model)
     assert whole.std() > 1e-4
@@ -245,7 +244,7 @@ def test_names_are_found_in_any_spelling(name: str) -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        ParamsError,
+        ValueError,
         match=r"model\.backbone: unknown 'resnet5'; known: .*MobileNetV3Large, ResNet50",
     ):
         find_backbone("resnet5")
@@ -256,7 +255,7 @@ def test_a_cut_is_a_block_or_the_input() -> None:
     check_cut(vgg, INPUT)
     check_cut(vgg, "block3")
     with pytest.raises(
-        ParamsError,
+        ValueError,
         match=r"model\.cut: VGG16 has no block 'block5c'; expected input or one of block1,",
     ):
         check_cut(vgg, "block5c")

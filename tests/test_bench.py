@@ -19,7 +19,7 @@ from bench.measure import run_measured, summarize
 from bench.plain import Cost, build_augmentation, build_network, pictures_in, unfreeze_top
 from bench.projects import ROOT, count_images_per_s, take_fifth
 from bench.report import check_bars, compute_ratios, summarize_repeats, to_json
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 
 
 def sides(plain_s: float, pawprint_s: float) -> dict[str, dict[str, float]]:
@@ -108,8 +108,9 @@ def test_usage_counts_the_processes_below(tmp_path):
 
 
 def test_plain_network_computes_what_pawprints_head_model_does(tensorflow, committed):
-    from pawprint.backbones import block_end, build_backbone, find_backbone
+    from pawprint.backbones.build import build_backbone
     from pawprint.networks.architectures import add_pooling, build_head, chain, cut_model, unfreeze
+    from pawprint.registry.backbones import block_end, find_backbone
 
     name, cut = committed.model.backbone, committed.model.cut
     backbone = build_backbone(name, 64, "none")
@@ -128,7 +129,7 @@ def test_plain_network_computes_what_pawprints_head_model_does(tensorflow, commi
     np.testing.assert_allclose(plain(pixels, training=False), expected, rtol=1e-4, atol=1e-5)
     assert [w.shape for w in plain.trainable_weights] == [(1280, 3), (3,)]
 
-    layer = block_end(find_backbone(name), backbone, cut)
+    layer = block_end(find_backbone(name), [layer.name for layer in backbone.layers], cut)
     unfreeze_top(backbone, layer)
     tail = cut_model(ours, layer)[1]
     unfreeze(tail, freeze_depthwise=False)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
 
-from pawprint.classifier import Classifier
-from pawprint.core.errors import ImageError, ModelError
-from pawprint.images import decode_image
+from pawprint.data.images import decode_image
+from pawprint.inference.classifier import Classifier
+from pawprint.runner.errors import ImageError, ModelError
 
 # covers: R7, R10, R11, B1, B6
 
@@ -25,13 +25,13 @@ from pawprint.networks.runtime import start_engine
 start_engine("openvino", 2)
 import keras, numpy as np
 from pathlib import Path
-from pawprint.backbones import build_backbone
-from pawprint.classifier import Classifier, ModelCard, save_classifier
-from pawprint.core.errors import ModelError
+from pawprint.backbones.build import build_backbone
+from pawprint.inference.classifier import Classifier, ModelCard, save_classifier
+from pawprint.runner.errors import ModelError
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.networks.architectures import *
-from pawprint.core.params import load_params
-from pawprint.inference.predictor import build_predictor
+from pawprint.runner.params import load_params
+from pawprint.networks.predictor import build_predictor
 params = load_params(ROOT / "params.yaml")
 SIZE, names = 64, ["cat", "dog", "käfer"]
 keras.utils.set_random_seed(7)
@@ -145,8 +145,8 @@ def test_an_exported_model_imports_neither_keras_nor_tensorflow(colours: Path) -
 import sys
 import numpy as np
 from pathlib import Path
-from pawprint.classifier import Classifier
-from pawprint.overlays import blend_heatmap
+from pawprint.inference.classifier import Classifier
+from pawprint.inference.overlays import blend_heatmap
 classifier = Classifier.open(Path("export"))
 images = np.full((1, 32, 32, 3), 99, np.uint8)
 heatmaps = classifier.heatmaps(images, classifier.probs(images).argmax(axis=1))
@@ -161,8 +161,8 @@ assert not heavy, heavy
 def test_no_more_cores_are_used_than_may_be(colours: Path, name: str) -> None:
     code = f"""
 from pathlib import Path
-from pawprint.inference import predictor
-from pawprint.classifier import Classifier
+from pawprint.networks import predictor
+from pawprint.inference.classifier import Classifier
 class Watched(predictor.OpenVinoPredictor):
     def __init__(self, graph, precision, cores):
         print("cores:", cores)

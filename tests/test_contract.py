@@ -9,15 +9,44 @@ import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from pawprint.registry.models import MODELS
+from pawprint.runner.params import Params, Section, load_params
+
 ROOT = Path(__file__).parents[1]
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+PIPELINE = DVC_YAML["stages"]
 STAGES = list(PIPELINE)
-TRACKS_ALL = "gradcam"  # the last stage watches all of params.yaml: unknown sections end there
+TRACKS_ALL = "params"  # watches all of params.yaml: what no other stage reads does not go unnoticed
+
+# Lower layers never import higher ones; folders of one layer never import each other.
+LAYERS = (
+    {"pawprint/registry"},  # tables of names
+    {"pawprint/runner"},  # how a stage runs
+    {"pawprint/sources", "pawprint/storage"},
+    {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
+    {"pawprint/inspection", "pawprint/inference"},
+    {"pawprint/training", "pawprint/export"},
+    {"pawprint/cli", "pawprint/serving", "stages"},
+    {"pawprint"},  # __main__: names the commands
+)
+
+# What no stage depends on, since it makes none of the bytes that a stage writes, and why that is so
+PLUMBING = {
+    "errors": "words for the user; the run ends with them",
+    "files": "moves bytes that others made",
+    "fingerprint": "names the place of unfinished work",
+    "journal": "calls a function for each shard; what is kept is checked by its digest",
+    "machine": "writes a record that is no output",
+    "params": "reads values, which dvc.lock holds: see test_params_are_read_as_they_are_written",
+    "pipeline": "reads paths from dvc.yaml",
+    "processes": "starts and ends processes",
+    "stage": "what comes before and after main",
+}
 
 
 def own_imports(path: Path) -> set[Path]:
@@ -36,12 +65,16 @@ def own_imports(path: Path) -> set[Path]:
     return {file for file in files if file.is_file()} - {path}
 
 
+def is_plumbing(path: Path) -> bool:
+    return path.parent == ROOT / "pawprint/runner"
+
+
 def all_imports(path: Path) -> set[Path]:
-    """The same, directly or not."""
+    """The same, directly or not, without the plumbing and what that imports."""
     found: set[Path] = set()
     pending = [path]
     while pending:
-        new = own_imports(pending.pop()) - found
+        new = {p for p in own_imports(pending.pop()) if not is_plumbing(p)} - found
         found |= new
         pending += new
     return found
@@ -85,26 +118,8 @@ def test_stage_is_script_is_command():
     }
 
 
-def modules(stage: str) -> set[str]:
-    """The modules among a stage's deps, those of packages included."""
-    found = set()
-    for dep in PIPELINE[stage]["deps"]:
-        if is_package(dep):
-            found |= relative(set((ROOT / dep).rglob("*.py")))
-        elif dep.endswith(".py"):
-            found.add(dep)
-    return found
-
-
-def is_package(dep: str) -> bool:
-    return (ROOT / dep / "__init__.py").is_file()
-
-
-def needed(stage: str) -> set[str]:
-    """What a stage runs: all that it imports, and the packages which Python runs before that."""
-    files = {script(stage), *all_imports(script(stage))}
-    folders = {parent for file in files for parent in file.parents if ROOT in parent.parents}
-    return relative(files | {folder / "__init__.py" for folder in folders})
+def is_code(dep: str) -> bool:
+    return dep.endswith(".py") or (ROOT / dep / "__init__.py").is_file()
 
 
 def is_docstring(file: Path) -> bool:
@@ -112,15 +127,50 @@ def is_docstring(file: Path) -> bool:
     return ast.get_docstring(tree) is not None and len(tree.body) == 1
 
 
+def expected_code(stage: str) -> list[str]:
+    """What must stand among a stage's deps: its script, and all that it imports, by folders.
+
+    A folder stands for its modules where the stage imports all of them.
+    """
+    files = all_imports(script(stage))
+    folders = {
+        folder
+        for folder in {file.parent for file in files}
+        if {f for f in folder.glob("*.py") if f.name != "__init__.py"} <= files
+        and len(list(folder.glob("*.py"))) > 2
+    }
+    files = {file for file in files if file.parent not in folders and not is_docstring(file)}
+    return [f"stages/{stage}.py", *sorted(relative(files | folders))]
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_modules_that_a_stage_imports(stage):
-    """A package may stand for its modules where a stage imports all of them."""
-    declared, imported = (
-        {name for name in names if not is_docstring(ROOT / name)}
-        for names in (modules(stage), needed(stage))
-    )
-    assert declared - imported == set(), f"{stage}: these deps are never imported"
-    assert imported - declared == set(), f"{stage}: these modules are missing in its deps"
+    declared = [dep for dep in PIPELINE[stage]["deps"] if is_code(dep)]
+    expected = expected_code(stage)
+    lines = "\n".join(f"      - {dep}" for dep in expected)
+    assert declared == expected, f"dvc.yaml: {stage}: its deps of code must be\n{lines}"
+
+
+def test_every_folder_is_told_by_its_docstring():
+    for folder in (ROOT / "pawprint").rglob("__init__.py"):
+        assert is_docstring(folder), f"{folder}: expected a docstring, and no code"
+
+
+def test_plumbing_is_what_the_list_says():
+    found = {path.stem for path in (ROOT / "pawprint/runner").glob("*.py")} - {"__init__"}
+    assert found == set(PLUMBING)
+
+
+def test_params_are_read_as_they_are_written(tmp_path):
+    """The one way in which plumbing, on which no stage depends, could change a result."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert load_params(ROOT / "params.yaml").model_dump() == yaml.safe_load(text)
+    for written, value in {"1e-05": 0.00001, "5.0e-4": 0.0005, "1": 1.0, ".5": 0.5}.items():
+        (tmp_path / "params.yaml").write_text(
+            re.sub(r"(?m)^  head_lr: \S+", f"  head_lr: {written}", text), encoding="utf-8"
+        )
+        found = load_params(tmp_path / "params.yaml").finetune.head_lr
+        assert (found, type(found)) == (value, float)
 
 
 def test_other_deps_are_outputs_of_other_stages_or_named_by_params():
@@ -128,8 +178,7 @@ def test_other_deps_are_outputs_of_other_stages_or_named_by_params():
         made = {path for other in STAGES if other != stage for path in outputs(other)}
         for dep in PIPELINE[stage]["deps"]:
             inside_output = any(dep == path or dep.startswith(f"{path}/") for path in made)
-            is_code = dep.endswith(".py") or is_package(dep)
-            assert is_code or dep.startswith("${") or inside_output, (
+            assert is_code(dep) or dep.startswith("${") or inside_output, (
                 f"{stage}: no stage writes {dep}"
             )
 
@@ -167,26 +216,30 @@ def test_imports_have_no_cycle():
     assert cycle == []
 
 
-def test_lowest_modules_import_nothing_above_them():
-    graph = package_graph()
-    assert graph["pawprint/core/errors.py"] == set()
-    assert graph["pawprint/core/files.py"] <= {"pawprint/core/errors.py"}
+def folder(file: str) -> str:
+    return file.rpartition("/")[0]
 
 
-def test_package_never_imports_a_stage_nor_a_stage_another():
-    for file, imported in package_graph().items():
-        found = {path for path in imported if path.startswith("stages/")}
-        assert found == set(), f"{file} imports {found}"
+def test_no_import_goes_up():
+    height = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    arrows = {
+        (folder(file), folder(imported))
+        for file, names in package_graph().items()
+        for imported in names
+        if folder(file) != folder(imported)
+    }
+    assert {name for arrow in arrows for name in arrow} <= set(height)
+    assert {arrow for arrow in arrows if height[arrow[0]] <= height[arrow[1]]} == set()
 
 
 START = """
 from importlib import import_module
-from pawprint.core.stage import run_stage
+from pawprint.runner.stage import run_stage
 main = import_module("stages.{stage}").main
 heavy = {{"tensorflow", "keras", "torch"}} & set(sys.modules)
 assert not heavy, f"importing imports {{heavy}}"
 try:
-    run_stage(main)
+    run_stage("{stage}", main)
 finally:
     heavy = {{"tensorflow", "keras", "torch"}} & set(sys.modules)
     assert not heavy, f"a wrong key imports {{heavy}}"
@@ -203,16 +256,148 @@ def test_wrong_key_stops_each_stage_before_tensorflow(stage, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+SECTIONS: dict[str, type[Section]] = {
+    name: cast(type[Section], field.annotation) for name, field in Params.model_fields.items()
+}
+
+
+def reads(tree: ast.AST) -> set[tuple[str, str]]:
+    """(name of a section's type, key) of all reads ``x.key`` where x is known to be a section.
+
+    It is known by an annotation (of an argument, or of a class's field), or as ``params.section``,
+    under whatever name.
+    """
+    types = {section.__name__ for section in SECTIONS.values()} | {"TrainingParams"}
+    known: dict[str, set[str]] = {}  # what an expression is, by its text
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg | ast.AnnAssign) and isinstance(node.annotation, ast.Name):
+            name = node.arg if isinstance(node, ast.arg) else ast.unparse(node.target)
+            if node.annotation.id in types:
+                known.setdefault(name, set()).add(node.annotation.id)
+                known.setdefault(f"self.{name}", set()).add(node.annotation.id)
+        if isinstance(node, ast.ClassDef) and node.name in types:
+            known.setdefault("self", set()).add(node.name)
+    for name, section in SECTIONS.items():
+        known[f"params.{name}"] = known[f"self.{name}"] = {section.__name__}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+            pairs = [(target, value)]
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = list(zip(target.elts, value.elts, strict=True))
+            for left, right in pairs:
+                known.setdefault(ast.unparse(left), set()).update(
+                    known.get(ast.unparse(right), set())
+                )
+    return {
+        (section, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        for section in known.get(ast.unparse(node.value), ())
+    }
+
+
 def test_every_parameter_is_read():
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    code = "\n".join((ROOT / file).read_text(encoding="utf-8") for file in package_graph())
+    """By its section and its key: that another section has a key of that name does not count."""
+    found: set[tuple[str, str]] = set()
+    for file in package_graph():
+        found |= reads(ast.parse((ROOT / file).read_text(encoding="utf-8")))
     unread = [
-        f"{section}.{key}"
-        for section, keys in params.items()
-        for key in keys
-        if not re.search(rf"\.{key}\b", code)
+        f"{name}.{key}"
+        for name, section in SECTIONS.items()
+        for key in section.model_fields
+        if not any((base.__name__, key) in found for base in section.__mro__)
     ]
     assert unread == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def f(params: HeadParams):\n  return params.dropout", {("HeadParams", "dropout")}),
+        ("a, b = params.head, 1\na.dropout", {("HeadParams", "dropout")}),
+        ("params.gradcam.opacity", {("GradcamParams", "opacity")}),
+        ("def f(settings: Other):\n  return settings.dropout", set()),
+        ("def f(params: HeadParams):\n  params.dropout = 1", {("HeadParams", "dropout")}),
+    ],
+)
+def test_reads_of_parameters_are_recognized(code, found):
+    assert reads(ast.parse(code)) - {("Params", "head"), ("Params", "gradcam")} == found
+
+
+def test_models_of_the_charts_are_those_of_the_table():
+    """A further model is a line in the table, and its entries in dvc.yaml."""
+    names = [model.name for model in MODELS]
+    stages = [model.stage for model in MODELS]
+    charts = {name: chart for entry in DVC_YAML["plots"] for name, chart in entry.items()}
+    confusions = [f"Confusion of {name}" for name in names]
+    assert [name for name in charts if name.startswith("Confusion")] == confusions
+    for title, chart in charts.items():
+        drawn = [*chart["y"], *(chart["x"] if isinstance(chart["x"], dict) else ())]
+        found = {re.sub(r"plots/(?:evaluate/\w+/)?(\w+).*", r"\1", path) for path in drawn}
+        wanted = set(stages) if title in ("Loss", "Accuracy") else set(names)
+        assert found == ({title.rpartition(" ")[2]} if title in confusions else wanted), title
+    for model in MODELS:
+        assert model.file in outputs(model.stage)
+        assert f"metrics/{model.stage}.json" in outputs(model.stage)
+        for stage in ("evaluate", "gradcam", "export"):
+            assert model.file in PIPELINE[stage]["deps"]
+    assert len({model.colour for model in MODELS}) == len(MODELS)
+
+
+def definitions(tree: ast.Module) -> set[str]:
+    """Classes and constants that a module makes, without those that it keeps to itself."""
+    names = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        for target in targets:
+            parts = target.elts if isinstance(target, ast.Tuple) else [target]
+            names |= {part.id for part in parts if isinstance(part, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_a_name_means_one_thing():
+    found: dict[str, list[str]] = {}
+    for file in package_graph():
+        for name in definitions(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            found.setdefault(name, []).append(file)
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+def test_no_path_is_hard_coded_below_the_stages():
+    """What a stage reads and writes stands in its script; the table of models names its files."""
+    allowed = {"pawprint/registry/models.py", "pawprint/runner/machine.py"}
+    options = {"pawprint/cli/predict.py", "pawprint/serving/settings.py"}  # what the user may set
+    found = []
+    for file in set(package_graph()) - allowed - options:
+        if file.startswith("stages/"):
+            continue
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Path", "open"):
+                texts = [ast.unparse(argument).lstrip("f").strip("'\"") for argument in node.args]
+                starts = ("data/", "models/", "metrics/", "plots/", "data", "models", "metrics")
+                found += [f"{file}: {text}" for text in texts[:1] if text.startswith(starts)]
+    assert found == []
+
+
+EXAMPLES = [
+    file.removesuffix(".py").replace("/", ".")
+    for file in sorted(package_graph())
+    if ">>>" in (ROOT / file).read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_examples_in_docstrings_are_true(module):
+    done = run_python(
+        "import doctest, importlib\n"
+        f"found = doctest.testmod(importlib.import_module({module!r}))\n"
+        "assert found.attempted and not found.failed\n",
+        ROOT,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-dev"])

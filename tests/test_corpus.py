@@ -15,14 +15,14 @@ from corpus_zips import pack, zips
 from PIL import Image
 from servers import data_params
 
-from pawprint.core.errors import DataError, ImageError, LayoutError, SourceError
-from pawprint.core.params import Params
-from pawprint.datasets import read_labelled_images
-from pawprint.images import decode_image
-from pawprint.manifest import assign_splits, read_archive_index
-from pawprint.preprocess import preprocess_pictures
-from pawprint.sources import fetch
+from pawprint.data.datasets import read_labelled_images
+from pawprint.data.images import decode_image
+from pawprint.data.manifest import assign_splits, read_archive_index
+from pawprint.data.preprocess import preprocess_pictures
+from pawprint.runner.errors import DataError, ImageError, LayoutError, SourceError
+from pawprint.runner.params import Params
 from pawprint.sources.archive import open_zip, write_archive
+from pawprint.sources.fetch import fetch
 from pawprint.sources.quota import Quota
 
 CAP = 100_000_000

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pawprint.data.manifest import Picture
 from pawprint.inspection.data_report import write_data_report
 from pawprint.inspection.duplicates import Link
 from pawprint.inspection.thumbnails import Header, Thumbnail
-from pawprint.manifest import Picture
 
 A, B, C, D, E = (letter * 64 for letter in "abcde")
 PICTURES = [

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from pawprint.core.errors import DataError
-from pawprint.core.params import Params, SplitParams
+from pawprint.data.manifest import Picture, assign_splits, read_archive_index
 from pawprint.inspection.alignment import similarity
 from pawprint.inspection.duplicates import (
     CANDIDATES,
@@ -27,9 +26,10 @@ from pawprint.inspection.duplicates import (
     group_near_duplicates,
 )
 from pawprint.inspection.thumbnails import Header, Thumbnail, make_thumbnail, write_thumbnails
-from pawprint.manifest import Picture, assign_splits, read_archive_index
-from pawprint.shards import ShardedArray, shard_name, write_shard
+from pawprint.runner.errors import DataError
+from pawprint.runner.params import Params, SplitParams
 from pawprint.sources.sample import draw_picture
+from pawprint.storage.shards import ShardedArray, shard_name, write_shard
 
 CAP = 100_000_000
 Alter = Callable[[Image.Image], Image.Image]

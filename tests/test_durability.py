@@ -20,9 +20,9 @@ import pytest
 from living import descendants, living, wait_until
 from project import Project, environment, make_project
 
-from pawprint.core.files import atomic_directory, atomic_write, move_directory
-from pawprint.evaluation import write_figures
-from pawprint.shards import write_shard
+from pawprint.evaluation.results import write_figures
+from pawprint.runner.files import atomic_directory, atomic_write, move_directory
+from pawprint.storage.shards import write_shard
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 SHARDS = 6  # of 128 pictures or fewer: four of train, one of val, one of test

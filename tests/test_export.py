@@ -22,16 +22,16 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.export import time_network
-from pawprint.core.errors import ModelError
-from pawprint.core.files import write_csv, write_json
-from pawprint.core.params import ExportParams, Params
+from pawprint.evaluation.predictions import make_predictions, write_predictions
 from pawprint.export import formats as export
 from pawprint.export import parity
 from pawprint.export.onnx_graph import number_names
 from pawprint.networks.architectures import FEATURE_MAP, LOGITS, add_probs
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
-from pawprint.reporting.reports import prediction_rows, write_predictions
-from pawprint.shards import shard_name, write_shard
+from pawprint.runner.errors import DataError, ModelError
+from pawprint.runner.params import ExportParams, Params
+from pawprint.storage.shards import shard_name, write_shard
+from pawprint.storage.tables import write_csv, write_json
 
 # covers: R9, R11, B1, B6
 
@@ -90,9 +90,9 @@ def write_project(root: Path, model: keras.Model, values: dict[str, Any]) -> Non
         write_json(root / f"metrics/{stage}.json", {"val_log_loss": loss})
     write_json(root / "metrics/evaluate.json", {"head": {"accuracy": 0.5}})
     probs = model(IMAGES.astype(np.float32)).numpy()
-    rows = prediction_rows(PATHS, LABELS, {"head": probs}, CLASS_NAMES)
+    said = make_predictions(PATHS, LABELS, {"head": probs}, CLASS_NAMES)
     (root / "metrics/evaluate").mkdir()
-    write_predictions(root / "metrics/evaluate/predictions.csv", rows)
+    write_predictions(root / "metrics/evaluate/predictions.csv", said)
 
 
 def start_stage(root: Path) -> subprocess.Popen[str]:
@@ -283,13 +283,11 @@ def test_a_wrong_weight_stops_the_stage_and_leaves_the_last_export(
     assert [path.name for path in (root / "models").iterdir() if path.suffix == ".tmp"] == []
 
 
-def test_best_is_the_lowest_validation_loss_whatever_was_tested(tmp_path):
-    for stage, loss in (("train_baseline", 0.7), ("train_head", 0.2), ("finetune", 0.3)):
-        write_json(tmp_path / f"{stage}.json", {"val_log_loss": loss, "val_accuracy": loss})
-    assert export.choose_model("best", tmp_path) == "head"
-    assert export.choose_model("baseline", tmp_path) == "baseline"
-    write_json(tmp_path / "finetune.json", {"val_log_loss": 0.1, "val_accuracy": 0.1})
-    assert export.choose_model("best", tmp_path) == "finetuned"
+def test_best_is_the_lowest_validation_loss():
+    losses = {"baseline": 0.7, "head": 0.2, "finetuned": 0.3}
+    assert export.choose_model("best", losses) == "head"
+    assert export.choose_model("baseline", losses) == "baseline"
+    assert export.choose_model("best", losses | {"finetuned": 0.1}) == "finetuned"
 
 
 # Four pictures, of which Keras takes three for what they are
@@ -372,11 +370,14 @@ def test_int8_may_differ_as_far_as_its_classes_agree(committed):
     assert judge(config, tflite_int8=changed(1, 0.7))["tflite_int8"]["agreement"] == 0.75
 
 
-def test_the_exported_model_is_the_evaluated_one(tmp_path, committed):
-    path = tmp_path / "predictions.csv"
-    write_predictions(path, prediction_rows(FOUR, TRUTH, {"head": KERAS}, ["a", "b"]))
-    assert parity.evaluated_difference(path, "head", KERAS, TRUTH) == 0
-    assert parity.evaluated_difference(path, "head", changed(0, 0.88), TRUTH) == 0.02
+def test_the_exported_model_is_the_evaluated_one(committed):
+    said = make_predictions(FOUR, TRUTH, {"head": KERAS}, ["a", "b"])["head"]
+    assert parity.evaluated_difference(said, FOUR, KERAS, TRUTH) == 0
+    assert parity.evaluated_difference(said, FOUR, changed(0, 0.88), TRUTH) == 0.02
+    back = slice(None, None, -1)  # pictures are found by their paths, whatever their order
+    assert parity.evaluated_difference(said, FOUR[back], KERAS[back], TRUTH[back]) == 0
+    with pytest.raises(DataError, match=r"^export: expected the 3 test pictures .* found 4, 3 of"):
+        parity.evaluated_difference(said, FOUR[:3], KERAS[:3], TRUTH[:3])
     predictions = {"keras": KERAS, "openvino": KERAS}
     scores = parity.compare(predictions, TRUTH, dict.fromkeys(predictions, 5), 0.95)
     scores["openvino"]["evaluated_difference"] = 0.02

@@ -11,15 +11,15 @@ import keras
 import numpy as np
 import pytest
 
-from pawprint import features
-from pawprint.augment import apply_transforms, draw_transforms
-from pawprint.core.params import AugmentParams, FeaturesParams, FinetuneParams, Params
-from pawprint.datasets import LabelledImages
-from pawprint.features import Cut, extract_features, plan_cut, read_cut
-from pawprint.finetuning import Inputs, read_inputs, unfrozen_part
+from pawprint.data.augment import apply_transforms, draw_transforms
+from pawprint.data.datasets import LabelledImages
 from pawprint.networks.architectures import LOGITS, add_pooling, build_head, chain
-from pawprint.shards import ShardedArray, shard_name, write_shard
+from pawprint.runner.params import AugmentParams, FeaturesParams, FinetuneParams, Params
+from pawprint.storage.shards import ShardedArray, shard_name, write_shard
+from pawprint.training import features
 from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.features import Cut, extract_features, plan_cut, read_cut
+from pawprint.training.finetuning import Inputs, read_inputs, unfrozen_part
 from pawprint.training.fit import Validation, train_model
 
 # covers: B2, R2, R4, R8, R15
@@ -72,7 +72,7 @@ def splits(tmp_path: Path) -> dict[str, LabelledImages]:
 
 
 def section(views: int = 1, max_gb: float = 1.0, seed: int = 7) -> FeaturesParams:
-    return FeaturesParams(views=views, seed=seed, batch_size=3, precision="f32", max_gb=max_gb)
+    return FeaturesParams(views=views, seed=seed, batch_size=3, precision="float32", max_gb=max_gb)
 
 
 def finetune(committed: Params, **changes: Any) -> FinetuneParams:
@@ -192,9 +192,7 @@ def train(
     validation = Validation(val, splits["val"].labels)
     with tempfile.TemporaryDirectory() as kept:
         checkpoints, clip_norm = Checkpoints(Path(kept)), params.clip_norm
-        train_model(
-            model, batches, 3, validation, params, "finetune", checkpoints, clip_norm=clip_norm
-        )
+        train_model(model, batches, 3, validation, params, checkpoints, clip_norm=clip_norm)
 
 
 def weights_by_layer(model: keras.Model) -> dict[str, list[np.ndarray]]:
@@ -281,7 +279,7 @@ def test_with_nothing_frozen_every_epoch_is_augmented_afresh_and_validation_is_p
     splits: dict[str, LabelledImages], committed: Params
 ) -> None:
     params = finetune(committed, epochs=2, batch_size=10)
-    cut = Cut("", False, 1, 7, "f32")
+    cut = Cut("", False, 1, 7, "float32")
     batches, val = inputs_of(Path("unused"), cut, splits, params)
     images = pixels_of(splits["train"])
     for epoch, (inputs, _) in enumerate(batches(0)):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pawprint.reporting import figures
+from pawprint.evaluation import figures
 
 # covers: R6, R11, R14, B1, B6
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from pawprint import fingerprint
-from pawprint.core.params import Params
-from pawprint.fingerprint import describe_machine
+from pawprint.runner.fingerprint import fingerprint
+from pawprint.runner.params import Params
 
 PIPELINE = """
 stages:
@@ -36,7 +35,7 @@ def key(committed: Params, **changes: dict[str, Any]) -> str:
     sections = {
         name: getattr(committed, name).model_copy(update=update) for name, update in changed.items()
     }
-    return fingerprint.fingerprint("features", committed.model_copy(update=sections))
+    return fingerprint("features", committed.model_copy(update=sections))
 
 
 @pytest.mark.usefixtures("project")
@@ -64,19 +63,3 @@ def test_only_tracked_sections_and_keys_count(committed: Params) -> None:
     assert key(committed, features={"seed": 1}) != before
     assert key(committed, preprocess={"max_pixels": 1}) != before
     assert key(committed, preprocess={"image_size": 32}, head={"seed": 1}) == before
-
-
-def test_gpus_and_which_of_them_are_visible_are_part_of_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(fingerprint, "NVIDIA", tmp_path)
-    assert describe_machine()["gpus"] == "none"
-    version = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22\n"
-    (tmp_path / "version").write_text(version)
-    information = tmp_path / "gpus/0000:01:00.0/information"
-    information.parent.mkdir(parents=True)
-    information.write_text("Model: \t\t NVIDIA A100\nIRQ:   \t\t 35\n")
-    assert describe_machine()["gpus"] == "NVIDIA A100; driver 550.54.14; visible: all"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert describe_machine()["gpus"] == "NVIDIA A100; driver 550.54.14; visible: none"

@@ -33,10 +33,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import ROOT, data_params
 
-from pawprint.core.errors import ImageError, ParamsError, SourceError, WeightsError
-from pawprint.core.params import Params, load_params
-from pawprint.images import decode_image
-from pawprint.legacy_weights import read_state_dict
+from pawprint.backbones.legacy_weights import read_state_dict
+from pawprint.data.images import decode_image
+from pawprint.runner.errors import ImageError, ParamsError, SourceError, WeightsError
+from pawprint.runner.params import Params, load_params
 from pawprint.sources.archive import open_zip, write_archive
 from pawprint.sources.layout import read_layout
 from pawprint.sources.quota import Quota

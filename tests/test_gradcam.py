@@ -12,8 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pawprint.core.errors import ModelError
-from pawprint.gradcam import (
+from pawprint.inference.gradcam import (
     compute_heatmaps,
     load_tail,
     normalize_heatmap,
@@ -21,6 +20,7 @@ from pawprint.gradcam import (
     save_tail,
     score_gradient,
 )
+from pawprint.inference.overlays import blend_heatmap, render_overlay
 from pawprint.networks.architectures import (
     FEATURE_MAP,
     LOGITS,
@@ -29,7 +29,7 @@ from pawprint.networks.architectures import (
     cut_model,
     without_probs,
 )
-from pawprint.overlays import blend_heatmap, render_overlay
+from pawprint.runner.errors import ModelError
 
 # covers: R7, B7, B1
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pawprint import images
-from pawprint.core.errors import ImageError
-from pawprint.images import decode_image
+from pawprint.data import images
+from pawprint.data.images import decode_image
+from pawprint.runner.errors import ImageError
 
 # covers: R5, B5
 
@@ -121,7 +121,7 @@ def test_pictures_converted_band_by_band_are_those_converted_as_a_whole(
 DECODE = """
 import resource, sys
 from pathlib import Path
-from pawprint.images import decode_image
+from pawprint.data.images import decode_image
 content = Path(sys.argv[1]).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 decode_image(content, 32, 100_000_000)

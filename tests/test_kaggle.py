@@ -22,8 +22,9 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from servers import data_params
-from pawprint.core.errors import PawprintError
-from pawprint.sources import fetch, kaggle
+from pawprint.runner.errors import PawprintError
+from pawprint.sources import kaggle
+from pawprint.sources.fetch import fetch
 kaggle.RETRIES = 0
 results = []
 for params in json.loads(sys.argv[1]):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from pawprint.core.errors import LayoutError, SourceError
+from pawprint.runner.errors import LayoutError, SourceError
 from pawprint.sources.layout import read_layout
 
 

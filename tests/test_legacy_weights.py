@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pawprint.core.errors import WeightsError
-from pawprint.legacy_weights import read_state_dict
+from pawprint.backbones.legacy_weights import read_state_dict
+from pawprint.runner.errors import WeightsError
 
 # covers: R3, R13
 

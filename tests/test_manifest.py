@@ -11,9 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from pawprint.core.errors import DataError
-from pawprint.core.params import SplitParams
-from pawprint.manifest import (
+from pawprint.data.manifest import (
     Picture,
     assign_splits,
     check_splits,
@@ -24,6 +22,8 @@ from pawprint.manifest import (
     summarize,
     write_manifest,
 )
+from pawprint.runner.errors import DataError
+from pawprint.runner.params import SplitParams
 
 # covers: C3, R12, B4
 

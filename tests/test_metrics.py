@@ -5,7 +5,6 @@ import math
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from pawprint.core.errors import DataError, ModelError
-from pawprint.reporting import metrics, reports
+from pawprint.evaluation import metrics, reports
+from pawprint.runner.errors import DataError, ModelError
 from pawprint.training.temperature import fit_temperature
 
 # covers: R6, R11, B6
@@ -319,21 +318,6 @@ def test_confusion_rows_name_the_classes() -> None:
     ]
 
 
-def test_predictions_are_written_line_by_line(tmp_path: Path) -> None:
-    rows = reports.prediction_rows(
-        ["cat/1.jpg", 'dog/a,"b".jpg'],
-        np.array([0, 1]),
-        {"head": two_columns([0.25, 1 / 3])},
-        ["cat", "dog"],
-    )
-    reports.write_predictions(tmp_path / "predictions.csv", rows)
-    assert (tmp_path / "predictions.csv").read_bytes().decode() == (
-        "path,actual,head_predicted,head_probability,head_actual_probability,head_correct\n"
-        "cat/1.jpg,cat,cat,0.750000,0.750000,True\n"
-        '"dog/a,""b"".jpg",dog,cat,0.666667,0.333333,False\n'
-    )
-
-
 def test_details_list_the_most_frequent_errors() -> None:
     y_true = np.array([0, 0, 0, 1, 1, 2])
     probs = one_hot([1, 1, 2, 1, 0, 2], 3)
@@ -380,7 +364,7 @@ def test_class_report_text_survives_a_name_with_a_bar() -> None:
 
 def test_importing_needs_neither_tensorflow_nor_pyplot() -> None:
     code = (
-        "import sys; from pawprint.reporting import figures, metrics, reports;"
+        "import sys; from pawprint.evaluation import figures, metrics, reports;"
         "print([m for m in ('tensorflow', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from pawprint.core.errors import ModelError
-from pawprint.core.params import Params
-from pawprint.inference.predictor import build_predictor, predict
 from pawprint.networks.architectures import add_pooling, add_probs, build_head, chain
 from pawprint.networks.model_files import ModelInfo, load_model, read_model_info, save_model
+from pawprint.networks.predictor import build_predictor, predict
+from pawprint.runner.errors import ModelError
+from pawprint.runner.params import Params
 
 # covers: B1, R11, R10
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pawprint.core.errors import ModelError
-from pawprint.core.params import Params
 from pawprint.networks.architectures import (
     FEATURE_MAP,
     LOGITS,
@@ -25,6 +23,8 @@ from pawprint.networks.architectures import (
     with_precision,
     without_probs,
 )
+from pawprint.runner.errors import ModelError
+from pawprint.runner.params import Params
 
 # covers: R1, R16, R8, R11, B6
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pawprint.core.errors import DataError, ParamsError, WeightsError
-from pawprint.core.params import Params, load_params
-from pawprint.core.stage import run_stage
+from pawprint.runner.errors import DataError, ParamsError, WeightsError
+from pawprint.runner.params import Params, load_params
+from pawprint.runner.stage import run_stage
 
 # covers: C5, B8
 
@@ -184,7 +184,7 @@ def test_sections_are_frozen() -> None:
 def test_validation_imports_no_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(edited("finetune", "lr", "fast"), encoding="utf-8")
     code = (
-        "import sys, pawprint.core.stage, pawprint.core.params as params\n"
+        "import sys, pawprint.runner.stage, pawprint.runner.params as params\n"
         "try: params.load_params('params.yaml')\n"
         "except params.ParamsError as error: print(error)\n"
         "heavy = {'tensorflow', 'keras', 'numpy', 'dvc', 'dvclive'}\n"
@@ -206,7 +206,7 @@ def test_validation_imports_no_tensorflow(tmp_path: Path) -> None:
 def test_a_stage_hands_over_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     received: list[Params] = []
-    run_stage(received.append)
+    run_stage("params", received.append)
     assert received == [load_params()]
 
 
@@ -217,7 +217,7 @@ def test_a_stage_refuses_wrong_parameters_of_any_section_before_it_starts(
     monkeypatch.chdir(tmp_path)
     received: list[Params] = []
     with pytest.raises(SystemExit, match=r"^error: params\.yaml: gradcam\.worst: [^\n]*$"):
-        run_stage(received.append)
+        run_stage("params", received.append)
     assert not received
 
 
@@ -238,7 +238,7 @@ def test_a_stage_ends_in_one_line(
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit, match=f"^{line}") as caught:
-        run_stage(main)
+        run_stage("params", main)
     assert "\n" not in str(caught.value)
 
 
@@ -248,7 +248,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        run_stage(main)
+        run_stage("params", main)
 
 
 def test_a_path_as_model_weights_names_the_key_for_it(tmp_path: Path) -> None:

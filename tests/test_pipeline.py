@@ -21,9 +21,9 @@ from PIL import Image
 from project import Project, make_project
 from served import serving
 
-from pawprint.classifier import Classifier
-from pawprint.core.params import load_params
+from pawprint.inference.classifier import Classifier
 from pawprint.networks.model_files import read_model_info
+from pawprint.runner.params import load_params
 
 STAGES = [
     *("download", "split", "preprocess", "train_baseline", "features"),

@@ -204,7 +204,7 @@ def test_csv_has_a_header_and_comes_back(project: Path) -> None:
 
 def test_probabilities_are_float32_to_the_bit(project: Path) -> None:
     """What is printed, read again, is what the network gave."""
-    from pawprint.classifier import Classifier
+    from pawprint.inference.classifier import Classifier
 
     pixels = mixed(project)
     out, _ = predict(project, "mixed", "--json", code=1)

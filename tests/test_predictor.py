@@ -10,14 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from pawprint.backbones import BACKBONES, build_backbone
-from pawprint.core.params import Params
-from pawprint.inference.predictor import (
-    OpenVinoPredictor,
-    find_network,
-    open_predictor,
-    save_network,
-)
+from pawprint.backbones.build import build_backbone
 from pawprint.networks.architectures import (
     add_pooling,
     add_probs,
@@ -26,6 +19,14 @@ from pawprint.networks.architectures import (
     chain,
 )
 from pawprint.networks.model_files import ModelInfo, save_model
+from pawprint.networks.predictor import (
+    OpenVinoPredictor,
+    find_network,
+    open_predictor,
+    save_network,
+)
+from pawprint.registry.backbones import BACKBONES
+from pawprint.runner.params import Params
 
 # covers: R3, R20, B2, B6
 
@@ -42,8 +43,8 @@ import numpy as np
 from pawprint.networks.runtime import start_engine
 assert start_engine("openvino", 2) == "openvino"
 from pawprint.networks.model_files import load_model
-from pawprint.inference.openvino_graph import build_graph
-from pawprint.inference.predictor import build_predictor, save_network
+from pawprint.networks.openvino_graph import build_graph
+from pawprint.networks.predictor import build_predictor, save_network
 pictures = np.load("pictures.npy")
 for path in sorted(Path().glob("*.keras")):
     model = load_model(path)
@@ -125,7 +126,7 @@ def test_a_saved_network_gives_the_same_bits_for_any_batch_and_number_of_cores(
 ) -> None:
     path, _ = models["EfficientNetLite0"]
     expected = np.load(path.with_suffix(".npz"))["outputs"]
-    predictor = open_predictor(path.with_suffix(".xml"), "f32", cores)
+    predictor = open_predictor(path.with_suffix(".xml"), "float32", cores)
     for rows in ([0, 1, 2, 3, 4], [3], [4, 0, 3]):
         np.testing.assert_array_equal(predictor(PICTURES[rows])[0], expected[rows])
 
@@ -133,7 +134,7 @@ def test_a_saved_network_gives_the_same_bits_for_any_batch_and_number_of_cores(
 def test_bf16_is_near_and_not_the_same(models: dict[str, tuple[Path, keras.Model]]) -> None:
     path, _ = models["MobileNetV2"]
     expected = np.load(path.with_suffix(".npz"))["outputs"]
-    (outputs,) = OpenVinoPredictor(path.with_suffix(".xml"), "bf16", 1)(PICTURES)
+    (outputs,) = OpenVinoPredictor(path.with_suffix(".xml"), "bfloat16", 1)(PICTURES)
     cosine = (outputs * expected).sum() / np.linalg.norm(outputs) / np.linalg.norm(expected)
     assert cosine > 0.95
     assert outputs.dtype == np.float32
@@ -143,7 +144,7 @@ def test_a_network_is_saved_and_opened_by_the_engine_of_the_process(tmp_path: Pa
     model = random_backbone("MobileNetV2")
     saved = save_network(model, [model.layers[3].name, model.layers[-1].name], tmp_path / "net")
     assert saved == find_network(tmp_path / "net") == tmp_path / "net.keras"
-    inner, outer = open_predictor(saved, "f32", 1)(PICTURES)
+    inner, outer = open_predictor(saved, "float32", 1)(PICTURES)
     assert inner.shape[0] == outer.shape[0] == len(PICTURES)
     expected = model(PICTURES.astype(np.float32), training=False).numpy()
     np.testing.assert_allclose(outer, expected, atol=1e-4 * np.abs(expected).max())

@@ -12,12 +12,12 @@ from zipfile import ZipFile
 import pytest
 from PIL import Image
 
-from pawprint import preprocess
-from pawprint.core.errors import DataError
-from pawprint.core.params import PreprocessParams
-from pawprint.datasets import read_class_names, read_labelled_images
-from pawprint.manifest import Picture, read_archive_index
-from pawprint.preprocess import preprocess_pictures
+from pawprint.data import preprocess
+from pawprint.data.datasets import read_class_names, read_labelled_images
+from pawprint.data.manifest import Picture, read_archive_index
+from pawprint.data.preprocess import preprocess_pictures
+from pawprint.runner.errors import DataError
+from pawprint.runner.params import PreprocessParams
 
 # covers: B5, R5, R11, B1
 

@@ -19,14 +19,14 @@ import tensorflow as tf
 from living import wait_until
 from project import Project, environment, make_project
 
-from pawprint.core.files import write_csv, write_json
-from pawprint.core.params import HeadParams, Params
-from pawprint.core.stage import unfinished_work
-from pawprint.datasets import steps_per_epoch, training_batches
-from pawprint.fingerprint import fingerprint
-from pawprint.networks.architectures import add_probs, build_head, scale_logits
+from pawprint.data.datasets import steps_per_epoch, training_batches
+from pawprint.networks.architectures import add_probs, build_head
 from pawprint.networks.model_files import ModelInfo, save_model
-from pawprint.shards import shard_name, write_shard
+from pawprint.runner.files import move_directory
+from pawprint.runner.params import HeadParams, Params
+from pawprint.runner.stage import unfinished_work
+from pawprint.storage.shards import shard_name, write_shard
+from pawprint.storage.tables import write_csv, write_json
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.fit import Validation, train_model
 
@@ -80,17 +80,17 @@ def train(
     head = build_head(params, 6, 2)
     validation = Interrupted(tf.data.Dataset.from_tensor_slices(FEATURES).batch(16), val_labels)
     validation.moment = moment
-    temperature = train_model(
+    trained = train_model(
         head,
         training_batches(lambda epoch, rows: (FEATURES[rows],), LABELS, params, lambda x: x),
         steps_per_epoch(len(LABELS), params.batch_size),
         validation,
         params,
-        "train_head",
         Checkpoints(kept),
         blend=0.75,
     )
-    scale_logits(head, temperature)
+    move_directory(trained.curves, Path("plots/train_head"))
+    write_json(Path("metrics/train_head.json"), trained.summary)
     save_model(add_probs(head), Path("models/head.keras"), ModelInfo(["cat", "dog"], 0))
 
 
@@ -274,7 +274,7 @@ def test_another_training_starts_anew(
     params = committed.model_copy(update={"head": short})
     with (
         pytest.raises(PowerCut),
-        unfinished_work("train_head", fingerprint("train_head", params)) as work,
+        unfinished_work("train_head", params) as work,
     ):
         train(short, moment=(2, 0), kept=work)
     if changed == "parameter":
@@ -284,7 +284,7 @@ def test_another_training_starts_anew(
     elif changed == "other section":
         params = params.model_copy(update={"finetune": committed.finetune.model_copy()})
     capsys.readouterr()
-    with unfinished_work("train_head", fingerprint("train_head", params)) as work:
+    with unfinished_work("train_head", params) as work:
         assert [path.name for path in work.parent.iterdir()] == [work.name]
         train(params.head, kept=work)
     starts_anew = changed in ("parameter", "data")

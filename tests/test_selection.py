@@ -4,63 +4,68 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pawprint.selection import fixed_rows, worst_rows
+from pawprint.evaluation.predictions import Prediction
+from pawprint.evaluation.selection import choose_pictures, fixed_pictures, worst_pictures
 
 # covers: R7, B7
 
 
-def rows(count: int, classes: tuple[str, ...] = ("cat", "dog")) -> list[dict[str, str]]:
+def right(path: str, actual: str) -> Prediction:
+    return Prediction(path, actual, actual, 0.9, 0.9)
+
+
+def rows(count: int, classes: tuple[str, ...] = ("cat", "dog")) -> list[Prediction]:
     return [
-        {"path": f"{classes[i % len(classes)]}/{i}.jpg", "actual": classes[i % len(classes)]}
+        right(f"{classes[i % len(classes)]}/{i}.jpg", classes[i % len(classes)])
         for i in range(count)
     ]
 
 
-def paths(table: list[dict[str, str]], chosen: list[int]) -> list[str]:
-    return [table[i]["path"] for i in chosen]
-
-
 def test_fixed_pictures_are_taken_from_each_class_in_turn() -> None:
-    table = rows(300, ("cat", "dog", "fox"))
-    actual = [table[i]["actual"] for i in fixed_rows(table, 7)]
+    actual = [one.actual for one in fixed_pictures(rows(300, ("cat", "dog", "fox")), 7)]
     assert Counter(actual) == {"cat": 3, "dog": 2, "fox": 2}
     assert set(actual[:3]) == {"cat", "dog", "fox"}
     assert set(actual[3:6]) == {"cat", "dog", "fox"}
 
 
 def test_fixed_pictures_do_not_depend_on_the_order_of_the_rows() -> None:
-    table = rows(50)
-    assert paths(table, fixed_rows(table, 8)) == paths(table[::-1], fixed_rows(table[::-1], 8))
+    assert fixed_pictures(rows(50), 8) == fixed_pictures(rows(50)[::-1], 8)
 
 
 def test_a_few_more_test_pictures_hardly_change_the_fixed_ones() -> None:
-    table, larger = rows(400), rows(404)
-    common = set(paths(table, fixed_rows(table, 8))) & set(paths(larger, fixed_rows(larger, 8)))
-    assert len(common) >= 7
+    assert len(set(fixed_pictures(rows(400), 8)) & set(fixed_pictures(rows(404), 8))) >= 7
 
 
 def test_a_class_that_runs_out_leaves_its_turns_to_the_others() -> None:
-    table = [*rows(20, ("cat",)), {"path": "dog/0.jpg", "actual": "dog"}]
-    assert Counter(table[i]["actual"] for i in fixed_rows(table, 5)) == {"cat": 4, "dog": 1}
+    table = [*rows(20, ("cat",)), right("dog/0.jpg", "dog")]
+    assert Counter(one.actual for one in fixed_pictures(table, 5)) == {"cat": 4, "dog": 1}
 
 
 def test_more_than_there_are_is_all_there_are() -> None:
-    assert sorted(fixed_rows(rows(3), 10)) == [0, 1, 2]
-    assert fixed_rows([], 4) == []
-    assert fixed_rows(rows(3), 0) == []
+    assert {one.path for one in fixed_pictures(rows(3), 10)} == {one.path for one in rows(3)}
+    assert fixed_pictures([], 4) == []
+    assert fixed_pictures(rows(3), 0) == []
 
 
-def test_worst_rows_are_errors_of_that_model_sorted_by_the_actual_class() -> None:
+def test_worst_pictures_are_errors_sorted_by_the_probability_of_the_actual_class() -> None:
     table = [
-        {"path": path, "head_correct": correct, "head_actual_probability": probability}
-        for path, correct, probability in [
-            ("a", "True", "0.00001"),  # right all the same: of many classes
-            ("b", "False", "0.4"),
-            ("c", "False", "1e-05"),
-            ("d", "False", "0.09"),
-            ("f", "False", "0.300000"),
-            ("e", "False", "0.3"),
+        Prediction(path, "cat", predicted, 0.9, probability)
+        for path, predicted, probability in [
+            ("a", "cat", 0.00001),  # right all the same: of many classes
+            ("b", "dog", 0.4),
+            ("c", "dog", 1e-05),
+            ("d", "dog", 0.09),
+            ("f", "dog", 0.3),
+            ("e", "dog", 0.3),
         ]
     ]
-    assert paths(table, worst_rows(table, "head", 4)) == ["c", "d", "e", "f"]
-    assert paths(table, worst_rows(table, "head", 99)) == ["c", "d", "e", "f", "b"]
+    assert [one.path for one in worst_pictures(table, 4)] == ["c", "d", "e", "f"]
+    assert [one.path for one in worst_pictures(table, 99)] == ["c", "d", "e", "f", "b"]
+
+
+def test_each_chosen_picture_has_a_name_of_its_own() -> None:
+    wrong = Prediction("cat/9.jpg", "cat", "dog", 0.8, 0.2)
+    said = {one.path: one for one in [*rows(4), wrong]}
+    chosen = choose_pictures(said, fixed=2, worst=3)
+    assert list(chosen) == ["fixed_01", "fixed_02", "worst_01"]
+    assert chosen["worst_01"] == wrong

@@ -21,13 +21,12 @@ from living import wait_until
 from PIL import Image
 from served import CLASSES, METRICS, SIZE, Running, colours, in_process, picture, serving
 
-from pawprint.classifier import Classifier
-from pawprint.core.errors import PawprintError
-from pawprint.overlays import INFERNO, blend_heatmap
+from pawprint.inference.classifier import Classifier
+from pawprint.inference.overlays import INFERNO, blend_heatmap, heat_layer
+from pawprint.runner.errors import PawprintError
 from pawprint.serving.app import build_app
 from pawprint.serving.logs import JsonFormatter
 from pawprint.serving.models import open_models
-from pawprint.serving.pictures import heat_layer
 from pawprint.serving.server import Server, listen
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings

@@ -12,7 +12,7 @@ import sys
 import pytest
 from served import ROOT, colours, serving
 
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 from pawprint.serving.settings import Settings, add_options, read_settings
 
 # covers: R18

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pawprint.core.errors import PawprintError
-from pawprint.shards import OPEN_FILES, ShardedArray, map_shards, shard_name, write_shard
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.journal import map_shards
+from pawprint.storage.shards import OPEN_FILES, ShardedArray, shard_name, write_shard
 
 # covers: R8, B3, B9
 

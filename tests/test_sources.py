@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from servers import ROOT, Reply, data_params, serve
 
-from pawprint.core.errors import LayoutError, SourceError
-from pawprint.core.files import atomic_write
-from pawprint.sources import FetchReport, fetch
+from pawprint.runner.errors import LayoutError, SourceError
+from pawprint.runner.files import atomic_write
+from pawprint.sources.archive import FetchReport
+from pawprint.sources.fetch import fetch
 from pawprint.sources.quota import Quota
 
 PICTURES = {
@@ -348,8 +349,8 @@ def test_write_that_the_system_refuses_halfway_leaves_nothing(tmp_path):
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
         "from servers import data_params\n"
-        "from pawprint.core.errors import SourceError\n"
-        "from pawprint.sources import fetch\n"
+        "from pawprint.runner.errors import SourceError\n"
+        "from pawprint.sources.fetch import fetch\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try:\n"

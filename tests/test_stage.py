@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 from living import descendants, living, wait_until
 
-from pawprint.core.stage import describe_os_error, unfinished_work
+from pawprint.runner import stage
+from pawprint.runner.errors import describe_os_error
+from pawprint.runner.params import load_params
+from pawprint.runner.stage import unfinished_work
 
 ROOT = Path(__file__).parents[1]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
@@ -24,8 +27,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 STAGE = """
 import sys, time
 from pathlib import Path
-from pawprint.core import processes
-from pawprint.core.stage import run_stage
+from pawprint.runner import processes
+from pawprint.runner.stage import run_stage
 
 def main(params):
     with processes.worker_pool() as pool:
@@ -37,7 +40,7 @@ def main(params):
 if __name__ == "__main__":
     if "no-prctl" in sys.argv:
         processes._ask_kernel = lambda: False
-    run_stage(main)
+    run_stage("script", main)
 """
 
 
@@ -151,29 +154,39 @@ def test_a_stage_started_by_hand_outlives_its_terminal(script, tmp_path, started
 )
 def test_an_error_of_the_system_names_the_path_and_what_to_do(code, remedy):
     error = OSError(code, os.strerror(code), "data/processed")
-    assert describe_os_error(error) == f"data/processed: {os.strerror(code)}{remedy}"
+    assert describe_os_error(error, "dvc repro") == f"data/processed: {os.strerror(code)}{remedy}"
 
 
-def test_unfinished_work_is_there_again_until_it_is_finished(tmp_path, monkeypatch):
+@pytest.fixture
+def work_under(tmp_path, monkeypatch):
+    """Unfinished work of the features under a key that the test chooses."""
     monkeypatch.chdir(tmp_path)
 
+    def work_under(key):
+        monkeypatch.setattr(stage, "fingerprint", lambda name, params: key)
+        return unfinished_work("features", load_params(ROOT / "params.yaml"))
+
+    return work_under
+
+
+def test_unfinished_work_is_there_again_until_it_is_finished(work_under):
+
     def stop_half_way() -> None:
-        with unfinished_work("features", "key") as work:
+        with work_under("key") as work:
             (work / "00000.npy").write_text("half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stop_half_way()
-    with unfinished_work("features", "key") as work:
+    with work_under("key") as work:
         assert work == Path(".resume/features/key")
         assert (work / "00000.npy").read_text() == "half"
     assert list(Path(".resume").iterdir()) == []
 
 
-def test_work_under_another_key_is_deleted_and_that_of_other_stages_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_work_under_another_key_is_deleted_and_that_of_other_stages_kept(work_under):
     Path(".resume/features/old").mkdir(parents=True)
     Path(".resume/preprocess/old").mkdir(parents=True)
-    with unfinished_work("features", "new") as work:
+    with work_under("new") as work:
         assert list(work.parent.iterdir()) == [work]
         assert Path(".resume/preprocess/old").is_dir()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pawprint.core.errors import DataError, ModelError
+from pawprint.runner.errors import DataError, ModelError
 from pawprint.training.temperature import fit_temperature
 
 # covers: B6

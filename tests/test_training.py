@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 import shutil
@@ -17,11 +16,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pawprint.core.errors import ModelError
-from pawprint.core.params import HeadParams, Params
-from pawprint.datasets import steps_per_epoch, training_batches
-from pawprint.networks.architectures import LOGITS, add_probs, build_head, scale_logits
+from pawprint.data.datasets import steps_per_epoch, training_batches
+from pawprint.networks.architectures import LOGITS, add_probs, build_head
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.runner.errors import ModelError
+from pawprint.runner.files import move_directory
+from pawprint.runner.params import HeadParams, Params
+from pawprint.storage.tables import read_json, write_json
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.fit import Validation, log_loss, train_model
 
@@ -65,23 +66,30 @@ def train(
     val_labels: np.ndarray | None = None,
     watch: type[Validation] = Validation,
     **options: Any,
-) -> float:
-    """Train on labelled features; validate on the same features, with these or other labels."""
+) -> None:
+    """Train on labelled features; validate on the same features, with these or other labels.
+
+    The results go where a stage would write them.
+    """
     shutil.rmtree("kept", ignore_errors=True)  # what an earlier training of the same test left
     batches = training_batches(lambda epoch, rows: (features[rows],), labels, params, lambda x: x)
     inputs = tf.data.Dataset.from_tensor_slices(features).batch(16)
     validation = watch(inputs, labels if val_labels is None else val_labels)
     steps, kept = steps_per_epoch(len(labels), params.batch_size), Checkpoints(Path("kept"))
-    return train_model(model, batches, steps, validation, params, "train_head", kept, **options)
+    trained = train_model(model, batches, steps, validation, params, kept, **options)
+    assert trained.model is model
+    shutil.rmtree("plots", ignore_errors=True)
+    move_directory(trained.curves, Path("plots"))
+    write_json(Path("summary.json"), trained.summary)
 
 
 def curve(name: str) -> list[float]:
-    with open(f"plots/train_head/plots/metrics/{name}.tsv", newline="") as file:
+    with open(f"plots/plots/metrics/{name}.tsv", newline="") as file:
         return [float(row[name.split("/")[-1]]) for row in csv.DictReader(file, delimiter="\t")]
 
 
 def summary() -> dict[str, float]:
-    return json.loads(Path("metrics/train_head.json").read_text())
+    return read_json(Path("summary.json"))
 
 
 def predicted(model: keras.Model) -> np.ndarray:
@@ -120,10 +128,18 @@ def test_the_figures_are_those_of_the_returned_weights(committed: Params) -> Non
     params = section(committed, epochs=6, lr=1.0)
     model = new_head(params)
     noisy = np.where(RNG.random(64) < 0.3, 1 - LABELS, LABELS)
-    temperature = train(params, model, val_labels=noisy)
-    calibrated = log_loss(predicted(model) / temperature, noisy)
-    assert summary()["val_log_loss"] == pytest.approx(calibrated, abs=2e-6)
-    assert calibrated <= log_loss(predicted(model), noisy)
+    train(params, model, val_labels=noisy)
+    assert summary()["val_log_loss"] == pytest.approx(log_loss(predicted(model), noisy), abs=2e-6)
+
+
+def test_a_trained_model_is_calibrated(committed: Params) -> None:
+    """No other temperature than 1 is better."""
+    model = new_head(section(committed))
+    noisy = np.where(RNG.random(64) < 0.3, 1 - LABELS, LABELS)
+    train(section(committed, epochs=6, lr=1.0), model, val_labels=noisy)
+    logits = predicted(model).astype(np.float64)
+    losses = [log_loss(logits / temperature, noisy) for temperature in (0.9, 0.99, 1, 1.01, 1.1)]
+    assert min(losses) == losses[2]
 
 
 def test_a_diverged_training_says_so(committed: Params) -> None:
@@ -187,7 +203,7 @@ def test_the_head_may_have_its_own_learning_rate(committed: Params) -> None:
     params = section(committed, hidden=[6], epochs=1, batch_size=64)
     model = new_head(params, seed=3)
     before = {name: model.get_layer(name).kernel.numpy() for name in ("head1_dense", LOGITS)}
-    train(params, model, multiplier=lambda path: 0.1 if path.startswith(LOGITS) else 1.0)
+    train(params, model, factors={LOGITS: 0.1})
     for name, rate in (("head1_dense", 0.01), (LOGITS, 0.001)):
         moves = np.abs(model.get_layer(name).kernel.numpy() - before[name])
         assert np.median(moves) == pytest.approx(rate, rel=1e-3)
@@ -241,13 +257,11 @@ def test_bfloat16_trains_and_leaves_a_float32_model_that_is_judged_as_such(
     params = section(committed, hidden=[16], epochs=4, lr=0.02, precision="bfloat16")
     head = new_head(params)
     before = log_loss(predicted(head), LABELS)
-    temperature = train(params, head)
+    train(params, head)
     assert {layer.compute_dtype for layer in head.layers} == {"float32"}
     after = log_loss(predicted(head), LABELS)
     assert after < 0.8 * before
-    calibrated = log_loss(predicted(head).astype(np.float64) / temperature, LABELS)
-    summary = json.loads(Path("metrics/train_head.json").read_text())
-    assert summary["val_log_loss"] == pytest.approx(calibrated, abs=2e-6)
+    assert summary()["val_log_loss"] == pytest.approx(after, abs=2e-6)
     full = new_head(params)
     train(params.model_copy(update={"precision": "float32"}), full)
     assert (predicted(full) != predicted(head)).any()
@@ -257,11 +271,9 @@ def test_the_saved_file_gives_calibrated_probabilities(committed: Params) -> Non
     params = section(committed, epochs=5, lr=0.5)
     model = new_head(params)
     noisy = np.where(RNG.random(64) < 0.2, 1 - LABELS, LABELS)
-    temperature = train(params, model, val_labels=noisy)
-    assert abs(temperature - 1) > 0.05
-    logits = predicted(model).astype(np.float64) / temperature
+    train(params, model, val_labels=noisy)
+    logits = predicted(model).astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    scale_logits(model, temperature)
     save_model(add_probs(model), Path("head.keras"), ModelInfo(["cat", "dog"], 0))
     probs = load_model(Path("head.keras"))(FEATURES, training=False).numpy()
     np.testing.assert_allclose(probs, expected, atol=1e-5)
@@ -301,7 +313,7 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own(committed: Params
 MIRRORED = """
 import sys
 import numpy as np
-from pawprint.core.params import load_params
+from pawprint.runner.params import load_params
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
 
 start_tensorflow(2, 0)
@@ -314,8 +326,10 @@ assert choose_strategy().num_replicas_in_sync == 1
 
 from pathlib import Path
 from pawprint.training.checkpoints import Checkpoints
-from pawprint.datasets import training_batches
+from pawprint.data.datasets import training_batches
 from pawprint.networks.architectures import build_head
+from pawprint.runner.files import move_directory
+from pawprint.storage.tables import read_json, write_json
 from pawprint.training.fit import Validation, train_model
 
 changes = {"dropout": 0.0, "schedule": "constant", "batch_size": 16, "epochs": 3, "lr": 0.05}
@@ -334,8 +348,8 @@ def train(kept):
             weights.assign(np.zeros(weights.shape))
         validation = Validation(tf.data.Dataset.from_tensor_slices(x).batch(16), y)
         batches = training_batches(lambda epoch, rows: (x[rows],), y, params, lambda x: x)
-        train_model(model, batches, 4, validation, params, "train_head", Checkpoints(kept),
-                    multiplier=lambda path: 0.5 if path.startswith("logits") else 1.0)
+        train_model(model, batches, 4, validation, params, Checkpoints(kept),
+                    factors={"logits": 0.5})
     return model.get_weights()[0]
 
 

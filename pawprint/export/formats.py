@@ -1,6 +1,6 @@
 """One classifier in the forms of other programs: the same model and card give the same bytes.
 
-    model.xml, model.bin, gradcam.npz, model.json   see pawprint/classifier.py
+    model.xml, model.bin, gradcam.npz, model.json   see pawprint/inference/classifier.py
     saved_model/                                    TensorFlow
     model.onnx                                      ONNX
     model.tflite, model_int8.tflite                 LiteRT (TensorFlow Lite)
@@ -11,28 +11,27 @@ The last three hold one and the same graph: ``pixels``, uint8 [n, size, size, 3]
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from pawprint.classifier import ModelCard, embedded
-from pawprint.core.params import AugmentParams, ExportParams
-from pawprint.core.processes import worker_pool
+from pawprint.inference.classifier import ModelCard, embedded
 from pawprint.networks.model_files import read_model_info
-from pawprint.shards import ShardedArray
+from pawprint.runner.files import file_digest
+from pawprint.runner.params import AugmentParams, ExportParams
+from pawprint.runner.processes import worker_pool
+from pawprint.storage.shards import ShardedArray
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-TRAININGS = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
 LIBRARIES = ("ai-edge-litert", "keras", "onnx", "openvino", "tensorflow", "tf2onnx")
 SAVED_MODEL, ONNX = "saved_model", "model.onnx"
 TFLITE, TFLITE_INT8 = "model.tflite", "model_int8.tflite"
@@ -40,22 +39,16 @@ PIXELS, PROBS = "pixels", "probs"
 METADATA = "pawprint"
 
 
-def choose_model(
-    model: Literal["best", "baseline", "head", "finetuned"], metrics: Path = Path("metrics")
-) -> str:
+def choose_model(model: str, val_log_losses: Mapping[str, float]) -> str:
     """The name of the model to export; the best is that of the lowest validation log loss.
 
     Args:
         model: ``export.model``.
-        metrics: where the training stages wrote theirs. The test split has no say.
+        val_log_losses: of each model. The test split has no say.
     """
     if model != "best":
         return model
-    losses = {
-        name: json.loads((metrics / f"{stage}.json").read_text(encoding="utf-8"))["val_log_loss"]
-        for name, stage in TRAININGS.items()
-    }
-    return min(losses, key=lambda name: losses[name])
+    return min(val_log_losses, key=lambda name: val_log_losses[name])
 
 
 def make_card(
@@ -82,15 +75,10 @@ def make_card(
         image_size=info.image_size,
         max_pixels=max_pixels,
         augment=augment.model_dump(),
-        hashes={path.as_posix(): _md5(path) for path in (source, data)},
+        hashes={path.as_posix(): file_digest(path, "md5") for path in (source, data)},
         metrics=dict(metrics),
         versions={name: metadata.version(name) for name in LIBRARIES},
     )
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def write_formats(
@@ -133,7 +121,7 @@ def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
     from pawprint.networks.runtime import start_engine
 
     start_engine("openvino", 1)
-    from pawprint.classifier import save_classifier
+    from pawprint.inference.classifier import save_classifier
     from pawprint.networks.model_files import load_model
 
     save_classifier(load_model(path), card, directory)

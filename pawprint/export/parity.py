@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,22 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
-from tqdm import tqdm
 
-from pawprint.classifier import Classifier
-from pawprint.core.errors import ModelError
-from pawprint.core.params import ExportParams
+from pawprint.evaluation.metrics import Array, wilson_interval
+from pawprint.evaluation.predictions import DECIMALS, Prediction
 from pawprint.export.formats import ONNX, PIXELS, PROBS, SAVED_MODEL, TFLITE, TFLITE_INT8
-from pawprint.reporting.metrics import Array
-from pawprint.shards import ShardedArray
+from pawprint.inference.classifier import Classifier
+from pawprint.networks.predictor import predict_all
+from pawprint.runner.errors import DataError, ModelError
+from pawprint.runner.params import ExportParams
+from pawprint.storage.shards import ShardedArray
 
 if TYPE_CHECKING:
     import keras
 
 Network = Callable[[np.ndarray], np.ndarray]  # uint8 [n, size, size, 3] → float32 [n, classes]
 KERAS, OPENVINO, INT8 = "keras", "openvino", "tflite_int8"
-DECIMALS = 6  # of the probabilities in predictions.csv
 
 
 @dataclass(frozen=True)
@@ -95,11 +93,41 @@ def size_bytes(directory: Path, entry: Format) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def predict_all(network: Network, images: ShardedArray, batch_size: int, title: str) -> Array:
-    """Probabilities float32 [n, classes] of all pictures, with a progress bar."""
-    total = -(-len(images) // batch_size)
-    batches = tqdm(images.batches(batch_size), desc=title, total=total, unit="batch")
-    return np.concatenate([network(batch) for batch in batches])
+def predict_formats(
+    directory: Path, model: keras.Model, images: ShardedArray, threads: int, batch_size: int
+) -> dict[str, Array]:
+    """What Keras and each format of an exported directory say of all pictures.
+
+    Args:
+        directory: the exported one.
+        model: that it was made of.
+        images: uint8 [n, size, size, 3].
+        threads: of each runtime.
+        batch_size: pictures at a time.
+
+    Returns:
+        Format, ``keras`` first → probabilities, float32 [n, classes].
+    """
+    formats = find_formats(directory)
+    found = {}
+    # One network in memory at a time. TensorFlow keeps what it has had: it comes last
+    for form in sorted(formats, key=lambda form: form == SAVED_MODEL):
+        network = formats[form].open(directory, threads)
+        found[form] = _run(network, images, batch_size, form)
+        del network
+    found[KERAS] = _run(keras_network(model), images, batch_size, KERAS)
+    return {form: found[form] for form in (KERAS, *formats)}
+
+
+def _run(network: Network, images: ShardedArray, batch_size: int, title: str) -> Array:
+    return predict_all(lambda batch: [network(batch)], images, batch_size, title)
+
+
+def measure_formats(directory: Path, source: Path) -> dict[str, int]:
+    """Bytes of the ``.keras`` file that a directory was exported from, and of its formats."""
+    formats = find_formats(directory).items()
+    sizes = {form: size_bytes(directory, entry) for form, entry in formats}
+    return {KERAS: source.stat().st_size, **sizes}
 
 
 def compare(
@@ -122,12 +150,12 @@ def compare(
     scores = {}
     for name, probs in predictions.items():
         right = int((probs.argmax(axis=1) == y_true).sum())
-        interval = stats.binomtest(right, len(y_true)).proportion_ci(confidence, "wilson")
+        low, high = wilson_interval(right, len(y_true), confidence) or (0.0, 1.0)
         scores[name] = {
             "size_bytes": sizes[name],
             "accuracy": round(right / len(y_true), 6),
-            "accuracy_low": round(float(interval.low), 6),
-            "accuracy_high": round(float(interval.high), 6),
+            "accuracy_low": low,
+            "accuracy_high": high,
         }
         if name != KERAS:
             same = probs.argmax(axis=1) == predictions[KERAS].argmax(axis=1)
@@ -228,20 +256,30 @@ def _check_difference(
         )
 
 
-def evaluated_difference(predictions_csv: Path, model: str, probs: Array, y_true: Array) -> float:
-    """How far the actual classes' probabilities are from those that stage evaluate printed.
+def evaluated_difference(
+    evaluated: Mapping[str, Prediction], paths: Sequence[str], probs: Array, y_true: Array
+) -> float:
+    """How far the actual classes' probabilities are from those that stage evaluate wrote.
 
     Args:
-        predictions_csv: that evaluate wrote, with 6 decimals.
-        model: its name there.
+        evaluated: what evaluate wrote of the model, by path, with 6 decimals.
+        paths: of the n test pictures.
         probs: float32 [n, classes], rounded in the same way before they are compared.
         y_true: int64 [n].
+
+    Raises:
+        DataError: evaluate saw other pictures.
     """
-    with open(predictions_csv, encoding="utf-8", newline="") as file:
-        printed = [float(row[f"{model}_actual_probability"]) for row in csv.DictReader(file)]
-    actual = probs[np.arange(len(y_true)), y_true]
-    rounded = np.array([round(float(value), DECIMALS) for value in actual])
-    return round(float(np.abs(rounded - printed).max()), DECIMALS)
+    if set(evaluated) != set(paths):
+        raise DataError(
+            f"export: expected the {len(paths)} test pictures in what stage evaluate wrote, found "
+            f"{len(evaluated)}, {len(set(evaluated) & set(paths))} of them the same; run dvc repro"
+        )
+    differences = [
+        abs(round(float(row[actual]), DECIMALS) - evaluated[path].actual_probability)
+        for path, row, actual in zip(paths, probs, y_true, strict=True)
+    ]
+    return round(max(differences), DECIMALS)
 
 
 def table(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,1 +1,1 @@
-"""Networks run forward, on the fastest engine that there is."""
+"""A classifier at work: from the bytes of a picture to probabilities and a heatmap."""

@@ -13,10 +13,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from pawprint.core.files import atomic_write, write_csv
+from pawprint.data.manifest import (
+    SPLITS,
+    Picture,
+    across_splits,
+    group_members,
+    in_conflict,
+    summarize,
+)
 from pawprint.inspection.duplicates import Link
 from pawprint.inspection.thumbnails import Header, Thumbnail
-from pawprint.manifest import SPLITS, Picture, across_splits, group_members, in_conflict, summarize
+from pawprint.runner.files import atomic_write
+from pawprint.storage.tables import markdown_table, write_csv
 
 COLUMNS = ("group", "path", "class", "split", "kind", "similarity", "most_like")
 _LISTED = 20  # files named in report.md; the tables have them all
@@ -149,9 +157,4 @@ def _damaged(pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail]) -> st
 
 
 def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(_cell(value) for value in line)} |\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return markdown_table(header, rows) + "\n"

@@ -18,11 +18,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pawprint.core.params import SplitParams
+from pawprint.data.manifest import Picture
 from pawprint.inspection.alignment import similarity
 from pawprint.inspection.thumbnails import THUMBNAIL_PX, Thumbnail
-from pawprint.manifest import Picture
-from pawprint.shards import ShardedArray, map_shards
+from pawprint.runner.journal import map_shards
+from pawprint.runner.params import SplitParams
+from pawprint.storage.shards import ShardedArray
 
 ZOOMS = (1.0, 0.9, 0.8)  # the middle of one picture, as a share of its side, that may be the other
 CANDIDATE_SCORE = 0.4  # correlation of two codes; see `python -m bench.duplicates`
@@ -259,7 +260,7 @@ def _best_of_rows(scores: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Shard:
+class PairShard:
     pixels: Path
     first: np.ndarray
     second: np.ndarray
@@ -279,7 +280,7 @@ def compare_candidates(pixels: Path, rows: np.ndarray, pairs: Candidates) -> np.
         float32, one for each pair, 0...1: how alike its pictures are.
     """
     shards = [
-        _Shard(
+        PairShard(
             pixels,
             rows[pairs.first[part]],
             rows[pairs.second[part]],
@@ -296,7 +297,7 @@ def _parts(count: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
-def _compare_shard(shard: _Shard) -> np.ndarray:
+def _compare_shard(shard: PairShard) -> np.ndarray:
     pixels = _open_once(shard.pixels)
     second = pixels.gather(shard.second)
     second[shard.mirrored] = second[shard.mirrored, :, ::-1]

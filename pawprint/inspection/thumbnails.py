@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pawprint.core.errors import ImageError
-from pawprint.images import FORMATS, decode_image
-from pawprint.manifest import open_archive
-from pawprint.shards import map_shards, shard_name, write_shard
+from pawprint.data.images import READABLE, decode_image
+from pawprint.data.manifest import open_archive
+from pawprint.runner.errors import ImageError
+from pawprint.runner.journal import map_shards
+from pawprint.storage.shards import shard_name, write_shard
 
 THUMBNAIL_PX = 64
 _PICTURES_PER_SHARD = 256
@@ -46,7 +47,7 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
-class _Shard:
+class ThumbnailShard:
     archive: Path
     names: tuple[str, ...]
     max_pixels: int
@@ -74,7 +75,7 @@ def write_thumbnails(
         DataError: the archive is damaged.
     """
     shards = [
-        _Shard(
+        ThumbnailShard(
             archive,
             tuple(names[start : start + _PICTURES_PER_SHARD]),
             max_pixels,
@@ -90,7 +91,7 @@ def write_thumbnails(
     ]
 
 
-def _write_shard(shard: _Shard) -> list[tuple[dict[str, Any] | None, str]]:
+def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str]]:
     """Write one shard; for each picture the fields of its header, and the reason."""
     looks = []
     pixels = np.zeros((len(shard.names), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
@@ -121,7 +122,7 @@ def _read_header(content: bytes) -> Header | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=READABLE) as image:
                 return Header(image.width, image.height, str(image.format), image.mode)
     except Exception:  # decoders raise almost anything on damaged bytes
         return None

@@ -1,1 +1,1 @@
-"""Keras networks: how they are built, kept in files, and started."""
+"""Keras networks: how they are built, kept in files, started, and run forward."""

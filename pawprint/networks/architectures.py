@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from pawprint.core.errors import ModelError
-from pawprint.core.params import BaselineParams, HeadParams
+from pawprint.runner.errors import ModelError
+from pawprint.runner.params import BaselineParams, HeadParams
 
-LOGITS, PROBS, FEATURE_MAP = "logits", "probs", "feature_map"
+LOGITS, PROBS, FEATURE_MAP, POOL = "logits", "probs", "feature_map", "pool"
 
 
 def build_baseline(params: BaselineParams, num_classes: int) -> keras.Model:
@@ -76,7 +76,7 @@ def add_pooling(backbone: keras.Model, pooling: str) -> keras.Model:
     """
     feature_map = layers.Identity(name=FEATURE_MAP)(backbone.output)
     pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.Flatten
-    return keras.Model(backbone.input, pool(name="pool")(feature_map), name="backbone")
+    return keras.Model(backbone.input, pool(name=POOL)(feature_map), name="backbone")
 
 
 def build_head(params: HeadParams, num_features: int, num_classes: int) -> keras.Model:
@@ -94,6 +94,16 @@ def build_head(params: HeadParams, num_features: int, num_classes: int) -> keras
         x = layers.ReLU(name=f"head{i}_activation")(x)
     x = layers.Dropout(params.dropout, seed=params.seed, name="head_dropout")(x)
     return keras.Model(features, layers.Dense(num_classes, name=LOGITS)(x), name="head")
+
+
+def head_layers(model: keras.Model) -> list[str]:
+    """The names of the layers behind the pooled features: the head on a backbone.
+
+    Args:
+        model: a classifier, or its part behind a cut.
+    """
+    names = [layer.name for layer in model.layers]
+    return names[names.index(POOL) + 1 :]
 
 
 def chain(first: keras.Model, second: keras.Model, name: str) -> keras.Model:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from pawprint.core.errors import ModelError
-from pawprint.core.files import atomic_write
 from pawprint.networks.runtime import hidden
+from pawprint.runner.errors import ModelError, one_line
+from pawprint.runner.files import atomic_write
 
 if TYPE_CHECKING:
     import keras
@@ -66,7 +66,7 @@ def load_model(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise ModelError(f"{path}: cannot be loaded ({reason}); run dvc repro") from None
 
 
@@ -83,6 +83,20 @@ def read_model_info(path: Path) -> ModelInfo:
         raise ModelError(f"{path}: no such file; run dvc repro") from None
     except (BadZipFile, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not a model of Pawprint ({error}); run dvc repro") from None
+
+
+def check_classes(path: Path, class_names: list[str]) -> None:
+    """Refuse a model of other classes than those of the data, or in another order.
+
+    Raises:
+        ModelError: both lists, the file, and what to do.
+    """
+    found = read_model_info(path).class_names
+    if found != class_names:
+        raise ModelError(
+            f"{path}: expected the classes of the data, {', '.join(class_names)}; found "
+            f"{', '.join(found) or 'none'}; train it on this data: run dvc repro"
+        )
 
 
 def _to_json(value: Any) -> bytes:

@@ -6,17 +6,17 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-import numpy as np
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
-from pawprint.core.errors import ImageError
-from pawprint.overlays import blend_heatmap
+from pawprint.inference.classifier import rank_classes
+from pawprint.inference.overlays import blend_heatmap, heat_layer
+from pawprint.runner.errors import ImageError
 from pawprint.serving import schemas
 from pawprint.serving.limits import Refusal
 from pawprint.serving.models import Served
-from pawprint.serving.pictures import encode_png, heat_layer
+from pawprint.serving.pictures import encode_png
 from pawprint.serving.service import Seen, Service
 from pawprint.serving.uploads import Upload, Uploads, read_form, read_json
 
@@ -186,10 +186,8 @@ def _answer(
 def _describe_result(result: Seen | ImageError, names: list[str], top: int) -> dict[str, Any]:
     if isinstance(result, ImageError):
         return {"error": str(result)}
-    best = np.argsort(-result.probs, kind="stable")[:top]
-    return {
-        "predictions": [{"class": names[i], "probability": float(result.probs[i])} for i in best]
-    }
+    ranking = rank_classes(result.probs, names, top)
+    return {"predictions": [{"class": name, "probability": prob} for name, prob in ranking]}
 
 
 def _find_class(served: Served, name: str | None) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.classifier import CARD, MAX_PIXELS, Classifier
-from pawprint.core.errors import ModelError
-from pawprint.images import decode_image
+from pawprint.data.images import decode_image
+from pawprint.inference.classifier import CARD, MAX_PIXELS, Classifier
+from pawprint.runner.errors import ModelError
+from pawprint.runner.files import file_digest
 from pawprint.serving.settings import Settings
 
 PRIMARY, CANDIDATE = "primary", "candidate"
@@ -110,5 +111,4 @@ def _open(role: str, name: str, settings: Settings) -> Served:
 def _hash(path: Path) -> str:
     """Of a .keras file, or of an exported model's card, which holds the digests of its files."""
     file = path / CARD if path.is_dir() else path
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+    return file_digest(file)[:16]

@@ -14,7 +14,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import build_app
 from pawprint.serving.logs import LOGGER, start_logging

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from pawprint.core.errors import ImageError
-from pawprint.core.processes import available_cores
+from pawprint.runner.errors import ImageError, ImageFault
+from pawprint.runner.processes import available_cores
 from pawprint.serving.batching import Batcher, Work
 from pawprint.serving.limits import Limits
 from pawprint.serving.models import Models, Served
@@ -21,14 +21,6 @@ from pawprint.serving.settings import Settings
 from pawprint.serving.uploads import Upload
 
 Value = TypeVar("Value")
-REASONS = {  # parts of an ImageError's text, and how it is counted
-    "empty": "empty",
-    "pixels, more than": "pixels",
-    "exceeds limit": "pixels",
-    "truncated": "truncated",
-    "not a picture": "format",
-    "base64": "base64",
-}
 
 
 @dataclass(frozen=True)
@@ -104,11 +96,10 @@ class Service:
         """
         try:
             if upload.content is None:
-                raise ImageError("not base64")
+                raise ImageError("not base64", ImageFault.BASE64)
             return await self.run(served.decode, upload.content)
         except ImageError as error:
-            found = (name for part, name in REASONS.items() if part in str(error))
-            self.monitor.rejected.labels(next(found, "damaged")).inc()
+            self.monitor.rejected.labels(error.fault).inc()
             raise
 
     async def classify(self, served: Served, uploads: list[Upload]) -> list[Seen | ImageError]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pawprint.core.errors import PawprintError
+from pawprint.runner.errors import PawprintError
 
 ENVIRONMENT_PREFIX = "PAWPRINT_"
 KEY_VARIABLE = "PAWPRINT_API_KEY"

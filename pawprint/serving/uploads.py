@@ -14,6 +14,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from pawprint.runner.errors import one_line
 from pawprint.serving.limits import Refusal
 
 FILES = "files"  # the form's field
@@ -78,7 +79,7 @@ async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
     except MultiPartException as error:
         if "Too many files" in error.message:
             raise Refusal(413, "files", f"expected at most {max_files} pictures") from None
-        raise Refusal(400, "malformed", " ".join(error.message.split())) from None
+        raise Refusal(400, "malformed", one_line(error.message)) from None
     files = [
         Upload(file.filename or None, await file.read())
         for file in form.getlist(FILES)

@@ -24,8 +24,8 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from pawprint.core.errors import SourceError
-from pawprint.core.files import atomic_write
+from pawprint.runner.errors import SourceError
+from pawprint.runner.files import atomic_write
 from pawprint.sources.layout import Layout, ignored_reason, read_layout, split_name
 from pawprint.sources.quota import Quota
 
@@ -353,8 +353,3 @@ class _FilePart(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
-
-
-def no_space(error: OSError) -> bool:
-    """Whether a write failed because the disk, the quota or the allowed file size is exhausted."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -17,8 +17,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from pawprint.core.errors import KaggleError
-from pawprint.core.params import DataParams
+from pawprint.runner.errors import KaggleError
+from pawprint.runner.params import DataParams
 from pawprint.sources.url import TooLargeError, content_length, network_fault
 
 RETRIES = 2  # within one run, after a connection that broke off

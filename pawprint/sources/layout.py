@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from sys import intern
 
-from pawprint.core.errors import LayoutError, SourceError
+from pawprint.runner.errors import LayoutError, SourceError
 
 PICTURE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import IO, NoReturn
 
-from pawprint.core.errors import SourceError
-from pawprint.core.params import DataParams
+from pawprint.runner.errors import SourceError
+from pawprint.runner.params import DataParams
 
 CHUNK_BYTES = 1 << 20
 RATIO_FROM_BYTES = 10_000_000  # below, the ratio says little and a bomb does no harm

@@ -11,8 +11,9 @@ import requests
 from tqdm import tqdm
 from urllib3.exceptions import ReadTimeoutError
 
-from pawprint.core.errors import SourceError
-from pawprint.core.params import DataParams
+from pawprint.runner.errors import SourceError
+from pawprint.runner.files import file_digest
+from pawprint.runner.params import DataParams
 
 CHUNK_BYTES = 1 << 16  # a connection that breaks off loses the chunk it was in
 
@@ -163,8 +164,7 @@ def _save(response: requests.Response, part: Path, start: int, max_bytes: float)
 
 
 def _check_sum(path: Path, expected: str, address: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_digest(path)
     if not expected:
         raise SourceError(
             f"data.sha256 is empty: expected the SHA-256 of {address}; the downloaded file has "

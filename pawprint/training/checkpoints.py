@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.core.files import atomic_write
+from pawprint.runner.files import atomic_write
 
 KEPT = 2  # should the newest be damaged, the one before serves
 _CHECKSUM_BYTES = hashlib.sha256().digest_size

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -12,36 +14,51 @@ import numpy as np
 import tensorflow as tf
 from dvclive import Live
 
-from pawprint.core.files import move_directory, write_json
-from pawprint.core.params import TrainingParams
-from pawprint.datasets import Batches
-from pawprint.networks.architectures import with_precision
+from pawprint.data.datasets import Batches
+from pawprint.networks.architectures import scale_logits, with_precision
 from pawprint.networks.runtime import choose_precision
+from pawprint.runner.params import TrainingParams
 from pawprint.training.checkpoints import Checkpoints, Progress
 from pawprint.training.temperature import fit_temperature
 
 MONITOR = "val_log_loss"
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        model: inputs → logits, float32; of the best epoch, calibrated on the validation data.
+        summary: best_epoch, val_accuracy and val_log_loss of that model.
+        curves: directory of dvclive's curves; to be moved where they shall stay.
+    """
+
+    model: keras.Model
+    summary: dict[str, float]
+    curves: Path
+
+
 class AdamW(keras.optimizers.AdamW):
-    """AdamW whose learning rate may differ between variables.
+    """AdamW whose learning rate may differ between layers.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). Biases and
     normalization are not decayed; the rest decays with the common learning rate.
 
     Args:
-        multiplier: a variable's path → factor of its learning rate.
+        factors: a layer's name → factor of its learning rate; 1 for those that are not named.
         options: as for ``keras.optimizers.AdamW``.
     """
 
-    def __init__(self, multiplier: Callable[[str], float], **options: Any) -> None:
+    def __init__(self, factors: Mapping[str, float], **options: Any) -> None:
         super().__init__(**options)
-        self._multiplier = multiplier
+        self._factors = factors
         self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         path = self._trainable_variables[self._get_variable_index(variable)].path
-        super().update_step(gradient, variable, learning_rate * self._multiplier(path))
+        factor = self._factors.get(path.split("/")[0], 1.0)
+        super().update_step(gradient, variable, learning_rate * factor)
 
 
 class Validation(keras.callbacks.Callback):
@@ -168,44 +185,37 @@ def train_model(
     steps: int,
     validation: Validation,
     params: TrainingParams,
-    stage: str,
     checkpoints: Checkpoints,
     *,
-    multiplier: Callable[[str], float] = lambda path: 1.0,
+    factors: Mapping[str, float] = MappingProxyType({}),
     clip_norm: float = 0.0,
     blend: float = 1.0,
-) -> float:
-    """Train a model and leave it with the weights of its best epoch.
+) -> Trained:
+    """Train a model: it gets the weights of its best epoch, calibrated.
 
     Each epoch is kept in ``checkpoints``. What a killed process left there is continued, with the
     same result to the last bit; the caller removes it when that result is written. The curves grow
-    there, too: a training that fails leaves nothing among the results.
+    there, too.
 
-    The training itself runs in the section's precision; what is left, and judged in
-    ``metrics/<stage>.json``, is float32.
+    The training itself runs in the section's precision; what is left, and judged, is float32.
 
     Args:
-        model: inputs → logits, float32.
+        model: inputs → logits, float32; changed in place.
         batches: the first epoch → (inputs, labels) of it and of all later epochs in a row.
         steps: batches of an epoch.
         validation: what the best epoch is chosen by, and the temperature fitted on.
         params: the stage's section.
-        stage: its name: dvclive's curves go to ``plots/<stage>/``, the figures of the result to
-            ``metrics/<stage>.json``.
         checkpoints: of a training with these arguments and no other.
-        multiplier: a variable's path → factor of the learning rate.
+        factors: a layer's name → factor of its learning rate; 1 for those that are not named.
         clip_norm: largest norm of a step's gradients; 0: unlimited.
         blend: share of the trained weights in the result; the rest is those from before.
             Source: Wortsman et al., Robust fine-tuning of zero-shot models (2022), equation 1.
-
-    Returns:
-        The temperature to divide the logits by, fitted on the validation data.
     """
     before = model.get_weights()
     precision = choose_precision(params.precision)
     trained = model if precision == "float32" else with_precision(model, precision)
     trained.compile(
-        optimizer=_build_optimizer(params, steps, multiplier, clip_norm),
+        optimizer=_build_optimizer(params, steps, factors, clip_norm),
         loss=_build_loss(model.output_shape[-1], params.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=False,
@@ -236,14 +246,13 @@ def train_model(
         "val_accuracy": round(float(np.mean(logits.argmax(-1) == validation.labels)), 6),
         "val_log_loss": round(log_loss(logits / temperature, validation.labels), 6),
     }
-    Path(live.metrics_file).unlink()  # the last epoch's figures; those of the result are these:
-    move_directory(curves, Path(f"plots/{stage}"))
-    write_json(Path(f"metrics/{stage}.json"), summary)
-    return temperature
+    Path(live.metrics_file).unlink()  # the last epoch's figures; those of the result are these
+    scale_logits(model, temperature)
+    return Trained(model, summary, curves)
 
 
 def _build_optimizer(
-    params: TrainingParams, steps: int, multiplier: Callable[[str], float], clip_norm: float
+    params: TrainingParams, steps: int, factors: Mapping[str, float], clip_norm: float
 ) -> AdamW:
     rate: Any = params.lr
     if params.schedule == "cosine":
@@ -256,7 +265,7 @@ def _build_optimizer(
             warmup_steps=warmup,
         )
     return AdamW(
-        multiplier,
+        factors,
         learning_rate=rate,
         weight_decay=params.weight_decay,
         global_clipnorm=clip_norm or None,

@@ -1,6 +1,6 @@
 """The temperature of a network: how much surer it is than it should be.
 
-A module of its own, for trainings need nothing else of what ``pawprint.reporting.metrics`` imports.
+A module of its own: trainings need nothing else of ``pawprint.evaluation.metrics``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from pawprint.core.errors import DataError, ModelError
+from pawprint.runner.errors import DataError, ModelError
 
 BOUNDS = (0.05, 20.0)
 

@@ -1,0 +1,1 @@
+"""Pretrained networks, and how their weights get into them."""

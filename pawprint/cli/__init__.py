@@ -1,0 +1,1 @@
+"""What is read by commands: ``python -m pawprint COMMAND``."""

@@ -1,0 +1,74 @@
+"""What the command line says of a picture, in one line: as text, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pawprint.inference.classifier import Ranking
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Either a ranking or an error.
+
+    Attributes:
+        path: of the picture, as it was given; ``-`` is standard input.
+        ranking: the top classes.
+        error: why there is no ranking; empty if there is one.
+        overlay: path of the picture's heatmap; empty if none was asked for.
+    """
+
+    path: str
+    ranking: Ranking
+    error: str = ""
+    overlay: str = ""
+
+
+def printable(text: str) -> str:
+    r"""A name with its line breaks, and whatever else cannot be printed, as escape sequences.
+
+    >>> printable("Käfer\n1.jpg")
+    'Käfer\\n1.jpg'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def as_text(answer: Answer) -> str:
+    """``path: cat 97.3 %, dog 2.7 %``, or ``path: error: reason``."""
+    classes = ", ".join(f"{name} {100 * prob:.1f} %" for name, prob in answer.ranking)
+    return printable(f"{answer.path}: {f'error: {answer.error}' if answer.error else classes}")
+
+
+def as_json(answer: Answer) -> str:
+    """``{"path": ..., "classes": [{"class": ..., "probability": ...}, ...]}``, or its error."""
+    if answer.error:
+        return json.dumps({"path": answer.path, "error": answer.error})
+    classes = [{"class": name, "probability": prob} for name, prob in answer.ranking]
+    overlay = {"gradcam": answer.overlay} if answer.overlay else {}
+    return json.dumps({"path": answer.path, "classes": classes, **overlay})
+
+
+def csv_header(columns: int) -> str:
+    """The header of ``as_csv``.
+
+    Args:
+        columns: how many classes a picture gets.
+    """
+    ranks = (f"{kind}_{i}" for i in range(1, columns + 1) for kind in ("class", "probability"))
+    return ",".join(["path", "error", "gradcam", *ranks])
+
+
+def as_csv(answer: Answer) -> str:
+    """A row: path, error, overlay, then class and probability by rank."""
+    ranks = [value for pair in answer.ranking for value in pair]
+    text = io.StringIO(newline="")
+    row = [answer.path, answer.error, answer.overlay, *ranks]
+    csv.writer(text, lineterminator="").writerow(printable(str(value)) for value in row)
+    return text.getvalue()
+
+
+RENDERERS: dict[str, Callable[[Answer], str]] = {"text": as_text, "json": as_json, "csv": as_csv}

@@ -1,0 +1,315 @@
+"""``python -m pawprint predict``: a model's answers about one's own pictures."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import hashlib
+import os
+import re
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pawprint.cli.answers import RENDERERS, Answer, csv_header, printable
+from pawprint.inference.classifier import Classifier, rank_classes
+from pawprint.inference.overlays import blend_heatmap
+from pawprint.runner.errors import ImageError, ModelError, PawprintError
+from pawprint.runner.processes import available_cores
+
+STDIN = "-"
+BATCH_SIZE = 32
+AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
+VIEWS = "1, as it is, or 2, with its mirror image; more made the models worse"
+MANY = 100  # pictures that get a progress bar even where nobody seems to watch
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to read, or why there is none.
+
+    Attributes:
+        path: of the picture, as it was given; ``-`` is standard input.
+        error: empty for a picture.
+    """
+
+    path: str
+    error: str = ""
+
+
+def main(arguments: list[str]) -> int:
+    """Print a line for each picture.
+
+    Returns:
+        The exit code: 0, or 1 if some of the pictures could not be read.
+
+    Raises:
+        PawprintError: no picture was found, or the model cannot be used.
+    """
+    options = _parse(arguments)
+    sources = find_pictures(options.paths)
+    if all(source.error for source in sources):
+        reasons = "; ".join(printable(f"{source.path}: {source.error}") for source in sources[:3])
+        raise PawprintError(f"no pictures found ({reasons}); name pictures, folders or globs")
+    classifier = Classifier.open(Path(options.model))
+    overlays = None
+    if options.gradcam:
+        overlays = Overlays(Path(options.gradcam), options.opacity)
+        overlays.directory.mkdir(parents=True, exist_ok=True)
+    render, columns = RENDERERS[options.format], min(options.top, len(classifier.card.class_names))
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
+    failed = False
+    try:
+        if options.format == "csv":
+            print(csv_header(columns))
+        with _progress(len(sources)) as bar:
+            for answers in predict_pictures(classifier, sources, options.tta, columns, overlays):
+                with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
+                    print("\n".join(map(render, answers)), flush=True)
+                bar.update(len(answers))
+                failed |= any(answer.error for answer in answers)
+    except BrokenPipeError:  # as by `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(failed)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pawprint predict",
+        description="Print one line for each picture: its path and its likeliest classes. "
+        "A picture that cannot be read gets a line with the reason, and the exit code is 1.",
+    )
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="picture, folder, glob, or - (standard input)")
+    add("--model", default="models/export", help="exported model or .keras file (%(default)s)")
+    add("--top", type=_positive, default=5, metavar="K", help="classes to name (%(default)s)")
+    add("--gradcam", metavar="DIR", help="write a PNG for each picture: where its class is seen")
+    add("--opacity", type=_share, default=0.4, help="of the heatmaps of --gradcam (%(default)s)")
+    add("--tta", type=_views, default=1, metavar="N", help=f"views of a picture: {VIEWS} (1)")
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--json", dest="format", action="store_const", const="json")
+    formats.add_argument("--csv", dest="format", action="store_const", const="csv")
+    parser.set_defaults(format="text")
+    return parser.parse_args(arguments)
+
+
+def _views(text: str) -> int:
+    if text not in ("1", "2"):
+        raise argparse.ArgumentTypeError(f"expected {VIEWS}; found {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"0|1|0?\.\d+|[01]\.0*", text):
+        raise argparse.ArgumentTypeError(f"expected a number in 0...1, found {text!r}")
+    return float(text)
+
+
+def _progress(total: int) -> tqdm:
+    """A bar for whoever watches, once a second has passed; in a log a line every ten seconds."""
+    watched = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        unit="picture",
+        delay=1,
+        mininterval=0.1 if watched else 10,
+        disable=not (watched or total >= MANY),
+    )
+
+
+def find_pictures(paths: Iterable[str]) -> list[Source]:
+    """Pictures, folders and globs → pictures, in the order given; folders and globs are sorted.
+
+    In folders, and in theirs, files count that have the suffix of a picture and are not hidden;
+    links to folders are not followed. Whatever leads to no picture becomes a source with an error.
+    """
+    return [source for path in paths for source in _find(path)]
+
+
+def _find(path: str) -> list[Source]:
+    if path == STDIN or (os.path.lexists(path) and not os.path.isdir(path)):
+        return [Source(path)]
+    if os.path.isdir(path):
+        return _list_folder(path) or [Source(path, "no pictures in this folder")]
+    if glob.has_magic(path):
+        found: dict[str, Source] = {}  # ** matches a folder and what is in it
+        for match in sorted(glob.glob(path, recursive=True)):
+            sources = _list_folder(match) if os.path.isdir(match) else [Source(match)]
+            found |= {source.path: source for source in sources}
+        return list(found.values()) or [Source(path, "no picture matches")]
+    return [Source(path, "no such file or folder")]
+
+
+def _list_folder(folder: str) -> list[Source]:
+    from pawprint.sources.layout import ignored_reason  # here: it takes a while
+
+    sources = []
+
+    def report(error: OSError) -> None:
+        sources.append(Source(error.filename, _reason(error)))
+
+    for directory, _, names in os.walk(folder, onerror=report):
+        for name in names:
+            path = os.path.join(directory, name)
+            if not ignored_reason(Path(path).relative_to(folder).parts) and os.path.isfile(path):
+                sources.append(Source(path))
+    return sorted(sources, key=lambda source: source.path)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def mean_probs(classifier: Classifier, images: np.ndarray, views: int) -> np.ndarray:
+    """Probabilities, with test-time augmentation.
+
+    Args:
+        classifier: the model.
+        images: uint8 [n, size, size, 3].
+        views: 1, the picture as it is, or 2: the mean of those of the picture and its mirror image.
+
+    Returns:
+        float32 [n, classes].
+
+    Raises:
+        ModelError: the model was trained without mirror images, so they may be of another class.
+    """
+    if views == 1:
+        return classifier.probs(images)
+    if not classifier.card.augment.get("flip", True):
+        raise ModelError(
+            f"model {classifier.card.name}: trained with augment.flip: false, expected true for "
+            "--tta 2, which mirrors the pictures; leave --tta away"
+        )
+    probs = classifier.probs(images)
+    return (probs + classifier.probs(np.ascontiguousarray(images[:, :, ::-1]))) / np.float32(2)
+
+
+@dataclass(frozen=True)
+class Overlays:
+    """Writes pictures under their heatmaps.
+
+    Attributes:
+        directory: must exist.
+        opacity: see ``pawprint.inference.overlays.blend_heatmap``.
+    """
+
+    directory: Path
+    opacity: float
+
+    def write(self, source: Source, image: np.ndarray, heatmap: np.ndarray) -> str:
+        """Write one PNG, and return its path."""
+        path = self.directory / overlay_name(source.path)
+        Image.fromarray(blend_heatmap(image, heatmap, self.opacity)).save(path)
+        return str(path)
+
+
+def overlay_name(path: str) -> str:
+    """The name of a picture's overlay: its own, readable, and what tells it from its namesakes.
+
+    >>> overlay_name("a/cat 1.jpg"), overlay_name("b/cat 1.jpg")
+    ('cat_1-6fa2642838a6.png', 'cat_1-f32d90496aea.png')
+    """
+    stem = "stdin" if path == STDIN else re.sub(r"[^\w.-]", "_", Path(path).stem)
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+    return f"{stem.strip('.-')[:50]}-{digest}.png"  # below 255 bytes in any script
+
+
+def predict_pictures(
+    classifier: Classifier,
+    sources: Sequence[Source],
+    views: int,
+    top: int,
+    overlays: Overlays | None = None,
+) -> Iterator[list[Answer]]:
+    """Answers of all pictures, in order, some at a time; only a few pictures are in memory.
+
+    Args:
+        classifier: the model.
+        sources: what to read.
+        views: of each picture, see ``mean_probs``.
+        top: classes to name.
+        overlays: where to write heatmaps of the likeliest classes.
+    """
+    card = classifier.card
+    decoded = _decode_ahead(classifier, sources)
+    while batch := list(islice(decoded, BATCH_SIZE)):
+        good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
+        shape = (len(good), card.image_size, card.image_size, 3)
+        images = np.array([image for _, image in good], np.uint8).reshape(shape)
+        probs = mean_probs(classifier, images, views)
+        written = [""] * len(good)
+        if overlays:
+            heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))
+            written = [
+                overlays.write(source, image, heatmap)
+                for (source, image), heatmap in zip(good, heatmaps, strict=True)
+            ]
+        found = zip(probs, written, strict=True)
+        answers = []
+        for source, image in batch:
+            if isinstance(image, str):
+                answers.append(Answer(source.path, [], image))
+            else:
+                row, overlay = next(found)
+                ranking = rank_classes(row, card.class_names, top)
+                answers.append(Answer(source.path, ranking, overlay=overlay))
+        yield answers
+
+
+def _decode_ahead(
+    classifier: Classifier, sources: Iterable[Source]
+) -> Iterator[tuple[Source, np.ndarray | str]]:
+    """Each source with its pixels or the reason why it has none; threads are some ahead."""
+    pool = ThreadPoolExecutor(available_cores())
+    pending: deque[tuple[Source, Future[np.ndarray | str]]] = deque()
+    try:
+        for source in sources:
+            stdin = _read_stdin() if source.path == STDIN else None  # Ctrl-C stops no thread
+            pending.append((source, pool.submit(_read, classifier, source, stdin)))
+            if len(pending) > AHEAD:
+                first, future = pending.popleft()
+                yield first, future.result()
+        for first, future in pending:
+            yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_stdin() -> bytes:
+    return sys.stdin.buffer.read() if sys.stdin else b""
+
+
+def _read(classifier: Classifier, source: Source, content: bytes | None) -> np.ndarray | str:
+    """A picture's pixels, or why it has none.
+
+    Args:
+        classifier: the model.
+        source: what to read.
+        content: the picture's bytes if they have been read already.
+    """
+    if source.error:
+        return source.error
+    try:
+        return classifier.decode(Path(source.path).read_bytes() if content is None else content)
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        return _reason(error)

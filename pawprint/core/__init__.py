@@ -1,1 +1,0 @@
-"""What every stage stands on: its parameters, its errors, its files and its processes."""

@@ -1,0 +1,1 @@
+"""Pictures as arrays: listed, divided, decoded, changed, and read in batches."""

@@ -1,0 +1,139 @@
+"""Decodes every picture once into shards of pixels, and sets aside those that cannot be decoded.
+
+data/processed/classes.json          class names; a class's place is its label
+data/processed/quarantine.csv        path, class, split, reason
+data/processed/<split>/index.csv     path, class, label: one row a picture
+data/processed/<split>/00000.npy     uint8 [n, size, size, 3], the same pictures in order
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pawprint.data.images import decode_image
+from pawprint.data.manifest import SPLITS, Picture, check_splits, open_archive
+from pawprint.runner.errors import DataError, ImageError
+from pawprint.runner.journal import map_shards
+from pawprint.runner.params import PreprocessParams
+from pawprint.storage.shards import shard_name, write_shard
+from pawprint.storage.tables import write_csv, write_json
+
+PICTURES_PER_SHARD = 128
+
+
+@dataclass(frozen=True)
+class DecodingShard:
+    """The work of one process: decode these pictures into this file."""
+
+    archive: Path
+    pictures: tuple[Picture, ...]
+    output: Path
+    size_px: int
+    max_pixels: int
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.output]
+
+
+def preprocess_pictures(
+    archive: Path,
+    pictures: Sequence[Picture],
+    params: PreprocessParams,
+    out: Path,
+    journal: Path | None = None,
+) -> dict[str, int]:
+    """Decode all pictures of a manifest.
+
+    Args:
+        archive: the canonical archive.
+        pictures: its manifest, each with its split.
+        params: size and limits.
+        out: directory to make, as described at the top of this module.
+        journal: see ``map_shards``.
+
+    Returns:
+        How many were ``quarantined``, for ``metrics/preprocess.json``.
+
+    Raises:
+        DataError: more than ``preprocess.max_bad`` of the pictures are bad, or a class or split
+            has none left.
+    """
+    shards = _list_shards(archive, pictures, params, out)
+    results = map_shards(decode_shard, shards, "decoding", journal=journal)
+    known = {picture.path: picture for picture in pictures}
+    bad = [(known[path], reason) for rows in results for path, reason in rows]
+    if len(bad) > params.max_bad * len(pictures):
+        shutil.rmtree(out, ignore_errors=True)
+        examples = "; ".join(f"{picture.path}: {reason}" for picture, reason in bad[:3])
+        raise DataError(
+            f"{len(bad)} of {len(pictures)} pictures cannot be decoded, more than "
+            f"preprocess.max_bad = {params.max_bad} allows ({examples}); mend the source, or "
+            "raise preprocess.max_bad to go on without them"
+        )
+    quarantined = {picture.path for picture, _ in bad}
+    good = [picture for picture in pictures if picture.path not in quarantined]
+    class_names = check_splits(good)
+    _write_tables(out, good, bad, class_names)
+    return {"quarantined": len(bad)}
+
+
+def _list_shards(
+    archive: Path, pictures: Sequence[Picture], params: PreprocessParams, out: Path
+) -> list[DecodingShard]:
+    shards = []
+    for split in SPLITS:
+        members = [picture for picture in pictures if picture.split == split]
+        for number, start in enumerate(range(0, len(members), PICTURES_PER_SHARD)):
+            shards.append(
+                DecodingShard(
+                    archive,
+                    tuple(members[start : start + PICTURES_PER_SHARD]),
+                    out / split / shard_name(number),
+                    params.image_size,
+                    params.max_pixels,
+                )
+            )
+    return shards
+
+
+def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
+    """Decode one shard's pictures into its file; return paths that failed, with the reason.
+
+    Raises:
+        DataError: the archive is not the one that the pictures were listed from, or is damaged.
+    """
+    rows, bad = [], []
+    with open_archive(shard.archive) as archive:
+        for picture in shard.pictures:
+            content = archive.read(picture.path)
+            try:
+                rows.append(decode_image(content, shard.size_px, shard.max_pixels))
+            except ImageError as error:
+                bad.append((picture, str(error)))
+    empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)
+    write_shard(shard.output, np.stack(rows) if rows else empty)
+    return [(picture.path, reason) for picture, reason in bad]
+
+
+def _write_tables(
+    out: Path,
+    good: Sequence[Picture],
+    bad: Sequence[tuple[Picture, str]],
+    class_names: Sequence[str],
+) -> None:
+    write_json(out / "classes.json", list(class_names))
+    label = {name: i for i, name in enumerate(class_names)}
+    for split in SPLITS:
+        rows = [(p.path, p.class_name, label[p.class_name]) for p in good if p.split == split]
+        write_csv(out / split / "index.csv", ("path", "class", "label"), rows)
+    write_csv(
+        out / "quarantine.csv",
+        ("path", "class", "split", "reason"),
+        [(p.path, p.class_name, p.split, reason) for p, reason in bad],
+    )

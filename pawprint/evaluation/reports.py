@@ -1,0 +1,280 @@
+"""What evaluation writes about its scores: rows for charts and tables, and readable texts.
+
+``y_true``, ``y_pred``, ``probs``, ``confidence`` and ``bins`` are those of metrics.py; a mapping of
+predictions holds the ``probs`` of each model by its name, in the order of display.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from pawprint.evaluation.metrics import (
+    Array,
+    Interval,
+    Row,
+    check_predictions,
+    class_report,
+    headline_metrics,
+    mcnemar_pairs,
+    metric_intervals,
+    reliability_curve,
+    undefined_metrics,
+)
+from pawprint.storage.tables import markdown_table
+
+MOST_CURVE_POINTS = 200
+MOST_CONFUSED_PAIRS = 10
+
+
+def details(
+    y_true: Array,
+    predictions: Mapping[str, Array],
+    class_names: list[str],
+    confidence: float,
+    bins: int,
+) -> dict[str, Any]:
+    """Everything that is known about the models, fit for JSON; the input of the texts below.
+
+    Returns:
+        {"pictures": int, "classes": int, "confidence": float, "undefined": names of headline
+        metrics without meaning here, "models": {name: {"metrics": headline_metrics,
+        "intervals": metric_intervals, "report": class_report, "reliability":
+        reliability_curve, "confused": the ten most frequent errors}}, "mcnemar": mcnemar_pairs}
+    Raises:
+        DataError, ModelError: see ``metrics.check_predictions``; the message names the model.
+    """
+    models = {}
+    for name, probs in predictions.items():
+        check_predictions(y_true, probs, name)
+        y_pred = probs.argmax(axis=1)
+        models[name] = {
+            "metrics": headline_metrics(y_true, probs, confidence, bins),
+            "intervals": metric_intervals(y_true, probs, confidence),
+            "report": class_report(y_true, y_pred, class_names, confidence),
+            "reliability": reliability_curve(y_true, probs, bins),
+            "confused": _confused(y_true, y_pred, class_names),
+        }
+    return {
+        "pictures": len(y_true),
+        "classes": len(class_names),
+        "confidence": confidence,
+        "undefined": undefined_metrics(y_true),
+        "models": models,
+        "mcnemar": mcnemar_pairs(
+            y_true, {name: probs.argmax(axis=1) for name, probs in predictions.items()}
+        ),
+    }
+
+
+def _confused(y_true: Array, y_pred: Array, class_names: list[str]) -> list[dict[str, Any]]:
+    wrong = y_true != y_pred
+    pairs = Counter(zip(y_true[wrong].tolist(), y_pred[wrong].tolist(), strict=True))
+    ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {"actual": class_names[a], "predicted": class_names[p], "count": count}
+        for (a, p), count in ordered[:MOST_CONFUSED_PAIRS]
+    ]
+
+
+def comparison_table(found: Mapping[str, Any]) -> str:
+    """The models side by side, as Markdown that reads well in a terminal too.
+
+    Args:
+        found: what ``details`` returns.
+    """
+    models = found["models"]
+    columns = [_column(model, found["undefined"]) for model in models.values()]
+    level = f"{100 * found['confidence']:.6g} % interval"
+    labels = [
+        "Accuracy",
+        level,
+        "Precision, weighted",
+        "Recall, weighted",
+        "F1, weighted",
+        level,
+        "F1, macro",
+        "Log loss",
+        level,
+        "ROC AUC",
+        level,
+        "Average precision",
+        "Calibration error",
+    ]
+    rows = [[label, *cells] for label, *cells in zip(labels, *columns, strict=True)]
+    return "\n\n".join(
+        [markdown_table(["", *models], rows, aligned=True), *_notes(found), _mcnemar_table(found)]
+    )
+
+
+def _column(model: Mapping[str, Any], undefined: list[str]) -> list[str]:
+    """The cells of one model, top to bottom."""
+    scores, intervals = model["metrics"], model["intervals"]
+    weighted, macro = model["report"]["weighted"], model["report"]["macro"]
+
+    def cell(key: str) -> str:
+        return "n/a" if key in undefined else f"{scores[key]:.4f}"
+
+    return [
+        f"{100 * scores['accuracy']:.2f} %",
+        f"{100 * scores['accuracy_low']:.2f} to {100 * scores['accuracy_high']:.2f} %",
+        f"{weighted['precision']:.4f}",
+        f"{weighted['recall']:.4f}",
+        cell("f1"),
+        _interval_text(intervals["f1"]),
+        f"{macro['f1']:.4f}",
+        cell("log_loss"),
+        _interval_text(intervals["log_loss"]),
+        cell("roc_auc"),
+        _interval_text(intervals["roc_auc"]),
+        cell("average_precision"),
+        cell("calibration_error"),
+    ]
+
+
+def _interval_text(interval: Interval) -> str:
+    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "n/a"
+
+
+def _notes(found: Mapping[str, Any]) -> list[str]:
+    """What a reader must know to weigh the figures."""
+    n, classes = found["pictures"], found["classes"]
+    ranking = "" if classes == 2 else "; ROC AUC and average precision: mean of one-versus-rest"
+    notes = [
+        f"Test split: {n:,} picture{'s' * (n > 1)} of {classes} classes; "
+        f"each is {100 / n:.2g} points of accuracy.",
+        "Weighted: by the number of pictures of a class (weighted recall is accuracy by "
+        f"definition); macro: plain mean over the classes{ranking}.",
+        "Intervals: accuracy Wilson, F1 bootstrap, log loss Student, ROC AUC DeLong.",
+    ]
+    if found["undefined"]:
+        notes.append(
+            "All test pictures are of one class: ROC AUC and average precision mean nothing "
+            "(the metrics file holds the values of a ranking without skill)."
+        )
+    if any(None in model["intervals"].values() for model in found["models"].values()):
+        notes.append("An interval is n/a where the pictures cannot tell it, as when all are right.")
+    return notes
+
+
+def _mcnemar_table(found: Mapping[str, Any]) -> str:
+    """The paired tests; p-values are not adjusted for the number of pairs."""
+    rows = [
+        [
+            f"{pair['a']} and {pair['b']}",
+            str(pair["only_a_right"]),
+            str(pair["only_b_right"]),
+            f"{pair['p_value']:.4f}" if pair["p_value"] >= 0.0001 else "< 0.0001",
+        ]
+        for pair in found["mcnemar"]
+    ]
+    header = ["Pair of models", "Only the first right", "Only the second right", "McNemar's p"]
+    return markdown_table(header, rows, aligned=True) + "\n"
+
+
+def class_report_text(report: Mapping[str, Any]) -> str:
+    """``metrics.class_report`` as a Markdown table, a class a row, then the averages."""
+
+    def row(name: str, scores: Mapping[str, Any]) -> list[str]:
+        cells = [name]
+        for key in ("precision", "recall"):
+            interval = scores.get(f"{key}_interval")
+            note = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+            cells.append(f"{scores[key]:.4f}{note}")
+        return [*cells, f"{scores['f1']:.4f}", str(scores["support"])]
+
+    rows = [row(name, scores) for name, scores in report["classes"].items()]
+    rows += [row(f"*{key} average*", report[key]) for key in ("macro", "weighted")]
+    return (
+        markdown_table(["Class", "Precision", "Recall", "F1", "Pictures"], rows, aligned=True)
+        + "\n"
+    )
+
+
+def _positives(y_true: Array, probs: Array) -> tuple[Array, Array]:
+    """Labels and scores of the drawn curves: class 1, or all classes pooled (micro-average)."""
+    if probs.shape[1] == 2:
+        return y_true == 1, probs[:, 1]
+    return (y_true[:, None] == np.arange(probs.shape[1])).ravel(), probs.ravel()
+
+
+def roc_points(y_true: Array, probs: Array) -> list[Row]:
+    """The ROC curve as rows of false_positive_rate and true_positive_rate, from 0 to 1.
+
+    Two classes: class 1 is positive. More: the micro-average, in which each (picture, class)
+    pair is one decision. At most 200 rows. Without positives or negatives: the diagonal.
+    """
+    positive, scores = _positives(y_true, probs)
+    if positive.all() or not positive.any():
+        x = y = np.array([0.0, 1.0])
+    else:
+        x, y, _ = sk.roc_curve(positive, scores)
+    return _rows("false_positive_rate", "true_positive_rate", *_thin(x, y))
+
+
+def precision_recall_points(y_true: Array, probs: Array) -> list[Row]:
+    """The precision-recall curve as rows of recall and precision; else as ``roc_points``.
+
+    Without positives or negatives: the level line at the share of positives.
+    """
+    positive, scores = _positives(y_true, probs)
+    if positive.all() or not positive.any():
+        x, y = np.array([0.0, 1.0]), np.full(2, positive.mean())
+    else:
+        y, x, _ = sk.precision_recall_curve(positive, scores, drop_intermediate=True)
+        x, y = x[::-1], y[::-1]
+    return _rows("recall", "precision", *_thin(x, y))
+
+
+def _rows(x_name: str, y_name: str, x: Array, y: Array) -> list[Row]:
+    return [
+        {x_name: round(float(a), 6), y_name: round(float(b), 6)} for a, b in zip(x, y, strict=True)
+    ]
+
+
+def _thin(x: Array, y: Array) -> tuple[Array, Array]:
+    """Keep the points that shape a curve most: 200 at the most, both ends among them.
+
+    Source: Douglas and Peucker 1973, Cartographica 10, method 1, with the farthest point of all
+    pieces taken next, until none is off by more than 1e-6 or the points are used up.
+    """
+    kept = [0, len(x) - 1]
+    pieces: list[tuple[float, int, int, int]] = []
+
+    def add(first: int, last: int) -> None:
+        if last - first > 1:
+            distance = _distances(x[first : last + 1], y[first : last + 1])
+            farthest = int(distance.argmax())
+            if distance[farthest] > 1e-6:
+                heapq.heappush(pieces, (-distance[farthest], first, first + farthest, last))
+
+    add(0, len(x) - 1)
+    while pieces and len(kept) < MOST_CURVE_POINTS:
+        _, first, middle, last = heapq.heappop(pieces)
+        kept.append(middle)
+        add(first, middle)
+        add(middle, last)
+    kept.sort()
+    return x[kept], y[kept]
+
+
+def _distances(x: Array, y: Array) -> Array:
+    """Distance of each point from the straight line between the first and the last."""
+    dx, dy = x[-1] - x[0], y[-1] - y[0]
+    length = np.hypot(dx, dy)
+    if length == 0:
+        return np.hypot(x - x[0], y - y[0])
+    return np.abs(dx * (y - y[0]) - dy * (x - x[0])) / length
+
+
+def confusion_rows(y_true: Array, y_pred: Array, class_names: list[str]) -> list[dict[str, str]]:
+    """One row per picture with the names of its actual and predicted class, for DVC."""
+    return [
+        {"actual": class_names[a], "predicted": class_names[p]}
+        for a, p in zip(y_true, y_pred, strict=True)
+    ]

@@ -1,0 +1,126 @@
+"""Writes everything that evaluation says about the models, from labels and probabilities.
+
+metrics/evaluate.json            the headline metrics of each model
+metrics/evaluate/report.md       comparison and per-class tables, to read
+metrics/evaluate/details.json    the same and more, for programs
+metrics/evaluate/predictions.csv one row a picture
+plots/evaluate/                  points of the charts that DVC draws
+plots/figures/                   the charts as pictures
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pawprint.evaluation import figures
+from pawprint.evaluation.metrics import Array, reliability_curve
+from pawprint.evaluation.predictions import make_predictions, write_predictions
+from pawprint.evaluation.reports import (
+    class_report_text,
+    comparison_table,
+    confusion_rows,
+    details,
+    precision_recall_points,
+    roc_points,
+)
+from pawprint.runner.files import atomic_directory
+from pawprint.runner.params import EvaluateParams
+from pawprint.storage.tables import write_csv, write_json
+
+
+def write_metrics(
+    directory: Path,
+    paths: list[str],
+    y_true: Array,
+    predictions: Mapping[str, Array],
+    class_names: list[str],
+    params: EvaluateParams,
+) -> str:
+    """Write ``evaluate.json`` and ``evaluate/``; return the comparison table.
+
+    Args:
+        directory: where, such as ``metrics``.
+        paths: of the n test pictures.
+        y_true: int64 [n].
+        predictions: model → probabilities, float32 [n, c].
+        class_names: c names.
+        params: confidence of the intervals, calibration bins.
+    """
+    found = details(y_true, predictions, class_names, params.confidence, params.calibration_bins)
+    headline = {name: model["metrics"] for name, model in found["models"].items()}
+    write_json(directory / "evaluate.json", headline)
+    table = comparison_table(found)
+    sections = [
+        f"## {name}\n\n{class_report_text(model['report'])}"
+        for name, model in found["models"].items()
+    ]
+    text = "\n\n".join(["# Evaluation on the test split", table, *sections])
+    with atomic_directory(directory / "evaluate") as reports:
+        write_json(reports / "details.json", found)
+        (reports / "report.md").write_text(text + "\n", encoding="utf-8")
+        said = make_predictions(paths, y_true, predictions, class_names)
+        write_predictions(reports / "predictions.csv", said)
+    return table
+
+
+def write_charts(
+    directory: Path,
+    y_true: Array,
+    predictions: Mapping[str, Array],
+    class_names: list[str],
+    bins: int,
+) -> None:
+    """Write the points of DVC's charts: ``<chart>/<model>.json`` (.csv for confusion)."""
+    with atomic_directory(directory) as charts:
+        for name, probs in predictions.items():
+            points = {
+                "roc": roc_points(y_true, probs),
+                "precision_recall": precision_recall_points(y_true, probs),
+                "reliability": reliability_curve(y_true, probs, bins),
+            }
+            for chart, found in points.items():
+                write_json(charts / chart / f"{name}.json", found)
+            rows = confusion_rows(y_true, probs.argmax(axis=1), class_names)
+            write_csv(
+                charts / "confusion" / f"{name}.csv",
+                ("actual", "predicted"),
+                [(row["actual"], row["predicted"]) for row in rows],
+            )
+
+
+def write_figures(
+    directory: Path,
+    y_true: Array,
+    predictions: Mapping[str, Array],
+    class_names: list[str],
+    bins: int,
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+) -> None:
+    """Write the PNG figures; ``histories`` as for ``figures.render_training``."""
+    with atomic_directory(directory) as out:
+        for name, probs in predictions.items():
+            y_pred = probs.argmax(axis=1)
+            figures.render_confusion(
+                out / f"confusion_{name}.png", y_true, y_pred, class_names, name
+            )
+        figures.render_roc(out / "roc.png", y_true, predictions, class_names)
+        figures.render_precision_recall(
+            out / "precision_recall.png", y_true, predictions, class_names
+        )
+        figures.render_reliability(out / "reliability.png", y_true, predictions, bins)
+        figures.render_training(out / "training.png", histories)
+
+
+def read_history(log_dir: Path) -> list[dict[str, float]]:
+    """The curves that a training stage logged through dvclive, one row an epoch."""
+    columns = {}
+    for path in sorted(log_dir.glob("plots/metrics/*/*.tsv")):
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            columns[f"{path.parent.name}_{path.stem}"] = [float(row[path.stem]) for row in rows]
+    return [
+        {"epoch": epoch, **dict(zip(columns, values, strict=True))}
+        for epoch, values in enumerate(zip(*columns.values(), strict=True), start=1)
+    ]

@@ -1,0 +1,264 @@
+"""A model ready for use: pictures' bytes → probabilities and heatmaps.
+
+An exported model is a directory, which needs neither Keras nor TensorFlow:
+    model.xml, model.bin    the network as an OpenVINO graph: pixels → probabilities, feature map
+    gradcam.npz             the layers behind the feature map, for Grad-CAM
+    model.json              the card: what the model is; and the digests of the other files
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from pawprint.data.images import decode_image
+from pawprint.inference.gradcam import TailLayer, compute_heatmaps, load_tail, read_tail, save_tail
+from pawprint.networks.model_files import load_model, read_model_info
+from pawprint.networks.predictor import Predictor, build_predictor, open_predictor
+from pawprint.runner.errors import ModelError, one_line
+from pawprint.runner.files import file_digest
+from pawprint.runner.processes import available_cores
+from pawprint.storage.tables import write_json
+
+if TYPE_CHECKING:
+    import keras
+
+# Pictures come to a server one by one, and a graph for two takes twice as long for each of those.
+# Where there are many, two at a time save 2 %. The bits are the same.
+BATCH = 1
+CARD, GRAPH, WEIGHTS, TAIL = "model.json", "model.xml", "model.bin", "gradcam.npz"
+# A .keras file does not say how many pixels are too many; Pillow refuses more than these itself
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+
+Ranking = list[tuple[str, float]]  # (class, probability), the likeliest first
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What an exported model says of itself.
+
+    Attributes:
+        name: of the model, such as ``finetuned``.
+        class_names: in the order of the probabilities.
+        image_size: side of the square input in pixels.
+        max_pixels: pictures with more pixels are refused.
+        augment: section ``augment`` of params.yaml, as the model was trained; empty: unknown.
+        hashes: MD5, as in dvc.lock, of what the model was made of, by path.
+        metrics: of the model on the test split.
+        versions: of the packages that made it, by name.
+    """
+
+    name: str
+    class_names: list[str]
+    image_size: int
+    max_pixels: int
+    augment: dict[str, Any]
+    hashes: dict[str, str]
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+
+
+def embedded(card: ModelCard) -> dict[str, str]:
+    """What each exported file says of itself: name, class_names, image_size, hashes.
+
+    All but the name is JSON.
+    """
+    values = {key: getattr(card, key) for key in ("class_names", "image_size", "hashes")}
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+    return {"name": card.name, **texts}
+
+
+class Classifier:
+    """A network with its card.
+
+    Args:
+        card: of the model.
+        predictor: uint8 pixels → probabilities, feature map.
+        tail: the layers behind the feature map, or the path of the file that ``save_tail`` wrote.
+    """
+
+    def __init__(self, card: ModelCard, predictor: Predictor, tail: list[TailLayer] | Path) -> None:
+        self.card = card
+        self._predictor = predictor
+        self._saved_tail = tail
+
+    @classmethod
+    def open(cls, path: Path, cores: int | None = None) -> Classifier:
+        """Open a model, from its exported directory or from a ``.keras`` file of the pipeline.
+
+        A directory runs on OpenVINO. A ``.keras`` file takes longer, for it needs Keras, and runs
+        on this process's engine, or on OpenVINO where none was started.
+
+        Args:
+            path: of the directory or file.
+            cores: how many OpenVINO may use; all if None.
+
+        Raises:
+            ModelError: it is missing, damaged, or not a classifier.
+        """
+        if path.suffix == ".keras":
+            return cls._open_keras(path, cores)
+        if not path.is_dir():
+            raise ModelError(
+                f"{path}: no such model; expected a directory that stage export wrote, or a .keras "
+                "file: run dvc repro, or name another model"
+            )
+        card = _read_card(path)
+        try:
+            predictor = open_predictor(path / GRAPH, "float32", cores or available_cores())
+            probs = predictor(np.zeros((1, card.image_size, card.image_size, 3), np.uint8))[0]
+        except RuntimeError as error:
+            raise _damaged(path / GRAPH, error) from None
+        if probs.shape[1] != len(card.class_names):
+            reason = f"{len(card.class_names)} class_names, expected {probs.shape[1]}"
+            raise _damaged(path / CARD, reason)
+        return cls(card, predictor, path / TAIL)
+
+    @classmethod
+    def _open_keras(cls, path: Path, cores: int | None) -> Classifier:
+        info = read_model_info(path)
+        if not info.class_names:
+            raise ModelError(
+                f"{path}: a network without classes; expected a classifier, "
+                "such as models/finetuned.keras"
+            )
+        if "keras" not in sys.modules:
+            from pawprint.networks.runtime import start_engine
+
+            start_engine("openvino", available_cores())
+        network, tail = _split_off_tail(load_model(path))
+        card = ModelCard(path.stem, info.class_names, info.image_size, MAX_PIXELS, {}, {}, {}, {})
+        return cls(card, build_predictor(network, cores=cores), tail)
+
+    def decode(self, content: bytes) -> np.ndarray:
+        """A picture's bytes → uint8 [size, size, 3], RGB in 0...255, as the pipeline decodes it.
+
+        Raises:
+            ImageError: the reason in a few words.
+        """
+        return decode_image(content, self.card.image_size, self.card.max_pixels)
+
+    def probs(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 [n, classes] of uint8 [n, size, size, 3]; one caller at a time.
+
+        A picture's probabilities do not depend on the others, and are those of stage evaluate.
+        """
+        return self._predictor(images)[0]
+
+    def heatmaps(self, images: np.ndarray, classes: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Where the evidence for a class of each picture lies; one caller at a time.
+
+        Args:
+            images: uint8 [n, size, size, 3].
+            classes: int [n].
+
+        Returns:
+            float32 [n, h, w] in 0...1, see ``pawprint.inference.gradcam.compute_heatmaps``.
+        """
+        return compute_heatmaps(self._tail, self._predictor(images)[1], np.asarray(classes))
+
+    @cached_property
+    def _tail(self) -> list[TailLayer]:
+        saved = self._saved_tail
+        return load_tail(saved) if isinstance(saved, Path) else saved
+
+
+def rank_classes(probs: np.ndarray, class_names: Sequence[str], top: int) -> Ranking:
+    """The likeliest classes of one picture.
+
+    Probabilities keep just the digits that tell them from other float32 numbers.
+
+    Args:
+        probs: float32 [classes].
+        class_names: of each.
+        top: how many are wanted; there may be fewer.
+
+    >>> rank_classes(np.array([0.1, 0.7, 0.2], np.float32), ["cat", "dog", "owl"], 2)
+    [('dog', 0.7), ('owl', 0.2)]
+    """
+    order = np.argsort(-probs, kind="stable")[:top]
+    return [(class_names[i], float(str(probs[i]))) for i in order]
+
+
+def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> None:
+    """Write a model for ``Classifier.open``: the same model and card are the same bytes.
+
+    Keras must run on its OpenVINO backend, see ``pawprint.networks.runtime``.
+
+    Args:
+        model: a saved classifier, pixels → probabilities.
+        card: what is written with it.
+        directory: made if missing; other files in it stay.
+
+    Raises:
+        ModelError: the model is not a classifier, or Grad-CAM does not know one of its layers.
+    """
+    import openvino as ov
+
+    from pawprint.networks.openvino_graph import build_graph, number_names
+
+    network, tail = _split_off_tail(model)
+    directory.mkdir(parents=True, exist_ok=True)
+    graph = build_graph(network, BATCH)
+    number_names(graph)
+    for key, value in embedded(card).items():
+        graph.set_rt_info(value, ["pawprint", key])
+    ov.serialize(graph, directory / GRAPH)
+    save_tail(directory / TAIL, tail)
+    digests = {name: file_digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}
+    write_json(directory / CARD, {**asdict(card), "files": digests})
+
+
+def _split_off_tail(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
+    """A classifier → itself with the feature map as a second output, and what lies behind that."""
+    import keras
+
+    from pawprint.networks.architectures import FEATURE_MAP, cut_model, without_probs
+
+    try:
+        trunk, tail = cut_model(without_probs(model), FEATURE_MAP)
+    except ValueError as error:  # Keras: no such layer
+        reason = one_line(error)
+        raise ModelError(f"model {model.name}: not a classifier of Pawprint ({reason})") from None
+    network = keras.Model(model.input, [model.output, trunk.output], name=model.name)
+    return network, read_tail(tail.layers[1:])
+
+
+def _read_card(directory: Path) -> ModelCard:
+    """Read the card, and check that the other files are those that were written with it."""
+    path = directory / CARD
+    try:
+        content = json.loads(path.read_bytes())
+        card = ModelCard(**{field.name: content[field.name] for field in fields(ModelCard)})
+        written = dict(content["files"])
+        found = {name: file_digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}
+    except OSError as error:
+        raise _damaged(Path(error.filename), error.strerror) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    for name, digest in found.items():
+        if written.get(name) != digest:
+            raise _damaged(directory / name, f"its SHA-256 is not that of {CARD}")
+    for key, fits in {
+        "class_names": isinstance(card.class_names, list)
+        and all(isinstance(name, str) for name in card.class_names),
+        "image_size": isinstance(card.image_size, int) and card.image_size > 0,
+        "max_pixels": isinstance(card.max_pixels, int) and card.max_pixels > 0,
+        "augment": isinstance(card.augment, dict),
+    }.items():
+        if not fits:
+            raise _damaged(path, f"{key}: found {content[key]!r}")
+    return card
+
+
+def _damaged(path: Path, reason: object) -> ModelError:
+    text = f"not an exported model of Pawprint ({one_line(reason)})"
+    return ModelError(f"{path}: {text}; run dvc repro")

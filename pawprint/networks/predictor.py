@@ -1,0 +1,204 @@
+"""Runs a network forward over any number of batches, on one of two engines.
+
+OpenVINO is by far the fastest on CPUs, TensorFlow drives GPUs. Both take the same ``.keras`` files;
+``pawprint.networks.runtime.start_engine`` chooses, once for a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.runner.processes import available_cores
+from pawprint.storage.shards import ShardedArray
+
+if TYPE_CHECKING:
+    import keras
+    import openvino as ov
+
+Precision = Literal["float32", "bfloat16"]
+HINTS = {"float32": "f32", "bfloat16": "bf16"}  # what OpenVINO calls them
+GRAPH_BATCH = 2  # what a core's own cache holds; larger ones run slower on CPUs
+
+
+class Predictor(Protocol):
+    """A network in inference mode."""
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """Outputs, float32 [n, ...] each, for uint8 [n, size, size, 3] in 0...255."""
+        ...
+
+
+def build_predictor(
+    model: keras.Model, precision: Precision = "float32", cores: int | None = None
+) -> Predictor:
+    """Prepare a model for inference on this process's engine.
+
+    Args:
+        model: float32 pixels [n, size, size, 3] in 0...255 → one or several outputs.
+        precision: ``float32``, whose results equal those of Keras to rounding, or ``bfloat16``,
+            faster on CPUs that have it; outputs are float32 either way.
+        cores: how many OpenVINO may use; all if None.
+    """
+    import keras
+
+    if keras.config.backend() == "tensorflow":
+        return TensorFlowPredictor(model, precision)
+    from pawprint.networks.openvino_graph import build_graph
+
+    graph = build_graph(model, GRAPH_BATCH)
+    return OpenVinoPredictor(graph, precision, cores or available_cores())
+
+
+def save_network(model: keras.Model, layers: list[str], path: Path) -> Path:
+    """Write a network for ``open_predictor``, in the form of this process's engine.
+
+    Args:
+        model: float32 pixels [n, size, size, 3] in 0...255 → anything.
+        layers: whose outputs are wanted.
+        path: without its suffix, which is added: ``.xml`` (with a ``.bin``) or ``.keras``.
+
+    Returns:
+        The path of the file.
+    """
+    import keras
+
+    network = keras.Model(model.input, [model.get_layer(name).output for name in layers])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if keras.config.backend() == "tensorflow":
+        path = path.with_suffix(".keras")
+        save_model(network, path, ModelInfo([], model.input_shape[1]))
+        return path
+    import openvino as ov
+
+    from pawprint.networks.openvino_graph import build_graph
+
+    path = path.with_suffix(".xml")
+    ov.serialize(build_graph(network, GRAPH_BATCH), path)
+    return path
+
+
+def find_network(path: Path) -> Path:
+    """The file that ``save_network`` wrote for this path, whatever its engine was."""
+    return next(p for p in map(path.with_suffix, (".xml", ".keras")) if p.exists())
+
+
+def open_predictor(path: Path, precision: Precision, cores: int) -> Predictor:
+    """Open what ``save_network`` wrote; a ``.xml`` file needs neither Keras nor TensorFlow.
+
+    Args:
+        path: of the file.
+        precision: see ``build_predictor``.
+        cores: how many OpenVINO may use.
+    """
+    if path.suffix == ".xml":
+        return OpenVinoPredictor(path, precision, cores)
+    return TensorFlowPredictor(load_model(path), precision)
+
+
+def predict(predictor: Predictor, batches: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Outputs of every batch, in order."""
+    for batch in batches:
+        yield predictor(batch)
+
+
+def predict_all(
+    predictor: Predictor, images: ShardedArray, batch_size: int, title: str
+) -> np.ndarray:
+    """The only output of a network for all pictures, float32 [n, ...], with a progress bar.
+
+    Args:
+        predictor: of the network.
+        images: uint8 [n, size, size, 3].
+        batch_size: pictures at a time.
+        title: what the bar says.
+    """
+    total = -(-len(images) // batch_size)
+    batches = tqdm(images.batches(batch_size), desc=title, total=total, unit="batch")
+    return np.concatenate([output for (output,) in predict(predictor, batches)])
+
+
+class OpenVinoPredictor:
+    """An OpenVINO graph, each core working on its own pictures.
+
+    A picture's results depend neither on its neighbours in the batch nor on the number of cores.
+
+    Args:
+        graph: from ``build_graph``, or the path of its ``.xml`` file.
+        precision: of the arithmetic.
+        cores: how many pictures' batches run at a time.
+    """
+
+    def __init__(self, graph: ov.Model | Path, precision: Precision, cores: int) -> None:
+        import openvino as ov
+
+        core = ov.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "NUM_STREAMS": cores,
+            "INFERENCE_NUM_THREADS": cores,
+            "ENABLE_CPU_PINNING": False,  # or every process would take the same first core
+        }
+        loaded = core.read_model(graph) if isinstance(graph, Path) else graph
+        self._network = core.compile_model(loaded, "CPU", options)
+        self._queue = ov.AsyncInferQueue(self._network, cores)
+        self._queue.set_callback(_keep_results)
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        size = self._network.input(0).shape[0]
+        count = len(images)
+        padded = -(-count // size) * size
+        outputs = [
+            np.empty((padded, *output.shape[1:]), np.float32) for output in self._network.outputs
+        ]
+        for start in range(0, count, size):
+            batch = images[start : start + size]
+            if len(batch) < size:
+                missing = np.zeros((size - len(batch), *images.shape[1:]), images.dtype)
+                batch = np.concatenate([batch, missing])
+            self._queue.start_async({0: batch}, (outputs, start))
+        self._queue.wait_all()
+        return [output[:count] for output in outputs]
+
+
+def _keep_results(request: ov.InferRequest, place: tuple[list[np.ndarray], int]) -> None:
+    outputs, start = place
+    for i, output in enumerate(outputs):
+        rows = request.get_output_tensor(i).data
+        output[start : start + len(rows)] = rows
+
+
+class TensorFlowPredictor:
+    """A model compiled by TensorFlow with its weights as constants.
+
+    TensorFlow then folds batch norm into the convolutions, which Keras' ``predict`` cannot.
+    """
+
+    def __init__(self, model: keras.Model, precision: Precision = "float32") -> None:
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import (
+            convert_variables_to_constants_v2,
+        )
+
+        from pawprint.networks.architectures import with_precision
+
+        model = model if precision == "float32" else with_precision(model, precision)
+
+        def forward(images: tf.Tensor) -> list[tf.Tensor]:
+            outputs = model(tf.cast(images, tf.float32), training=False)
+            outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+            return [tf.cast(output, tf.float32) for output in outputs]
+
+        shape = (None, *model.input_shape[1:])
+        function = tf.function(forward, jit_compile=False)
+        concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
+        self._function = convert_variables_to_constants_v2(concrete)
+        self._constant = tf.constant
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        return [output.numpy() for output in self._function(self._constant(images))]

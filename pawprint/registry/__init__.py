@@ -1,0 +1,1 @@
+"""Tables of names that stand once: models and backbones."""

@@ -1,0 +1,40 @@
+"""The models that the pipeline trains, each told once.
+
+A further model is a line here and its entries in ``dvc.yaml``, which a test compares with this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model.
+
+    Attributes:
+        name: in metrics, tables and file names.
+        stage: that trains it; its figures are ``metrics/<stage>.json``.
+        file: that the stage writes.
+        colour: in charts: Okabe and Ito's, told apart with any colour vision.
+        title: what a page calls it.
+    """
+
+    name: str
+    stage: str
+    file: str
+    colour: str
+    title: str
+
+
+MODELS = (
+    Model("baseline", "train_baseline", "models/baseline.keras", "#0072B2", "CNN from scratch"),
+    Model("head", "train_head", "models/head.keras", "#D55E00", "Head on a frozen backbone"),
+    Model("finetuned", "finetune", "models/finetuned.keras", "#009E73", "Fine-tuned backbone"),
+)
+MODEL_NAMES = tuple(model.name for model in MODELS)
+
+
+def find_model(name: str) -> Model | None:
+    """The model of a name; None if the pipeline trains none of that name."""
+    return next((model for model in MODELS if model.name == name), None)

@@ -1,0 +1,1 @@
+"""How a stage runs: its parameters, its errors, its processes, and going on after a stop."""

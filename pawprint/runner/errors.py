@@ -1,0 +1,110 @@
+"""Every error that a user can cause or meet.
+
+    PawprintError               one line: what was expected, what was found, what to do
+    ├── ParamsError             params.yaml: an unknown, missing, mistyped or impossible key
+    ├── SourceError             the pictures cannot be fetched
+    │   ├── LayoutError         they are there, but not in a layout that names their classes
+    │   └── KaggleError         Kaggle refused, or could not be reached
+    ├── ImageError              one picture cannot be decoded (it is quarantined)
+    ├── DataError               the data set as a whole cannot be used
+    ├── WeightsError            pretrained weights are missing, damaged or of another network
+    └── ModelError              a network or a model file cannot be used as asked
+
+Stages print the message and exit with code 1; no stack trace.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import StrEnum
+
+from pawprint.runner.files import is_disk_full
+
+
+class PawprintError(Exception):
+    """Base of all errors that are reported in one line."""
+
+
+class ParamsError(PawprintError):
+    """A key of params.yaml is unknown, missing, mistyped or out of range."""
+
+
+class SourceError(PawprintError):
+    """The pictures cannot be fetched from their source."""
+
+
+class LayoutError(SourceError):
+    """The files are readable, but their layout does not name the classes."""
+
+
+class KaggleError(SourceError):
+    """Kaggle refused the request, or could not be reached."""
+
+
+class ImageFault(StrEnum):
+    """Why a picture cannot be used; the server counts refused pictures by it."""
+
+    EMPTY = "empty"
+    FORMAT = "format"  # no picture in a format that is read
+    PIXELS = "pixels"  # more than are allowed
+    TRUNCATED = "truncated"
+    BASE64 = "base64"  # the client's encoding of the file is wrong
+    DAMAGED = "damaged"  # anything else
+
+
+class ImageError(PawprintError):
+    """One picture cannot be decoded; its message is the reason for its quarantine.
+
+    Args:
+        message: the reason in a few words.
+        fault: its kind.
+    """
+
+    def __init__(self, message: str, fault: ImageFault = ImageFault.DAMAGED) -> None:
+        super().__init__(message, fault)  # both, or a worker process could not hand it on
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class DataError(PawprintError):
+    """The data set as a whole cannot be used."""
+
+
+class WeightsError(PawprintError):
+    """Pretrained weights are missing, damaged or made for another network."""
+
+
+class ModelError(PawprintError):
+    """A network cannot be built, or a model file cannot be used, as asked."""
+
+
+def one_line(error: object, most: int = 200) -> str:
+    r"""What a library says, fit for a message of one line.
+
+    Args:
+        error: an exception, or any other value.
+        most: characters that are kept.
+
+    >>> one_line(ValueError("bad\n  header"))
+    'bad header'
+    """
+    return " ".join(str(error).split())[:most]
+
+
+def describe_os_error(error: OSError, again: str = "") -> str:
+    """One line: the path, what the system says, and what to do where that is known.
+
+    Args:
+        error: of the system: a full disk, a missing permission.
+        again: the command to run again once that is mended; empty: not named.
+    """
+    then = f", then run `{again}` again" if again else ""
+    remedy = ""
+    if is_disk_full(error):
+        remedy = f"; free some space{then}"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = f"; allow this user to read and write there{then}"
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}{remedy}"

@@ -1,0 +1,124 @@
+"""Work on many shards by many processes, and a journal by which a stopped run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.files import atomic_write, file_digest
+from pawprint.runner.processes import worker_pool
+
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
+
+
+def map_shards(
+    function: Callable[[Shard], Result],
+    shards: Sequence[Shard],
+    title: str,
+    executor: Executor | None = None,
+    journal: Path | None = None,
+) -> list[Result]:
+    """Apply a function to every shard.
+
+    Args:
+        function: a module's function whose outputs depend on its shard alone. It writes them with
+            ``write_shard``, to places of that shard's own.
+        shards: picklable descriptions of the work.
+        title: what the progress bar says.
+        executor: what runs the function; by default a pool with a process for each core.
+        journal: directory of notes on what is done, so that a run that was stopped can be
+            continued: shards whose files are still those of their note are not worked on again.
+            Shards must then have ``files``, the paths that the function writes, and results must
+            be JSON values. It is for one list of shards: where these change, it must be another.
+
+    Returns:
+        One result for each shard, in the order of the shards.
+
+    Raises:
+        PawprintError: a worker process was killed.
+    """
+    if executor is None:
+        with worker_pool() as pool:
+            return map_shards(function, shards, title, pool, journal)
+    with lost_workers_named(title):
+        if journal is None:
+            return list(_follow(executor.map(function, shards), title, len(shards)))
+        return _continue(function, shards, title, executor, journal)
+
+
+@contextmanager
+def lost_workers_named(title: str) -> Iterator[None]:
+    """Say in one line that a worker process was killed, by the system most likely.
+
+    Raises:
+        PawprintError: that line.
+    """
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise PawprintError(
+            f"{title}: a worker process was killed, perhaps for lack of memory; free some, "
+            "then run `dvc repro` again"
+        ) from error
+
+
+def _follow(results: Iterable[Result], title: str, total: int, done: int = 0) -> Iterable[Result]:
+    return tqdm(results, desc=title, total=total, initial=done, unit="shard")
+
+
+def _continue(
+    function: Callable[[Shard], Result],
+    shards: Sequence[Shard],
+    title: str,
+    executor: Executor,
+    journal: Path,
+) -> list[Result]:
+    notes = [journal / f"{number:05d}.json" for number in range(len(shards))]
+    begun = any(note.exists() for note in notes)
+    found: list[Any] = list(executor.map(_read_note, notes)) if begun else [None] * len(notes)
+    missing = [i for i, note in enumerate(found) if note is None]
+    done = len(shards) - len(missing)
+    if begun:
+        print(f"continuing: {done} of {len(shards)} shards were done", flush=True)
+    work = partial(_work_and_note, function)
+    new = executor.map(work, [shards[i] for i in missing], [notes[i] for i in missing])
+    for i, note in zip(missing, _follow(new, title, len(shards), done), strict=True):
+        found[i] = note
+    return [note["result"] for note in found]
+
+
+def _work_and_note(function: Callable[[Any], Any], shard: Any, path: Path) -> dict[str, Any]:
+    """Do the work of a shard, then write down its result and the checksums of its files."""
+    result = function(shard)
+    sums = {file.as_posix(): file_digest(file) for file in shard.files}
+    text = json.dumps({"result": result, "files": sums}, ensure_ascii=False)
+    with atomic_write(path, flush=False) as note:
+        note.write(f"{_digest(text)}\n{text}".encode())
+    return json.loads(text)
+
+
+def _read_note(path: Path) -> dict[str, Any] | None:
+    """A note, if it is whole and all of its files are those that it describes."""
+    try:
+        digest, text = path.read_text(encoding="utf-8").split("\n", 1)
+        if digest != _digest(text):
+            return None
+        note = json.loads(text)
+        whole = all(file_digest(Path(file)) == value for file, value in note["files"].items())
+        return note if whole else None
+    except (OSError, ValueError):
+        return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

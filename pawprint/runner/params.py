@@ -1,0 +1,325 @@
+"""Reads params.yaml into typed, frozen sections, and refuses whatever does not fit.
+
+No key has a default here: params.yaml is the only place where a value stands.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from pawprint.registry.backbones import check_cut, find_backbone
+from pawprint.registry.models import MODEL_NAMES
+from pawprint.runner.errors import ParamsError
+
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, no unknown keys, no conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataParams(Section):
+    source: Literal["sample", "kaggle", "archive", "url", "folder"]
+    sample_images: Annotated[int, Field(ge=20, le=1_000_000)]
+    sample_seed: Seed
+    kaggle_competition: str
+    kaggle_dataset: str
+    archive: str
+    folder: str
+    url: str
+    sha256: Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
+    timeout_s: Annotated[float, Field(gt=0, le=3600)]
+    max_files: Annotated[int, Field(ge=1, le=100_000_000)]
+    max_gb: Annotated[float, Field(gt=0, le=1e6)]
+    max_file_mb: Annotated[float, Field(gt=0, le=2000)]  # Zip64 is not asked for
+    max_ratio: Annotated[float, Field(ge=1, le=1e6)]
+
+
+class SplitParams(Section):
+    train: OpenShare
+    val: OpenShare
+    test: OpenShare
+    seed: Seed
+    near_duplicates: bool
+    similarity: Annotated[float, Field(ge=0.5, le=1)]  # below, different pictures are alike
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitParams:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(
+                f"split.train + split.val + split.test must be 1, "
+                f"found {self.train} + {self.val} + {self.test} = {total:.6g}"
+            )
+        return self
+
+
+class PreprocessParams(Section):
+    image_size: Annotated[int, Field(ge=32, le=2048)]
+    max_bad: Share
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]  # Pillow itself refuses more
+
+
+class AugmentParams(Section):
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    shift: Annotated[float, Field(ge=0, le=0.5)]
+    zoom: Annotated[float, Field(ge=0, le=0.9)]
+    flip: bool
+    brightness: Share
+    contrast: Share
+    saturation: Share
+
+
+def _known_weights(value: Any) -> Any:
+    if value not in ("imagenet", "none", "file"):
+        raise ValueError(
+            f"model.weights: expected imagenet, none or file, found {value!r}; a path goes to "
+            "model.weights_file: -S model.weights=file -S model.weights_file=PATH"
+        )
+    return value
+
+
+def _known_model(value: str) -> str:
+    if value not in ("best", *MODEL_NAMES):
+        known = ", ".join(("best", *MODEL_NAMES))
+        raise ValueError(f"export.model: expected one of {known}; found {value!r}")
+    return value
+
+
+class ModelParams(Section):
+    backbone: str
+    weights: Annotated[Literal["imagenet", "none", "file"], BeforeValidator(_known_weights)]
+    weights_file: Annotated[str, Field(min_length=1)]
+    pooling: Literal["avg", "flatten"]
+    cut: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_backbone_with_this_cut(self) -> ModelParams:
+        check_cut(find_backbone(self.backbone), self.cut)
+        return self
+
+    @property
+    def weights_or_path(self) -> str:
+        """``imagenet``, ``none``, or the path of a file."""
+        return self.weights_file if self.weights == "file" else self.weights
+
+
+class FeaturesParams(Section):
+    views: Annotated[int, Field(ge=1, le=100)]
+    seed: Seed
+    batch_size: Positive
+    precision: Literal["float32", "bfloat16"]
+    max_gb: NonNegative
+
+
+class TrainingParams(Section):
+    """What every training stage has."""
+
+    epochs: Positive
+    batch_size: Positive
+    lr: Rate
+    weight_decay: NonNegative
+    schedule: Literal["cosine", "plateau", "constant"]
+    warmup: BelowOne
+    patience: Positive
+    accumulate: Positive
+    label_smoothing: BelowOne
+    precision: Literal["auto", "float32", "bfloat16"]
+    seed: Seed
+
+
+class BaselineParams(TrainingParams):
+    image_size: Annotated[int, Field(ge=32, le=1024)]
+    filters: Annotated[list[Positive], Field(min_length=1, max_length=5)]
+    dense: Positive
+    dropout: BelowOne
+
+
+class HeadParams(TrainingParams):
+    hidden: Annotated[list[Positive], Field(max_length=4)]
+    batch_norm: bool
+    dropout: BelowOne
+
+
+class FinetuneParams(TrainingParams):
+    head_lr: Rate
+    freeze_depthwise: bool
+    clip_norm: NonNegative
+    blend: Annotated[float, Field(gt=0, le=1)]
+
+
+class EvaluateParams(Section):
+    batch_size: Positive
+    confidence: OpenShare
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+
+
+class ExportParams(Section):
+    model: Annotated[str, AfterValidator(_known_model)]
+    tolerance: Annotated[float, Field(gt=0, le=1)]
+    tie: Share
+    min_accuracy: Share
+    int8: bool
+    calibration: Positive
+    int8_min_agreement: Share
+
+
+class GradcamParams(Section):
+    fixed: Annotated[int, Field(ge=0, le=100)]
+    worst: Annotated[int, Field(ge=0, le=100)]
+    opacity: Share
+
+
+class RuntimeParams(Section):
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    engine: Literal["auto", "openvino", "tensorflow"]
+
+
+class Params(Section):
+    """params.yaml as a whole; each field is one of its sections."""
+
+    data: DataParams
+    split: SplitParams
+    preprocess: PreprocessParams
+    augment: AugmentParams
+    model: ModelParams
+    features: FeaturesParams
+    baseline: BaselineParams
+    head: HeadParams
+    finetune: FinetuneParams
+    evaluate: EvaluateParams
+    export: ExportParams
+    gradcam: GradcamParams
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> Params:
+        if self.features.views > 1 and not any(self.augment.model_dump().values()):
+            raise ValueError(
+                f"features.views: found {self.features.views}, but every augment.* is off, so that "
+                "all views would be the same picture; set it to 1, or one of augment.*"
+            )
+        return self
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's rule for numbers.
+
+    YAML 1.1, which PyYAML follows, wants a dot in a float, so that ``1e-05``, which DVC
+    writes for ``-S finetune.lr=1e-5``, would arrive as a string; and it reads ``010`` as 8 and
+    ``1:30`` as 90. An integer with leading zeros is left to the rule of floats, and so refused.
+    Source: YAML 1.2.2, section 10.3.2 (core schema, tag resolution).
+    """
+
+
+_NUMBERS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] not in _NUMBERS]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^(?:[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+)$"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """Refuses a key that stands twice: PyYAML would silently keep the last one."""
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            continue  # construct_mapping refuses it
+        if key_node.value in seen:
+            raise ParamsError(
+                f"params.yaml, line {key_node.start_mark.line + 1}: "
+                f"key {key_node.value!r} stands twice; remove one"
+            )
+        seen.add(key_node.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check the whole of params.yaml.
+
+    Raises:
+        ParamsError: one line that names the first key that does not fit, what was expected
+            and what was found.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, Loader=_Loader)
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: cannot be read ({error.strerror}); run from the project's root"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # PyYAML lets the last two pass
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected sections of keys, found {type(content).__name__}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(f"{path}: {' '.join(_describe(error).split())}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    """Render what pydantic found as one line, key first."""
+    lines = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        found = item["input"]
+        match item["type"]:
+            case "extra_forbidden":
+                text = f"{key}: unknown key; {_known(item['loc'])}"
+            case "missing":
+                text = f"{key}: missing key; add it"
+            case "value_error":
+                text = str(item["ctx"]["error"])
+            case _:
+                expected = item["msg"][0].lower() + item["msg"][1:]
+                text = f"{key}: {expected}, found {found!r} ({type(found).__name__})"
+        lines.append(text)
+    return "; ".join(lines)
+
+
+def _known(loc: tuple[int | str, ...]) -> str:
+    """Name the keys that the place of an unknown key does have."""
+    section: Any = Params
+    for part in loc[:-1]:
+        section = section.model_fields[part].annotation
+    return "known: " + ", ".join(section.model_fields)

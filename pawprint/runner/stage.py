@@ -1,0 +1,66 @@
+"""How every stage starts, ends, and keeps what it has done if it cannot end."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pawprint.runner.errors import PawprintError, describe_os_error
+from pawprint.runner.fingerprint import fingerprint
+from pawprint.runner.machine import record_machine
+from pawprint.runner.params import Params, load_params
+from pawprint.runner.processes import end_with_dvc
+
+UNFINISHED = Path(".resume")  # git ignores it, DVC does not know it
+
+
+def run_stage(stage: str, main: Callable[[Params], None]) -> None:
+    """Check all of params.yaml, then run a stage; a user's mistake is one line and exit code 1.
+
+    Args:
+        stage: its name in ``dvc.yaml``.
+        main: what it does. What made its results is recorded when it ends.
+    """
+    end_with_dvc()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main(load_params())
+        record_machine(stage)
+    except PawprintError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted; `dvc repro` starts this stage again")
+    except OSError as error:
+        # Full disks and missing permissions are the user's to mend; there is nothing to trace.
+        sys.exit(f"error: {describe_os_error(error, 'dvc repro')}")
+    finally:
+        gc.freeze()  # or Python, as it ends, looks through a million objects: more than a second
+
+
+@contextmanager
+def unfinished_work(stage: str, params: Params) -> Iterator[Path]:
+    """A directory whose files are there again when a stage runs once more after it was stopped.
+
+    DVC deletes a stage's outputs before it runs it. So work is done here first, and moved to its
+    place when all of it is done.
+
+    Args:
+        stage: its name.
+        params: all of them.
+
+    Yields:
+        ``.resume/<stage>/<fingerprint>``; a block that ends well removes it. What was made under
+        another fingerprint is deleted.
+    """
+    place = UNFINISHED / stage / fingerprint(stage, params)
+    place.mkdir(parents=True, exist_ok=True)
+    for other in place.parent.iterdir():
+        if other != place:
+            shutil.rmtree(other)
+    yield place
+    shutil.rmtree(place.parent)

@@ -1,0 +1,150 @@
+"""Fetches the pictures from wherever `data.source` says, as one canonical archive."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pawprint.runner.errors import KaggleError, LayoutError, SourceError
+from pawprint.runner.files import is_disk_full
+from pawprint.runner.params import DataParams
+from pawprint.runner.processes import worker_pool
+from pawprint.sources import kaggle, url
+from pawprint.sources.archive import (
+    DAMAGE,
+    FetchReport,
+    list_folder,
+    open_zip,
+    spool_pictures,
+    write_archive,
+)
+from pawprint.sources.quota import Quota
+from pawprint.sources.sample import draw_picture
+
+__all__ = ["FetchReport", "fetch"]
+
+
+def fetch(data: DataParams, out: Path, work: Path = Path("data/download")) -> FetchReport:
+    """Fetches all labelled pictures and writes them to the canonical archive `out`.
+
+    The same pictures give the same bytes, whatever their source, order or packing. Downloads stay
+    in `work` until `out` is complete, so that a later call resumes them.
+
+    Args:
+        data: the section of params.yaml; `data.source` chooses which other keys are read.
+        out: path of the zip to write; replaced only by a complete one.
+        work: directory for downloads and temporary files, made if needed and removed if empty.
+
+    Returns:
+        The number of pictures by split and class, and of ignored files by reason.
+
+    Raises:
+        LayoutError: the pictures are there, but their names do not tell the classes.
+        KaggleError: Kaggle refused, or could not be reached.
+        SourceError: the source is missing, damaged or unreadable, exceeds a limit data.max_*, or
+            the disk is full.
+    """
+    sources = {
+        "sample": _fetch_sample,
+        "kaggle": _fetch_kaggle,
+        "archive": _fetch_archive,
+        "url": _fetch_url,
+        "folder": _fetch_folder,
+    }
+    try:
+        return sources[data.source](data, out, work)
+    except OSError as error:
+        if is_disk_full(error):
+            raise SourceError(
+                f"{out}: no space left to fetch the pictures ({error.strerror}): free some in "
+                f"{out.parent} and {work}, then run again; {out} is as it was before"
+            ) from error
+        name = error.filename or out
+        raise SourceError(f"{name}: cannot be used: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # what a later call can use stays there
+            work.rmdir()
+
+
+def _fetch_sample(data: DataParams, out: Path, work: Path) -> FetchReport:
+    pictures = _draw_all(data.sample_images, data.sample_seed)
+    progress = tqdm(pictures, desc="draw", unit="picture", total=data.sample_images)
+    with spool_pictures(iter(progress), work) as listing:
+        return write_archive(listing, out, Quota(data, "data.source = sample"))
+
+
+def _draw_all(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    try:
+        with worker_pool() as pool:
+            yield from pool.map(partial(draw_picture, seed=seed), range(count), chunksize=16)
+    except BrokenProcessPool as error:
+        raise SourceError(
+            "data.source = sample: a process that draws pictures was killed, perhaps for lack of "
+            "memory: free some, then run again"
+        ) from error
+
+
+def _fetch_folder(data: DataParams, out: Path, work: Path) -> FetchReport:
+    folder = Path(data.folder)
+    if not folder.is_dir():
+        raise SourceError(
+            f"data.folder: expected a directory, found {_kind(folder)} at {data.folder!r}: "
+            "set it with -S data.folder=PATH"
+        )
+    quota = Quota(data, f"data.folder = {data.folder}")
+    return write_archive(list_folder(folder, quota), out, quota)
+
+
+def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
+    if url.is_http(data.archive):
+        return _download_and_repack(data.archive, data, out, work)
+    path = Path(data.archive)
+    if not path.is_file():
+        raise SourceError(
+            f"data.archive: expected the path of a zip, found {_kind(path)} at {data.archive!r}: "
+            "set it with -S data.archive=PATH"
+        )
+    return _repack(path, data, out, work, f"data.archive = {data.archive}")
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "a directory"
+    return "a file" if path.exists() else "nothing"
+
+
+def _fetch_url(data: DataParams, out: Path, work: Path) -> FetchReport:
+    return _download_and_repack(data.url, data, out, work)
+
+
+def _download_and_repack(address: str, data: DataParams, out: Path, work: Path) -> FetchReport:
+    path = url.download(address, data, work)
+    report = _repack(path, data, out, work, url.public(address))
+    path.unlink()
+    return report
+
+
+def _fetch_kaggle(data: DataParams, out: Path, work: Path) -> FetchReport:
+    path = kaggle.download(data, work)
+    try:
+        report = _repack(path, data, out, work, kaggle.address(data))
+    except SourceError as error:
+        if isinstance(error, LayoutError) or not isinstance(error.__cause__, DAMAGE):
+            raise
+        # Kaggle's client would take a damaged file of the right size for the whole one
+        path.unlink()
+        raise KaggleError(f"{error} (the download is removed: run again)") from error
+    shutil.rmtree(path.parent)
+    return report
+
+
+def _repack(path: Path, data: DataParams, out: Path, work: Path, place: str) -> FetchReport:
+    quota = Quota(data, place, packed=path.stat().st_size)
+    with open_zip(path, work, quota) as listing:
+        return write_archive(listing, out, quota)

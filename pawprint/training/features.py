@@ -1,0 +1,314 @@
+"""The frozen part of the network, run once, and its results on disk.
+
+    data/features/pooled/<split>/00000.npy     float32 [n, views, d]: what the head sees
+    data/features/boundary/<split>/00000.npy   float16 [n, views, h, w, c]: activations at the cut
+    data/features/boundary/cut.json            where the cut is, and whether they are kept
+    data/features/boundary/trunk.*             instead of the activations, if they are too large
+
+View 0 is the plain picture, the others are augmented by (seed, view, row); validation has view 0
+alone. The test split is not touched here: evaluation runs whole models on pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pawprint.data.augment import apply_transforms, draw_transforms
+from pawprint.networks.predictor import (
+    HINTS,
+    Precision,
+    Predictor,
+    open_predictor,
+    predict,
+    save_network,
+)
+from pawprint.registry.backbones import INPUT, block_end, find_backbone
+from pawprint.runner.journal import lost_workers_named, map_shards
+from pawprint.runner.params import AugmentParams, FeaturesParams, ModelParams
+from pawprint.runner.processes import available_cores, worker_pool
+from pawprint.storage.shards import ShardedArray, shard_name, write_shard
+from pawprint.storage.tables import write_json
+
+if TYPE_CHECKING:
+    import keras
+
+PICTURES_PER_SHARD = 64
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the network is cut.
+
+    Attributes:
+        layer: the last frozen layer; empty: nothing is frozen, the boundary is the input.
+        cached: whether the activations there are on disk.
+        views: of each training picture.
+        seed: of the augmented views.
+        precision: of the trunk's arithmetic.
+    """
+
+    layer: str
+    cached: bool
+    views: int
+    seed: int
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What ``extract_features`` has done; ``str()`` of it is a phrase for the user.
+
+    Attributes:
+        pictures: of all splits, each view counted.
+        views: of each training picture.
+        seconds: that the work on the shards took, without its start; None where it was continued.
+    """
+
+    pictures: int
+    views: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        kind = "pictures" if self.views == 1 else "views of pictures"
+        rate = "" if self.seconds is None else f" ({self.pictures / self.seconds:.1f} images/s)"
+        return f"features of {self.pictures} {kind}{rate}"
+
+
+@dataclass(frozen=True)
+class FeatureShard:
+    """The work of one process: run these rows of a split through a network.
+
+    Attributes:
+        network: file from ``save_network``: pixels → the activations of each of ``outputs``.
+        precision: of its arithmetic.
+        images: directory of the split's pixels.
+        rows: of these pixels.
+        count: pictures of the whole split.
+        views: how many; the first is the plain picture.
+        seed: of the augmented views.
+        augment: how they are changed.
+        batch_size: pictures handed to the network at once.
+        outputs: for each of the network's outputs, the file to write and its type.
+    """
+
+    network: Path
+    precision: Precision
+    images: Path
+    rows: range
+    count: int
+    views: int
+    seed: int
+    augment: AugmentParams
+    batch_size: int
+    outputs: tuple[tuple[Path, str], ...]
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path, _ in self.outputs]
+
+
+@contextmanager
+def start_workers(engine: str) -> Iterator[Executor]:
+    """What runs ``extract_shard``: a process for each core, which start at once.
+
+    Args:
+        engine: from ``start_engine``. TensorFlow has a GPU, which one process has to itself.
+    """
+    on_gpu = engine == "tensorflow"
+    with ThreadPoolExecutor(1) if on_gpu else worker_pool(__name__, "openvino") as workers:
+        yield workers
+
+
+def find_layer(model: keras.Model, params: ModelParams) -> str:
+    """The last frozen layer of a backbone; empty if nothing is frozen."""
+    if params.cut == INPUT:
+        return ""
+    names = [layer.name for layer in model.layers]
+    return block_end(find_backbone(params.backbone), names, params.cut)
+
+
+def count_views(splits: Mapping[str, Path], params: FeaturesParams) -> int:
+    """Pictures of all splits; of the training pictures each view counts."""
+    views = {name: params.views if name == "train" else 1 for name in splits}
+    return sum(len(ShardedArray(path)) * views[name] for name, path in splits.items())
+
+
+def plan_cut(
+    model: keras.Model, layer: str, num_views: int, params: FeaturesParams
+) -> tuple[Cut, str]:
+    """Decide whether the activations at the cut are kept, within ``features.max_gb``.
+
+    Args:
+        model: the pooled backbone.
+        layer: from ``find_layer``.
+        num_views: from ``count_views``.
+        params: views, seed, precision, limit.
+
+    Returns:
+        The cut, and a sentence for the user that says what was decided and why.
+    """
+    if not layer:
+        cut = Cut("", False, params.views, params.seed, params.precision)
+        return cut, "nothing is frozen: no activations to keep"
+    size = 2 * num_views * int(np.prod(model.get_layer(layer).output.shape[1:])) / 1e9
+    cached = size <= params.max_gb
+    verb = "kept" if cached else "not kept, fine-tuning computes them anew in every epoch"
+    reason = f"{size:.2f} GB, features.max_gb = {params.max_gb:g}"
+    sentence = f"activations behind {layer}: {verb} ({reason})"
+    return Cut(layer, cached, params.views, params.seed, params.precision), sentence
+
+
+def extract_features(
+    model: keras.Model,
+    cut: Cut,
+    splits: Mapping[str, Path],
+    augment: AugmentParams,
+    params: FeaturesParams,
+    out: Path,
+    workers: Executor,
+    journal: Path | None = None,
+) -> Extraction:
+    """Write what is described at the top of this module.
+
+    Args:
+        model: pixels → pooled features.
+        cut: from ``plan_cut``.
+        splits: directories of the pixels of ``train`` and ``val``.
+        augment: of the views beyond the first.
+        params: views, seed, batch size, precision.
+        out: the directory to fill.
+        workers: from ``start_workers``.
+        journal: see ``map_shards``.
+    """
+    continued = journal is not None and journal.exists()
+    boundary = out / "boundary"
+    write_cut(boundary, cut)
+    if cut.layer and not cut.cached:
+        save_network(model, [cut.layer], boundary / "trunk")
+    layers = [*([cut.layer] if cut.cached else []), model.layers[-1].name]
+    network = save_network(model, layers, out / "network")
+    try:
+        shards = _list_shards(network, cut, splits, augment, params, out)
+        _warm_up(workers, network, params.precision)
+        start = time.monotonic()
+        map_shards(extract_shard, shards, "features", workers, journal)
+        seconds = time.monotonic() - start
+    finally:
+        for path in out.glob("network.*"):
+            path.unlink()
+    return Extraction(count_views(splits, params), params.views, None if continued else seconds)
+
+
+def _warm_up(workers: Executor, network: Path, precision: Precision) -> None:
+    """Have the processes open the network, as many as there are."""
+    with lost_workers_named("features"):
+        opened = [workers.submit(_open, network, precision) for _ in range(available_cores())]
+        for future in opened:
+            future.result()
+
+
+def _open(network: Path, precision: Precision) -> None:
+    _open_once(network, precision)
+
+
+def _list_shards(
+    network: Path,
+    cut: Cut,
+    splits: Mapping[str, Path],
+    augment: AugmentParams,
+    params: FeaturesParams,
+    out: Path,
+) -> list[FeatureShard]:
+    shards = []
+    for name, images in splits.items():
+        count = len(ShardedArray(images))
+        for number, start in enumerate(range(0, count, PICTURES_PER_SHARD)):
+            pooled = (out / "pooled" / name / shard_name(number), "float32")
+            kept = (out / "boundary" / name / shard_name(number), "float16")
+            shards.append(
+                FeatureShard(
+                    network,
+                    params.precision,
+                    images,
+                    range(start, min(start + PICTURES_PER_SHARD, count)),
+                    count,
+                    cut.views if name == "train" else 1,
+                    params.seed,
+                    augment,
+                    params.batch_size,
+                    (kept, pooled) if cut.cached else (pooled,),
+                )
+            )
+    return shards
+
+
+def extract_shard(shard: FeatureShard) -> None:
+    """Write the outputs of one shard."""
+    predictor = _open_once(shard.network, shard.precision)
+    images = _open_images_once(shard.images)
+    size_px = images.shape[1]
+    views = []
+    for view in range(shard.views):
+        table = view_transforms(shard.augment, shard.count, size_px, shard.seed, view)
+        batches = _read_ahead(images, shard.rows, table, shard.batch_size)
+        views.append([np.concatenate(a) for a in zip(*predict(predictor, batches), strict=True)])
+    for arrays, (path, dtype) in zip(zip(*views, strict=True), shard.outputs, strict=True):
+        write_shard(path, np.stack(arrays, axis=1).astype(dtype))
+
+
+@lru_cache(maxsize=1)
+def _open_once(network: Path, precision: Precision) -> Predictor:
+    return open_predictor(network, precision, cores=1)
+
+
+@lru_cache(maxsize=1)
+def _open_images_once(directory: Path) -> ShardedArray:
+    return ShardedArray(directory)
+
+
+def view_transforms(
+    augment: AugmentParams, num_images: int, size_px: int, seed: int, view: int
+) -> np.ndarray | None:
+    """The transforms of a view, float32 [n, 9]; None for view 0, the plain one."""
+    return draw_transforms(augment, num_images, size_px, seed, view) if view else None
+
+
+def read_view(images: ShardedArray, rows: np.ndarray, table: np.ndarray | None) -> np.ndarray:
+    """Rows of pixels as a view shows them, uint8 [k, size, size, 3]."""
+    pixels = images.gather(rows)
+    return pixels if table is None else apply_transforms(pixels, table[rows])
+
+
+def _read_ahead(
+    images: ShardedArray, rows: range, table: np.ndarray | None, size: int
+) -> Iterator[np.ndarray]:
+    """Batches, each read and augmented while the network works on the one before."""
+    batches = [np.arange(i, min(i + size, rows.stop)) for i in range(rows.start, rows.stop, size)]
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read_view, images, batches[0], table)
+        for batch in [*batches[1:], None]:
+            ready = coming.result()
+            if batch is not None:
+                coming = reader.submit(read_view, images, batch, table)
+            yield ready
+
+
+def write_cut(boundary: Path, cut: Cut) -> None:
+    """Write ``cut.json``, which names the precision as OpenVINO does."""
+    write_json(boundary / "cut.json", asdict(cut) | {"precision": HINTS[cut.precision]})
+
+
+def read_cut(boundary: Path) -> Cut:
+    values = json.loads((boundary / "cut.json").read_text())
+    names = {hint: name for name, hint in HINTS.items()}
+    return Cut(**values | {"precision": names[values["precision"]]})
