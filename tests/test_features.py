@@ -56,7 +56,7 @@ def classifier(committed: Params) -> keras.Model:
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "PICTURES_PER_SHARD", 4)
+    monkeypatch.setattr(features, "PICTURES_PER_FEATURE_SHARD", 4)
 
 
 @pytest.fixture

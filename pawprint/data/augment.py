@@ -14,7 +14,7 @@ import numpy as np
 from pawprint.runner.params import AugmentParams
 
 TRANSFORM_SIZE = 9  # six numbers of an affine map, then three of colour
-GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B (ITU-R BT.601)
+GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B (ITU-R BT.601)
 
 
 @lru_cache(maxsize=2)  # a round's pictures are asked for batch by batch
@@ -89,7 +89,7 @@ def _colour_matrix(
     image: np.ndarray, brightness: float, contrast: float, saturation: float
 ) -> np.ndarray:
     """float32 [3, 4]: saturation about each pixel's grey, contrast about the mean grey, offset."""
-    mean = float(GREY @ cv2.mean(image)[:3])
-    matrix = contrast * (saturation * np.eye(3) + (1 - saturation) * np.tile(GREY, (3, 1)))
+    mean = float(GREY_WEIGHTS @ cv2.mean(image)[:3])
+    matrix = contrast * (saturation * np.eye(3) + (1 - saturation) * np.tile(GREY_WEIGHTS, (3, 1)))
     offset = (1 - contrast) * mean + brightness
     return np.column_stack([matrix, np.full(3, offset)]).astype(np.float32)

@@ -16,7 +16,7 @@ from pawprint.runner.errors import DataError
 from pawprint.storage.tables import read_csv, write_csv
 
 DECIMALS = 6  # of the probabilities
-COLUMNS = ("predicted", "probability", "actual_probability", "correct")  # of each model
+MODEL_COLUMNS = ("predicted", "probability", "actual_probability", "correct")  # of each model
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def make_predictions(
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write the table of all models, which must have seen the same pictures."""
     names = list(predictions)
-    header = ["path", "actual", *(f"{name}_{column}" for name in names for column in COLUMNS)]
+    header = ["path", "actual", *(f"{name}_{column}" for name in names for column in MODEL_COLUMNS)]
     write_csv(path, header, _rows(predictions))
 
 
@@ -103,7 +103,7 @@ def read_predictions(path: Path) -> Predictions:
         DataError: it is not such a table.
     """
     rows = read_csv(path)
-    suffix = f"_{COLUMNS[0]}"
+    suffix = f"_{MODEL_COLUMNS[0]}"
     names = [name.removesuffix(suffix) for name in (rows or [{}])[0] if name.endswith(suffix)]
     try:
         found = {name: {row["path"]: _parse(row, name) for row in rows} for name in names}
@@ -121,7 +121,7 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def _parse(row: Mapping[str, str], name: str) -> Prediction:
-    predicted, probability, actual_probability = (row[f"{name}_{c}"] for c in COLUMNS[:3])
+    predicted, probability, actual_probability = (row[f"{name}_{c}"] for c in MODEL_COLUMNS[:3])
     return Prediction(
         row["path"], row["actual"], predicted, float(probability), float(actual_probability)
     )

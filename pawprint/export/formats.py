@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-LIBRARIES = ("ai-edge-litert", "keras", "onnx", "openvino", "tensorflow", "tf2onnx")
+EXPORT_LIBRARIES = ("ai-edge-litert", "keras", "onnx", "openvino", "tensorflow", "tf2onnx")
 SAVED_MODEL, ONNX = "saved_model", "model.onnx"
 TFLITE, TFLITE_INT8 = "model.tflite", "model_int8.tflite"
-PIXELS, PROBS = "pixels", "probs"
+PIXELS, PROBABILITIES = "pixels", "probs"  # names of the input and the output
 METADATA = "pawprint"
 
 
@@ -77,7 +77,7 @@ def make_card(
         augment=augment.model_dump(),
         hashes={path.as_posix(): file_digest(path, "md5") for path in (source, data)},
         metrics=dict(metrics),
-        versions={name: metadata.version(name) for name in LIBRARIES},
+        versions={name: metadata.version(name) for name in EXPORT_LIBRARIES},
     )
 
 
@@ -165,7 +165,7 @@ def write_saved_model(
     signature = graph.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"
     signature.inputs[PIXELS].CopyFrom(describe(network.inputs[0]))
-    signature.outputs[PROBS].CopyFrom(describe(network.outputs[0]))
+    signature.outputs[PROBABILITIES].CopyFrom(describe(network.outputs[0]))
     extra = directory / "assets.extra"
     extra.mkdir(parents=True)
     (directory / "saved_model.pb").write_bytes(content.SerializeToString(deterministic=True))
@@ -179,7 +179,7 @@ def write_onnx(
     """Write a frozen graph as ONNX; its ``metadata_props`` say what it is."""
     from pawprint.export.onnx_graph import build_onnx
 
-    inputs, outputs = {network.inputs[0].name: PIXELS}, {network.outputs[0].name: PROBS}
+    inputs, outputs = {network.inputs[0].name: PIXELS}, {network.outputs[0].name: PROBABILITIES}
     model = build_onnx(network.graph.as_graph_def(), inputs, outputs)
     for key, value in embedded(card).items():
         model.metadata_props.add(key=key, value=value)

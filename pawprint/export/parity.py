@@ -12,7 +12,7 @@ import numpy as np
 
 from pawprint.evaluation.metrics import Array, wilson_interval
 from pawprint.evaluation.predictions import DECIMALS, Prediction
-from pawprint.export.formats import ONNX, PIXELS, PROBS, SAVED_MODEL, TFLITE, TFLITE_INT8
+from pawprint.export.formats import ONNX, PIXELS, PROBABILITIES, SAVED_MODEL, TFLITE, TFLITE_INT8
 from pawprint.inference.classifier import Classifier
 from pawprint.networks.predictor import predict_all
 from pawprint.runner.errors import DataError, ModelError
@@ -49,7 +49,7 @@ def _open_saved_model(directory: Path, _threads: int) -> Network:
     import tensorflow as tf
 
     network = tf.saved_model.load(str(directory / SAVED_MODEL)).signatures["serving_default"]
-    return lambda images: network(**{PIXELS: tf.constant(images)})[PROBS].numpy()
+    return lambda images: network(**{PIXELS: tf.constant(images)})[PROBABILITIES].numpy()
 
 
 def _open_onnx(directory: Path, threads: int) -> Network:
@@ -58,7 +58,7 @@ def _open_onnx(directory: Path, threads: int) -> Network:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(directory / ONNX, options, ["CPUExecutionProvider"])
-    return lambda images: session.run([PROBS], {PIXELS: images})[0]
+    return lambda images: session.run([PROBABILITIES], {PIXELS: images})[0]
 
 
 def _open_openvino(directory: Path, threads: int) -> Network:
@@ -69,7 +69,7 @@ def _open_tflite(path: Path, threads: int) -> Network:
     from ai_edge_litert.interpreter import Interpreter
 
     network = Interpreter(str(path), num_threads=threads).get_signature_runner("serving_default")
-    return lambda images: network(**{PIXELS: images})[PROBS]
+    return lambda images: network(**{PIXELS: images})[PROBABILITIES]
 
 
 FORMATS = {

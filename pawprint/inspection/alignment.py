@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-Floats = NDArray[np.floating]
+_Floats = NDArray[np.floating]
 
 _LEVELS = (  # side in pixels, window of the levelling, steps, least correlation to go on
     (16, 7, 6, 0.45),
@@ -30,7 +30,7 @@ _OUTLIER = 0.5  # standard deviations: larger differences (a watermark) pull no 
 _NOISE = 0.08  # of a picture's standard deviation: contrast that the levelling leaves small
 
 
-def similarity(first: np.ndarray, second: np.ndarray, zoom: Floats) -> Floats:
+def similarity(first: np.ndarray, second: np.ndarray, zoom: _Floats) -> _Floats:
     """Lay the pictures of each pair over each other, both ways, and correlate them.
 
     Args:
@@ -60,12 +60,12 @@ def similarity(first: np.ndarray, second: np.ndarray, zoom: Floats) -> Floats:
     return result.clip(0, 1)
 
 
-def _zooms(zoom: Floats) -> Floats:
+def _zooms(zoom: _Floats) -> _Floats:
     """float32 [n, 2, 3]: maps that scale by a factor; coordinates are -1...1 across a picture."""
     return np.multiply.outer(zoom, np.eye(2, 3)).astype(np.float32)
 
 
-def _refine(pictures: Floats, maps: Floats, steps: int) -> tuple[Floats, Floats]:
+def _refine(pictures: _Floats, maps: _Floats, steps: int) -> tuple[_Floats, _Floats]:
     """Improve maps at one size.
 
     Args:
@@ -96,7 +96,7 @@ def _refine(pictures: Floats, maps: Floats, steps: int) -> tuple[Floats, Floats]
     return maps, np.where(overlap >= _LEAST_OVERLAP, score, 0).astype(np.float32)
 
 
-def _reduce(pictures: Floats, side: int) -> Floats:
+def _reduce(pictures: _Floats, side: int) -> _Floats:
     """[n, s, s] → [n, side, side] by the means of blocks."""
     block = pictures.shape[1] // side
     if block == 1:
@@ -104,7 +104,7 @@ def _reduce(pictures: Floats, side: int) -> Floats:
     return pictures.reshape(len(pictures), side, block, side, block).mean((2, 4))
 
 
-def _level_out(pictures: Floats, window: int) -> Floats:
+def _level_out(pictures: _Floats, window: int) -> _Floats:
     """Subtract the local mean, divide by the local standard deviation."""
     size = (1, window, window)
     detail = pictures - uniform_filter(pictures, size, mode="nearest")
@@ -112,14 +112,14 @@ def _level_out(pictures: Floats, window: int) -> Floats:
     return detail / (contrast + _NOISE)
 
 
-def _coordinates(side: int) -> tuple[Floats, Floats]:
+def _coordinates(side: int) -> tuple[_Floats, _Floats]:
     """x and y of the pixel centres of a square, float32 [side²] each, in -1...1."""
     centres = ((np.arange(side) + 0.5) / side * 2 - 1).astype(np.float32)
     y, x = np.meshgrid(centres, centres, indexing="ij")
     return x.ravel(), y.ravel()
 
 
-def _steepest_descent(templates: Floats) -> Floats:
+def _steepest_descent(templates: _Floats) -> _Floats:
     """How each standardized pixel changes with the six numbers of a map: [n, 6, side²]."""
     count, side, _ = templates.shape
     x, y = _coordinates(side)
@@ -130,7 +130,7 @@ def _steepest_descent(templates: Floats) -> Floats:
     return np.stack([right * x, right * y, right, down * x, down * y, down], axis=1)
 
 
-def _warp(images: Floats, maps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _warp(images: _Floats, maps: _Floats) -> tuple[_Floats, NDArray[np.bool_]]:
     """Sample images [n, s, s] where maps send the pixels of a template.
 
     Returns:
@@ -151,7 +151,7 @@ def _warp(images: Floats, maps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     return upper + (lower - upper) * down_share, inside
 
 
-def _standardize(values: Floats, inside: NDArray[np.bool_]) -> Floats:
+def _standardize(values: _Floats, inside: NDArray[np.bool_]) -> _Floats:
     """Mean 0 and standard deviation 1 over what is inside; 0 outside: [n, s²]."""
     count = np.maximum(inside.sum(1, keepdims=True), 1).astype(np.float32)
     mean = (values * inside).sum(1, keepdims=True) / count
@@ -160,7 +160,7 @@ def _standardize(values: Floats, inside: NDArray[np.bool_]) -> Floats:
     return centred / np.maximum(deviation, 1e-6)
 
 
-def _compose_inverse(maps: Floats, steps: Floats) -> Floats:
+def _compose_inverse(maps: _Floats, steps: _Floats) -> _Floats:
     """Apply the inverse of (identity + step) first, then the map: [n, 2, 3]."""
     change = np.zeros((len(maps), 3, 3), np.float32)
     change[:, :2] = steps

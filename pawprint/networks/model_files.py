@@ -16,7 +16,7 @@ from pawprint.runner.files import atomic_write
 if TYPE_CHECKING:
     import keras
 
-METADATA = "metadata.json"
+METADATA_FILE = "metadata.json"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
         with ZipFile(raw) as source, atomic_write(path) as file, ZipFile(file, "w") as target:
             for name in sorted(source.namelist()):
                 content = source.read(name)
-                if name == METADATA:
+                if name == METADATA_FILE:
                     metadata = json.loads(content)
                     metadata.pop("date_saved", None)
                     content = _to_json(metadata | {"pawprint": asdict(info)})
@@ -78,7 +78,7 @@ def read_model_info(path: Path) -> ModelInfo:
     """
     try:
         with ZipFile(path) as archive:
-            return ModelInfo(**json.loads(archive.read(METADATA))["pawprint"])
+            return ModelInfo(**json.loads(archive.read(METADATA_FILE))["pawprint"])
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; run dvc repro") from None
     except (BadZipFile, KeyError, TypeError, ValueError) as error:

@@ -18,16 +18,16 @@ from pawprint.runner.files import atomic_write, file_digest
 from pawprint.runner.processes import worker_pool
 
 Shard = TypeVar("Shard")
-Result = TypeVar("Result")
+ShardResult = TypeVar("ShardResult")
 
 
 def map_shards(
-    function: Callable[[Shard], Result],
+    function: Callable[[Shard], ShardResult],
     shards: Sequence[Shard],
     title: str,
     executor: Executor | None = None,
     journal: Path | None = None,
-) -> list[Result]:
+) -> list[ShardResult]:
     """Apply a function to every shard.
 
     Args:
@@ -72,17 +72,19 @@ def lost_workers_named(title: str) -> Iterator[None]:
         ) from error
 
 
-def _follow(results: Iterable[Result], title: str, total: int, done: int = 0) -> Iterable[Result]:
+def _follow(
+    results: Iterable[ShardResult], title: str, total: int, done: int = 0
+) -> Iterable[ShardResult]:
     return tqdm(results, desc=title, total=total, initial=done, unit="shard")
 
 
 def _continue(
-    function: Callable[[Shard], Result],
+    function: Callable[[Shard], ShardResult],
     shards: Sequence[Shard],
     title: str,
     executor: Executor,
     journal: Path,
-) -> list[Result]:
+) -> list[ShardResult]:
     notes = [journal / f"{number:05d}.json" for number in range(len(shards))]
     begun = any(note.exists() for note in notes)
     found: list[Any] = list(executor.map(_read_note, notes)) if begun else [None] * len(notes)

@@ -42,7 +42,7 @@ from pawprint.storage.tables import write_json
 if TYPE_CHECKING:
     import keras
 
-PICTURES_PER_SHARD = 64
+PICTURES_PER_FEATURE_SHARD = 64
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _list_shards(
     shards = []
     for name, images in splits.items():
         count = len(ShardedArray(images))
-        for number, start in enumerate(range(0, count, PICTURES_PER_SHARD)):
+        for number, start in enumerate(range(0, count, PICTURES_PER_FEATURE_SHARD)):
             pooled = (out / "pooled" / name / shard_name(number), "float32")
             kept = (out / "boundary" / name / shard_name(number), "float16")
             shards.append(
@@ -240,7 +240,7 @@ def _list_shards(
                     network,
                     params.precision,
                     images,
-                    range(start, min(start + PICTURES_PER_SHARD, count)),
+                    range(start, min(start + PICTURES_PER_FEATURE_SHARD, count)),
                     count,
                     cut.views if name == "train" else 1,
                     params.seed,
