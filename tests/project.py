@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -74,6 +75,10 @@ class Project:
     root: Path
     home: Path
 
+    def stale(self) -> set[str]:
+        """The stages that the next repro runs, and those that depend on them directly."""
+        return set(json.loads(self.dvc("status", "--json").text))
+
     def run(self, *command: str, fails: bool = False) -> Outcome:
         """Run a command in the project; its exit code must be 0, unless it `fails`."""
         done = subprocess.run(
@@ -117,6 +122,7 @@ class Project:
             foreign = path.startswith(("..", ".git", ".dvc", ".resume")) or path.endswith(".py")
             is_file = mode == "write" or (self.root / path).is_file()  # directories are opened too
             foreign |= "__pycache__" in path or path in COPIED
+            foreign |= path.startswith("metrics/machine.json")  # the record, which is no output
             if name == stage and is_file and not foreign:
                 found[mode].add(path)
         return found

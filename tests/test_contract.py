@@ -367,7 +367,7 @@ def test_no_path_is_hard_coded_below_the_stages():
     """What a stage reads and writes stands in its script; the table of models names its files."""
     below = [file for file in package_graph() if file.startswith("pawprint/")]
     found = {
-        f"{file}: {text.value}"
+        f"{file}: {text.value!s}"
         for file in below
         for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Path"

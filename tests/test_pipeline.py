@@ -26,7 +26,7 @@ from pawprint.networks.model_files import read_model_info
 from pawprint.runner.params import load_params
 
 STAGES = [
-    *("download", "split", "preprocess", "train_baseline", "features"),
+    *("params", "download", "split", "preprocess", "train_baseline", "features"),
     *("train_head", "finetune", "evaluate", "export", "gradcam"),
 ]
 MODELS = ("baseline", "head", "finetuned")
@@ -138,18 +138,46 @@ def test_second_run_has_nothing_to_do(base):
 
 
 def test_what_python_and_editors_leave_among_the_modules_changes_nothing(copied):
-    core = copied.root / "pawprint/core"
-    (core / "__pycache__").mkdir(exist_ok=True)
+    folder = copied.root / "pawprint/inspection"
+    (folder / "__pycache__").mkdir(exist_ok=True)
     left = ("__pycache__/stage.cpython-399.pyc", ".DS_Store", ".stage.py.swp", "stage.py~")
     for name in left:
-        (core / name).write_text("left", encoding="utf-8")
-    assert copied.dvc("status").text.strip() == "Data and pipelines are up to date."
-    (core / "new.py").write_text("", encoding="utf-8")
-    assert "pawprint/core" in copied.dvc("status").text
+        (folder / name).write_text("left", encoding="utf-8")
+    assert copied.stale() == set()
+    (folder / "new.py").write_text("", encoding="utf-8")
+    assert copied.stale() == {"split"}
+
+
+def test_an_edit_of_the_plumbing_makes_nothing_stale(copied):
+    modules = sorted((copied.root / "pawprint/runner").glob("*.py"))
+    assert len(modules) > 5
+    for path in modules:
+        path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert copied.stale() == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("pawprint/inspection/alignment.py", {"split"}),
+        ("pawprint/evaluation/selection.py", {"gradcam"}),
+        ("pawprint/evaluation/figures.py", {"evaluate"}),
+        ("pawprint/inference/overlays.py", {"gradcam"}),
+        ("pawprint/registry/models.py", {"evaluate", "export", "gradcam"}),
+        ("pawprint/data/augment.py", {"train_baseline", "features", "finetune"}),
+        ("pawprint/serving/api.py", set()),
+    ],
+)
+def test_an_edit_of_a_module_makes_stale_what_it_can_change(copied, module, stages):
+    path = copied.root / module
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert copied.stale() == stages
 
 
 def test_lock_holds_a_hash_of_every_output(base):
-    outs = {out["path"]: out["md5"] for stage in base.lock().values() for out in stage["outs"]}
+    outs = {
+        out["path"]: out["md5"] for stage in base.lock().values() for out in stage.get("outs", [])
+    }
     models = {f"models/{name}.keras" for name in (*MODELS, "backbone")}
     assert models | {"data/raw/images.zip", "data/split.csv", "metrics/evaluate.json"} <= set(outs)
     assert all((base.root / path).exists() for path in outs)
@@ -167,7 +195,7 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
     locked, opened = base.lock()[stage], base.opened(stage)
     paths = {dep["path"] for dep in locked["deps"]}
     deps = {path for path in paths if not lies_in(path, {"pawprint", "stages"})}
-    outs = {out["path"] for out in locked["outs"]}
+    outs = {out["path"] for out in locked.get("outs", [])}
     reads = {path for path in opened["read"] if not lies_in(path, deps | outs)}
     named = {path: re.sub(r"\.tmp(?=/|$)", "", path) for path in opened["write"]}
     writes = {path for path, name in named.items() if not lies_in(name, outs)}
@@ -238,7 +266,9 @@ def test_the_server_says_of_each_test_picture_what_evaluate_wrote(base):
 
 def test_hashes_in_the_exported_model_are_those_of_the_lock(base):
     card = json.loads(base.read("models/export/model.json"))
-    outs = {out["path"]: out["md5"] for stage in base.lock().values() for out in stage["outs"]}
+    outs = {
+        out["path"]: out["md5"] for stage in base.lock().values() for out in stage.get("outs", [])
+    }
     paths = {f"models/{exported_name(base)}.keras", "data/split.csv"}
     assert card["hashes"] == {path: outs[path] for path in paths}
     assert card["class_names"] == CLASS_NAMES
@@ -282,7 +312,7 @@ def test_damaged_picture_is_quarantined_and_counted(base):
 
 def test_too_many_damaged_pictures_stop_preprocess(copied):
     outcome = copied.dvc("exp", "run", "-S", "preprocess.max_bad=0.01", fails=True)
-    assert outcome.stages == ["preprocess"]
+    assert outcome.stages == ["params", "preprocess"]
     assert error_line(outcome.text).startswith(
         "error: 1 of 81 pictures cannot be decoded, more than preprocess.max_bad = 0.01 allows"
     )
@@ -370,7 +400,7 @@ def test_overlays_are_pictures_of_each_model(base):
 def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
     before = copied.lock()
     outcome = copied.dvc("exp", "run", "--name", "slow", "-S", "finetune.lr=1e-5")
-    assert outcome.stages == ["finetune", "evaluate", "export", "gradcam"]
+    assert outcome.stages == ["params", "finetune", "evaluate", "export", "gradcam"]
     after = copied.lock()
     assert [name for name in STAGES if before[name] != after[name]] == outcome.stages
     rate = after["finetune"]["params"]["params.yaml"]["finetune"]["lr"]
@@ -401,15 +431,13 @@ def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
 def test_head_starts_from_cached_features(copied):
     outcome = copied.dvc("exp", "run", "-S", "head.lr=2e-3", "train_head")
     assert outcome.stages == ["train_head"]
-    assert set(json.loads(copied.dvc("status", "--json").text)) == {
-        *("finetune", "evaluate", "export", "gradcam")
-    }
+    assert copied.stale() == {"params", "finetune", "evaluate", "export", "gradcam"}
 
 
 def test_cut_moves_without_training_the_head_again(copied):
     outcome = copied.dvc("exp", "run", "-S", "model.cut=block6c", "train_head")
     assert outcome.stages == ["features"]
-    assert "finetune" in json.loads(copied.dvc("status", "--json").text)
+    assert "finetune" in copied.stale()
 
 
 def test_activations_computed_on_the_fly_give_the_same_model_as_cached_ones(copied):
@@ -429,27 +457,35 @@ def test_second_clone_gets_the_same_bytes(base, work):
 
 
 @pytest.mark.parametrize(
-    ("assignment", "stages", "message"),
+    ("assignment", "message"),
     [
-        ("+x.y=1", ["gradcam"], "params.yaml: x: unknown key; known: data, split"),
+        ("+x.y=1", "params.yaml: x: unknown key; known: data, split"),
         (
-            *("+finetune.learning_rat=1", ["finetune"]),
+            "+finetune.learning_rat=1",
             "params.yaml: finetune.learning_rat: unknown key; known: epochs, batch_size, lr",
         ),
         (
-            *("head.lr=fast", ["train_head"]),
+            "head.lr=fast",
             "params.yaml: head.lr: input should be a valid number, found 'fast' (str)",
         ),
         (
-            *("split.train=0.9", ["split"]),
+            "split.train=0.9",
             "params.yaml: split.train + split.val + split.test must be 1, found 0.9 + 0.15 + 0.15",
         ),
+        (
+            "model.backbone=Xception",
+            "params.yaml: model.backbone: unknown 'Xception'; known: EfficientNetLite0",
+        ),
+        (
+            "model.cut=block9",
+            "params.yaml: model.cut: EfficientNetLite0 has no block 'block9'; expected input or",
+        ),
     ],
-    ids=["unknown section", "unknown key", "wrong type", "impossible value"],
+    ids=["section", "key", "type", "value", "backbone", "cut"],
 )
-def test_wrong_parameter_stops_the_run_and_costs_no_result(misused, assignment, stages, message):
+def test_wrong_parameter_stops_the_first_stage_and_costs_no_result(misused, assignment, message):
     outcome = misused.dvc("exp", "run", "-S", assignment, fails=True)
-    assert outcome.stages == stages
+    assert outcome.stages == ["params"]
     assert error_line(outcome.text).startswith(f"error: {message}")
     misused.run("git", "checkout", "--quiet", "params.yaml")
     assert misused.dvc("repro").stages == []
