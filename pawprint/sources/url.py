@@ -15,7 +15,7 @@ from pawprint.runner.errors import SourceError
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import DataParams
 
-CHUNK_BYTES = 1 << 16  # a connection that breaks off loses the chunk it was in
+NETWORK_CHUNK_BYTES = 1 << 16  # a connection that breaks off loses the chunk it was in
 
 
 def download(url: str, data: DataParams, directory: Path) -> Path:
@@ -155,7 +155,7 @@ def _save(response: requests.Response, part: Path, start: int, max_bytes: float)
             unit_scale=True,
         ) as progress,
     ):
-        for chunk in response.iter_content(CHUNK_BYTES):
+        for chunk in response.iter_content(NETWORK_CHUNK_BYTES):
             received += len(chunk)  # the header may be missing or wrong
             if received > max_bytes:
                 raise TooLargeError
