@@ -12,15 +12,16 @@ from pawprint.runner.errors import PawprintError, describe_os_error
 COMMANDS = {
     "predict": ("pawprint.cli.predict", "the classes of pictures, on standard output"),
     "serve": ("pawprint.serving.server", "a web server with an API and a page"),
+    "clear-downloads": ("pawprint.cli.downloads", "remove what was downloaded and is kept"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; a user's mistake is one line on standard error and exit code 2."""
-    commands = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+    commands = "\n".join(f"  {name:<17}{text}" for name, (_, text) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m pawprint",
-        description="Use a trained model. Commands:\n" + commands,
+        description="Use a trained model, and tidy up. Commands:\n" + commands,
         epilog="python -m pawprint COMMAND --help says more",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -8,7 +8,7 @@ from pawprint.sources.fetch import fetch
 
 
 def main(params: Params) -> None:
-    print(fetch(params.data, Path("data/raw/images.zip")))
+    print(fetch(params.data, Path("data/raw/images.zip"), Path("data/download")))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ class Reply:
         length: whether its size is announced.
         cuts: sizes after which the first answers break off, one for each.
         silent_after: number of bytes of the file after which it says no more; 0: no answer at all.
+        etag: of the file, by which a changed one is told; empty: not sent.
+        modified: its date, likewise.
     """
 
     content: bytes = b""
@@ -41,6 +44,8 @@ class Reply:
     length: bool = True
     cuts: list[int] = field(default_factory=list)
     silent_after: int | None = None
+    etag: str = '"1"'
+    modified: str = "Sat, 01 Jan 2022 00:00:00 GMT"
 
 
 @dataclass
@@ -54,6 +59,29 @@ class Server:
     def ranges_of(self, path: str) -> list[str]:
         """The Range headers of the GET requests for a path, in order; empty for all of it."""
         return [asked for method, of, asked in self.requests if (method, of) == ("GET", path)]
+
+
+def kaggle_environment(directory: Path, proxy: str, secrets: dict[str, str]) -> dict[str, str]:
+    """Variables of a process whose requests to Kaggle go to the server at the address `proxy`.
+
+    Args:
+        directory: where its home directory is made.
+        proxy: of a server that plays Kaggle; one that is closed stands for no network.
+        secrets: the credentials; those of the user who runs the tests are not seen.
+    """
+    (directory / "home").mkdir(exist_ok=True)
+    clean = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("KAGGLE") and not key.lower().endswith("_proxy")
+    }
+    own = {
+        "HOME": str(directory / "home"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+        "http_proxy": proxy,
+    }
+    return clean | own | secrets
 
 
 @contextmanager
@@ -78,6 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         if reply is None or reply.status >= 400:
             self.send_error(404 if reply is None else reply.status)
             return
+        if self._is_known(reply):
+            self.send_response(304)
+            self.end_headers()
+            return
         start = self._start(reply)
         if start >= len(reply.content):
             self.send_error(416)
@@ -87,8 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/zip")
         if reply.length:
             self.send_header("Content-Length", str(len(body)))
-        self.send_header("Last-Modified", "Sat, 01 Jan 2022 00:00:00 GMT")
-        self.send_header("ETag", '"1"')
+        if reply.modified:
+            self.send_header("Last-Modified", reply.modified)
+        if reply.etag:
+            self.send_header("ETag", reply.etag)
         if reply.ranges:
             self.send_header("Accept-Ranges", "bytes")
         if start:
@@ -104,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Plays https://api.kaggle.com: a request for a download is answered by a redirect."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.endswith("/IntrospectToken"):
+            self._server.requests.append((self.command, self.path, ""))
             if body["token"] == "silent-token":
                 self._server.closing.wait()
             self._send_json(200, {"active": body["token"] == "good-token", "username": "ann"})
@@ -134,7 +169,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._server.closing.wait()
         return reply
 
+    def _is_known(self, reply: Reply) -> bool:
+        """Whether the client has this very file; the ETag goes before the date."""
+        etag, date = self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since")
+        return etag == reply.etag if etag else bool(date) and date == reply.modified
+
     def _start(self, reply: Reply) -> int:
+        if self.headers.get("If-Range", reply.etag) not in (reply.etag, reply.modified):
+            return 0
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         return int(match[1]) if match and reply.ranges else 0
 

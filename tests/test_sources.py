@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import ROOT, Reply, data_params, serve
+from servers import ROOT, Reply, Server, data_params, serve
 
+from pawprint.__main__ import main as pawprint
 from pawprint.runner.errors import LayoutError, SourceError
 from pawprint.runner.files import atomic_write
 from pawprint.sources.archive import FetchReport
@@ -177,13 +179,13 @@ def test_default_archive_directory_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path, {"data/source/README.md": b"put pictures here"})
     with pytest.raises(SourceError, match=r"data.archive: .* a directory at 'data/source': .* -S"):
-        fetch(data_params(source="archive"), tmp_path / "out.zip")
+        fetch(data_params(source="archive"), tmp_path / "out.zip", tmp_path / "work")
 
 
 def test_missing_archive(tmp_path):
     params = data_params(source="archive", archive=str(tmp_path / "no.zip"))
     with pytest.raises(SourceError, match=r"expected the path of a zip, found nothing at .*no.zip"):
-        fetch(params, tmp_path / "out.zip")
+        fetch(params, tmp_path / "out.zip", tmp_path / "work")
 
 
 def test_file_that_is_no_zip(tmp_path):
@@ -354,7 +356,8 @@ def test_write_that_the_system_refuses_halfway_leaves_nothing(tmp_path):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try:\n"
-        "    fetch(data_params(source='folder', folder='source'), Path('out.zip'))\n"
+        "    data = data_params(source='folder', folder='source')\n"
+        "    fetch(data, Path('out.zip'), Path('work'))\n"
         "except SourceError as error:\n"
         "    print(error)\n"
     )
@@ -383,11 +386,18 @@ CONTENT = zip_bytes(PICTURES)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_url_gives_the_archive_and_removes_the_download(tmp_path):
+def kept_zips(tmp_path: Path) -> set[bytes]:
+    return {path.read_bytes() for path in (tmp_path / "work").glob("*.zip")}
+
+
+def test_url_gives_the_archive_and_keeps_the_download(tmp_path, capsys):
     with serve({"/pets.zip": Reply(CONTENT)}) as server:
-        fetch_url(tmp_path, f"{server.address}/pets.zip?token=t", SHA256.upper())
+        fetch_url(tmp_path, f"{server.address}/pets.zip?token=secret", SHA256.upper())
     assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
-    assert not (tmp_path / "work").exists()
+    assert kept_zips(tmp_path) == {CONTENT}
+    assert capsys.readouterr().out == ""
+    kept = list((tmp_path / "work").iterdir())
+    assert not any(b"secret" in path.read_bytes() or "secret" in path.name for path in kept)
 
 
 def test_archive_may_be_an_address_too(tmp_path):
@@ -506,6 +516,230 @@ def test_server_that_speaks_no_tls(tmp_path):
         url = server.address.replace("http:", "https:") + "/pets.zip"
         with pytest.raises(SourceError, match=r"the TLS connection failed \(.+\): check"):
             fetch_url(tmp_path, url, SHA256)
+
+
+# Kept downloads
+
+OTHER = zip_bytes({"cat/cat.4.jpg": b"new"} | PICTURES)
+OTHER_SHA256 = hashlib.sha256(OTHER).hexdigest()
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Iterator[Server]:
+    """A server of one archive, which has been fetched from it once."""
+    with serve({"/pets.zip": Reply(CONTENT)}) as server:
+        fetch_url(tmp_path, f"{server.address}/pets.zip", SHA256)
+        server.requests.clear()
+        yield server
+
+
+def told_sum(tmp_path: Path, server: Server) -> str:
+    """What a call without a sum says of the file at the server."""
+    with pytest.raises(SourceError, match=r"data.sha256 is empty") as caught:
+        fetch_url(tmp_path, f"{server.address}/pets.zip", "")
+    return str(caught.value).rpartition("=")[2]
+
+
+def test_edit_of_limits_makes_the_archive_anew_without_a_request(tmp_path, pets, capsys):
+    before = (tmp_path / "out.zip").read_bytes()
+    (tmp_path / "out.zip").unlink()  # as DVC does
+    params = data_params(
+        source="url", url=f"{pets.address}/pets.zip", sha256=SHA256, max_files=8, max_ratio=2
+    )
+    fetch(params, tmp_path / "out.zip", tmp_path / "work")
+    assert (tmp_path / "out.zip").read_bytes() == before
+    assert pets.requests == []
+    (kept,) = (tmp_path / "work").glob("*.zip")
+    assert capsys.readouterr().out == (
+        f"{kept} ({len(CONTENT):,} bytes) is used again: its SHA-256 is data.sha256; to fetch it "
+        "anew, remove it and run `dvc repro -f download`\n"
+    )
+
+
+def test_kept_download_needs_no_server(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT)}) as server:
+        url = f"{server.address}/pets.zip"
+        fetch_url(tmp_path, url, SHA256)
+    assert fetch_url(tmp_path, url, SHA256).counts == {"": {"cat": 4, "dog": 4}}
+
+
+def test_other_sources_leave_kept_downloads_alone(tmp_path, pets):
+    fetch_archive(tmp_path, zip_bytes(TRAIN))
+    fetch(data_params(source="sample", sample_images=20), tmp_path / "out.zip", tmp_path / "work")
+    assert kept_zips(tmp_path) == {CONTENT}
+
+
+def test_changed_sum_is_fetched_and_the_earlier_file_stays(tmp_path, pets):
+    pets.replies["/pets.zip"] = Reply(OTHER, etag='"2"')
+    assert fetch_url(tmp_path, f"{pets.address}/pets.zip", OTHER_SHA256).counts[""]["cat"] == 5
+    assert pets.ranges_of("/pets.zip") == [""]
+    assert kept_zips(tmp_path) == {CONTENT, OTHER}
+    assert fetch_url(tmp_path, f"{pets.address}/pets.zip", SHA256).counts[""]["cat"] == 4
+    assert len(pets.requests) == 1
+
+
+def test_mistyped_sum_costs_no_kept_download(tmp_path, pets):
+    for _ in range(2):  # it is asked for each time, and never an old answer
+        with pytest.raises(SourceError, match=rf"to have {'0' * 64}, found {SHA256}"):
+            fetch_url(tmp_path, f"{pets.address}/pets.zip", "0" * 64)
+    assert kept_zips(tmp_path) == {CONTENT}
+    assert pets.ranges_of("/pets.zip") == ["", ""]
+
+
+def test_two_addresses_are_kept_side_by_side(tmp_path, pets):
+    pets.replies["/more.zip"] = Reply(OTHER)
+    fetch_url(tmp_path, f"{pets.address}/more.zip", OTHER_SHA256)
+    fetch_url(tmp_path, f"{pets.address}/pets.zip", SHA256)
+    assert kept_zips(tmp_path) == {CONTENT, OTHER}
+    assert [path for _, path, _ in pets.requests] == ["/more.zip"]
+
+
+def test_file_that_did_not_change_is_not_fetched_to_tell_its_sum(tmp_path, pets):
+    pets.replies["/pets.zip"].silent_after = 1000  # its body would not arrive
+    assert told_sum(tmp_path, pets) == SHA256
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified"),
+    [
+        ('"2"', "Sat, 01 Jan 2022 00:00:00 GMT"),
+        ("", "Sun, 02 Jan 2022 00:00:00 GMT"),
+        ("", ""),  # nothing tells whether it changed
+    ],
+)
+def test_file_that_changed_is_fetched_again_to_tell_its_sum(tmp_path, pets, etag, modified):
+    pets.replies["/pets.zip"] = Reply(OTHER, etag=etag, modified=modified)
+    assert told_sum(tmp_path, pets) == OTHER_SHA256
+    assert told_sum(tmp_path, pets) == OTHER_SHA256
+    fetch_url(tmp_path, f"{pets.address}/pets.zip", OTHER_SHA256)
+    assert len(pets.requests) == 2
+
+
+@pytest.mark.parametrize("note", [b"", b"[]", b'{"etag": 1}', b'{"unknown": ""}'])
+def test_damaged_note_proves_nothing(tmp_path, pets, note):
+    (path,) = (tmp_path / "work").glob("*.json")
+    path.write_bytes(note)
+    assert told_sum(tmp_path, pets) == SHA256
+    assert pets.ranges_of("/pets.zip") == [""]
+
+
+@pytest.mark.parametrize("sha256", [SHA256, ""])
+@pytest.mark.parametrize("damage", ["cut short", "one byte"])
+def test_damaged_download_is_named_removed_and_fetched_anew(tmp_path, pets, capsys, sha256, damage):
+    (kept,) = (tmp_path / "work").glob("*.zip")
+    content = CONTENT[:-100] if damage == "cut short" else CONTENT[:-1] + b"?"
+    kept.write_bytes(content)
+    if sha256:
+        fetch_url(tmp_path, f"{pets.address}/pets.zip", sha256)
+    else:
+        assert told_sum(tmp_path, pets) == SHA256
+    found = hashlib.sha256(content).hexdigest()
+    assert capsys.readouterr().out == (
+        f"{kept}: expected the SHA-256 {SHA256}, found {found}: the file is damaged, so it is "
+        "removed and fetched anew\n"
+    )
+    assert kept_zips(tmp_path) == {CONTENT}
+
+
+def test_part_of_a_file_that_changed_since_is_not_continued(tmp_path):
+    with serve({"/pets.zip": Reply(CONTENT, cuts=[100_000])}) as server:
+        url = f"{server.address}/pets.zip"
+        with pytest.raises(SourceError, match="broke off"):
+            fetch_url(tmp_path, url, OTHER_SHA256)
+        server.replies["/pets.zip"] = Reply(OTHER, etag='"2"')
+        fetch_url(tmp_path, url, OTHER_SHA256)
+        assert server.ranges_of("/pets.zip") == ["", "bytes=65536-"]
+    assert kept_zips(tmp_path) == {OTHER}
+
+
+def test_lower_limit_refuses_a_kept_download_and_leaves_it(tmp_path, pets):
+    params = data_params(source="url", url=f"{pets.address}/pets.zip", sha256=SHA256, max_gb=0.0001)
+    with pytest.raises(SourceError, match=r"at most data.max_gb = 0.0001 GB, found 0.000241 GB at"):
+        fetch(params, tmp_path / "out.zip", tmp_path / "work")
+    assert kept_zips(tmp_path) == {CONTENT}
+
+
+# The command that clears them
+
+
+def clear(capsys: pytest.CaptureFixture[str], directory: Path, *options: str) -> list[str]:
+    """The lines that the command prints; it must succeed."""
+    capsys.readouterr()
+    assert pawprint(["clear-downloads", "--directory", str(directory), *options]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> dict[str, bytes]:
+    """Downloads as each source leaves them, whole and unfinished, in the directory work."""
+    names = (
+        "kaggle-ann.pets/pets.zip",
+        "kaggle-ann.pets.3/pets.zip",
+        "kaggle-dogs-vs-cats/dogs-vs-cats.zip",
+        "kaggle-dogs-vs-cats/dogs-vs-cats.zip.kaggle-partial",
+    )
+    with serve({"/pets.zip": Reply(CONTENT), "/more.zip": Reply(OTHER, cuts=[100_000])}) as server:
+        fetch_url(tmp_path, f"{server.address}/pets.zip", SHA256)
+        with pytest.raises(SourceError, match="broke off"):
+            fetch_url(tmp_path, f"{server.address}/more.zip", OTHER_SHA256)
+    write_folder(tmp_path / "work", dict.fromkeys(names, b"x" * 1000))
+    return files_in(tmp_path / "work")
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_clear_downloads_says_what_it_removes(tmp_path, kept, capsys):
+    assert len(kept) == 8
+    *lines, total = clear(capsys, tmp_path / "work")
+    assert sorted(lines) == sorted(
+        f"{tmp_path / 'work' / name} ({len(content):,} bytes)" for name, content in kept.items()
+    )
+    assert total == f"removed: 8 files, {sum(map(len, kept.values())):,} bytes"
+    assert not (tmp_path / "work").exists()
+    assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
+
+
+def test_clear_downloads_lists_without_removing(tmp_path, kept, capsys):
+    lines = clear(capsys, tmp_path / "work", "--list")
+    assert lines[-1] == f"found: 8 files, {sum(map(len, kept.values())):,} bytes"
+    assert files_in(tmp_path / "work") == kept
+    assert clear(capsys, tmp_path / "work")[:-1] == lines[:-1]
+
+
+@pytest.mark.parametrize("options", [[], ["--list"]])
+def test_clear_downloads_where_there_is_nothing(tmp_path, capsys, options):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "missing"):
+        place = tmp_path / name
+        assert clear(capsys, place, *options) == [
+            f"{place}: no downloads of Pawprint's are kept here"
+        ]
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_clear_downloads_leaves_the_files_of_others(tmp_path, kept, capsys):
+    work, elsewhere = tmp_path / "work", tmp_path / "kaggle-elsewhere"
+    others = {
+        "notes.txt": b"",
+        "pets.zip": b"",
+        "url-list.zip": b"",
+        "url-0123456789abcdef.zip.bak": b"",
+        "kaggle-ann.pets/notes.txt": b"",
+        "kaggle-ann.pets/train.zip": b"",
+        "kaggle-mine/pets.zip": b"",
+        "kaggle-mine.3/mine.zip": b"",
+        "old/url-0123456789abcdef.zip": b"",
+    }
+    write_folder(work, others)
+    write_folder(elsewhere, {"elsewhere.zip": b"mine"})
+    (work / "kaggle-elsewhere").symlink_to(elsewhere)
+    (work / "url-fedcba9876543210.zip").symlink_to(tmp_path / "out.zip")
+    assert clear(capsys, work)[-1].startswith("removed: 8 files")
+    assert set(files_in(work)) == {*others, "url-fedcba9876543210.zip"}
+    assert files_in(elsewhere) == {"elsewhere.zip": b"mine"}
 
 
 # The sample

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -24,22 +23,24 @@ from pawprint.sources.archive import (
     spool_pictures,
     write_archive,
 )
+from pawprint.sources.downloads import Download, remove_downloads, with_size
 from pawprint.sources.quota import Quota
 from pawprint.sources.sample import draw_picture
 
 __all__ = ["FetchReport", "fetch"]
 
 
-def fetch(data: DataParams, out: Path, work: Path = Path("data/download")) -> FetchReport:
+def fetch(data: DataParams, out: Path, work: Path) -> FetchReport:
     """Fetches all labelled pictures and writes them to the canonical archive `out`.
 
     The same pictures give the same bytes, whatever their source, order or packing. Downloads stay
-    in `work` until `out` is complete, so that a later call resumes them.
+    in `work`: a later call resumes an unfinished one, and uses a whole one again, as after a change
+    of the limits or of this code.
 
     Args:
         data: the section of params.yaml; `data.source` chooses which other keys are read.
         out: path of the zip to write; replaced only by a complete one.
-        work: directory for downloads and temporary files, made if needed and removed if empty.
+        work: directory of downloads and temporary files, made if needed and removed if empty.
 
     Returns:
         The number of pictures by split and class, and of ignored files by reason.
@@ -124,24 +125,38 @@ def _fetch_url(data: DataParams, out: Path, work: Path) -> FetchReport:
 
 
 def _download_and_repack(address: str, data: DataParams, out: Path, work: Path) -> FetchReport:
-    path = url.download(address, data, work)
-    report = _repack(path, data, out, work, url.public(address))
-    path.unlink()
-    return report
+    download = url.download(address, data, work)
+    return _repack_download(download, data, out, work, url.public(address))
 
 
 def _fetch_kaggle(data: DataParams, out: Path, work: Path) -> FetchReport:
-    path = kaggle.download(data, work)
+    download = kaggle.download(data, work)
     try:
-        report = _repack(path, data, out, work, kaggle.address(data))
+        return _repack_download(download, data, out, work, kaggle.address(data))
     except SourceError as error:
         if isinstance(error, LayoutError) or not isinstance(error.__cause__, DAMAGE):
             raise
         # Kaggle's client would take a damaged file of the right size for the whole one
-        path.unlink()
+        remove_downloads([download.path])
         raise KaggleError(f"{error} (the download is removed: run again)") from error
-    shutil.rmtree(path.parent)
-    return report
+
+
+def _repack_download(
+    download: Download, data: DataParams, out: Path, work: Path, place: str
+) -> FetchReport:
+    size = download.path.stat().st_size
+    if size > data.max_gb * 1e9:
+        raise SourceError(
+            f"{place}: expected at most data.max_gb = {data.max_gb:g} GB, found "
+            f"{size / 1e9:.3g} GB at {download.path}: raise data.max_gb"
+        )
+    if download.reason:
+        print(
+            f"{with_size(download.path)} is used again: {download.reason}; to fetch it anew, "
+            "remove it and run `dvc repro -f download`",
+            flush=True,
+        )
+    return _repack(download.path, data, out, work, place)
 
 
 def _repack(path: Path, data: DataParams, out: Path, work: Path, place: str) -> FetchReport:

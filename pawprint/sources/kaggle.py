@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -19,25 +18,29 @@ from requests.adapters import HTTPAdapter
 
 from pawprint.runner.errors import KaggleError
 from pawprint.runner.params import DataParams
+from pawprint.sources.downloads import PARTIAL, SLUG, Download, kaggle_file, remove_downloads
 from pawprint.sources.url import TooLargeError, content_length, network_fault
 
 RETRIES = 2  # within one run, after a connection that broke off
-SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+FIXED = "Kaggle is not asked, since a competition or a version of a data set does not change"
 HOW_TO_SIGN_IN = (
     "create a token at https://www.kaggle.com/settings/api, then set KAGGLE_API_TOKEN, or "
     "KAGGLE_USERNAME and KAGGLE_KEY, or save it as ~/.kaggle/kaggle.json"
 )
 
 
-def download(data: DataParams, directory: Path) -> Path:
+def download(data: DataParams, directory: Path) -> Download:
     """Downloads `data.kaggle_dataset`, or `data.kaggle_competition` if that is empty.
 
-    The client keeps a download that broke off and resumes it at the next call, if the file at
-    Kaggle is still the same.
+    A kept zip of a competition, or of one version of a data set, is used without a request, and so
+    without an account: these do not change. For a data set without a version, Kaggle is asked for
+    the date and the size of the newest one; if it cannot be reached, the kept one is used. The
+    client keeps a download that broke off and resumes it at the next call, if the file at Kaggle is
+    still the same.
 
     Args:
         data: names, the longest silence of the server in seconds, and the largest download.
-        directory: where the zip goes, in a folder of the name; made if missing.
+        directory: where the zip is kept, in a folder of the name; made if missing.
 
     Returns:
         The zip. Neither its sums nor its being a zip are checked.
@@ -48,21 +51,52 @@ def download(data: DataParams, directory: Path) -> Path:
         OSError: the file cannot be written.
     """
     name = _checked_name(data)
-    target = directory / "-".join(["kaggle", *name.split("/")])
+    file = kaggle_file(directory, name)
+    if _is_whole(file) and (not data.kaggle_dataset or name.count("/") == 2):
+        return Download(file, FIXED)
     try:
-        with _refusals(data, name), _limits(data), redirect_stdout(io.StringIO()):
-            api = _signed_in_client()
+        fetched = _ask_client(data, name, file)
+    except KaggleError as error:
+        if _is_whole(file) and _is_network_fault(error.__cause__):
+            return Download(file, "Kaggle cannot be reached, so there may be a newer version")
+        raise
+    _check_presence(file, name)
+    return Download(file, "" if fetched else "Kaggle has no newer version")
+
+
+def _is_whole(file: Path) -> bool:
+    return file.is_file() and not _partial(file).exists()
+
+
+def _partial(file: Path) -> Path:
+    """What the client notes beside a file as long as that is not whole."""
+    return file.with_name(file.name + PARTIAL)
+
+
+def _is_network_fault(error: BaseException | None) -> bool:
+    if isinstance(error, requests.HTTPError):  # Kaggle was reached, and refused
+        return False
+    return isinstance(error, requests.RequestException)
+
+
+def _ask_client(data: DataParams, name: str, file: Path) -> bool:
+    """Has `file` brought up to date; False if it was already."""
+    target = str(file.parent)
+    with _refusals(data, name), _limits(data), redirect_stdout(io.StringIO()):
+        api = _signed_in_client()
+        try:
             if data.kaggle_dataset:
-                api.dataset_download_files(name, path=str(target), quiet=False)
+                api.dataset_download_files(name, path=target, quiet=False)
             else:
-                api.competition_download_files(name, path=str(target), quiet=False)
-    except TooLargeError:
-        shutil.rmtree(target, ignore_errors=True)
-        raise KaggleError(
-            f"{address(data)}: expected at most data.max_gb = {data.max_gb:g} GB, Kaggle sends "
-            "more: raise data.max_gb if the disk has room"
-        ) from None
-    return _only_zip(target, name)
+                api.competition_download_files(name, path=target, quiet=False)
+        except TooLargeError:
+            if api.fetched or not _is_whole(file):
+                remove_downloads([file, _partial(file)])
+            raise KaggleError(
+                f"{address(data)}: expected at most data.max_gb = {data.max_gb:g} GB, Kaggle "
+                "sends more: raise data.max_gb if the disk has room"
+            ) from None
+    return bool(api.fetched)
 
 
 def address(data: DataParams) -> str:
@@ -92,7 +126,18 @@ def _signed_in_client() -> Any:
     from kaggle.api.kaggle_api_extended import KaggleApi
 
     class Client(KaggleApi):
+        fetched = False
+
+        def download_needed(
+            self, response: requests.Response, outfile: str, quiet: bool = True
+        ) -> bool:
+            if super().download_needed(response, outfile, quiet):
+                return True
+            # The client is content with a larger file that is not older
+            return Path(outfile).stat().st_size != content_length(response)
+
         def download_file(self, *args: Any, **kwargs: Any) -> None:
+            self.fetched = True
             super().download_file(*args, **kwargs, max_retries=RETRIES)
 
     api = Client()
@@ -178,10 +223,9 @@ def _refusal(error: requests.HTTPError, data: DataParams, name: str) -> str:
     return f"Kaggle answered {status}: {way_out}"
 
 
-def _only_zip(directory: Path, name: str) -> Path:
-    files = (path for path in directory.rglob("*") if path.is_file())
-    found = [path for path in files if path.suffix != ".kaggle-partial"]  # the client's notes
-    if len(found) == 1 and found[0].suffix == ".zip":
-        return found[0]
-    names = ", ".join(sorted(path.name for path in found)) or "nothing"
-    raise KaggleError(f"{name}: expected one zip in {directory}, found {names}: remove {directory}")
+def _check_presence(file: Path, name: str) -> None:
+    if not file.is_file():
+        names = ", ".join(sorted(path.name for path in file.parent.glob("*"))) or "nothing"
+        raise KaggleError(
+            f"{name}: expected {file.name} in {file.parent}, found {names}: remove {file.parent}"
+        )

@@ -46,8 +46,8 @@ EXPECTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One labelled picture.
+class LabelledFile:
+    """A file of a source that is a labelled picture.
 
     Attributes:
         index: position of its name in the list that was given.
@@ -72,7 +72,7 @@ class Picture:
 class Layout:
     """All labelled pictures in the order of their paths, and the others' number by reason."""
 
-    pictures: list[Picture]
+    pictures: list[LabelledFile]
     ignored: dict[str, int]
 
 
@@ -156,7 +156,7 @@ def ignored_reason(parts: Sequence[str]) -> str:
     return ""
 
 
-def _label_pictures(files: list[_File], place: str) -> list[Picture]:
+def _label_pictures(files: list[_File], place: str) -> list[LabelledFile]:
     files = _below_wrappers(files)
     _, folders = _group(files)
     if len(folders) < 2 or any(name.casefold() not in SPLIT_NAMES for name in folders):
@@ -168,8 +168,8 @@ def _label_pictures(files: list[_File], place: str) -> list[Picture]:
     return [picture for split, labels in labelled.items() for picture in _pictures(split, labels)]
 
 
-def _pictures(split: str, labels: _Labels) -> list[Picture]:
-    return [Picture(index, split, class_name, name) for index, class_name, name in labels]
+def _pictures(split: str, labels: _Labels) -> list[LabelledFile]:
+    return [LabelledFile(index, split, class_name, name) for index, class_name, name in labels]
 
 
 def _label_splits(folders: dict[str, list[_File]], place: str) -> dict[str, _Labels]:
@@ -256,7 +256,7 @@ def _group(files: Iterable[_File]) -> tuple[list[_File], dict[str, list[_File]]]
     return own, dict(folders)
 
 
-def _refuse_repeats(pictures: list[Picture], names: Sequence[str], place: str) -> None:
+def _refuse_repeats(pictures: list[LabelledFile], names: Sequence[str], place: str) -> None:
     for one, other in pairwise(pictures):
         if one.path == other.path:
             raise LayoutError(
@@ -265,7 +265,7 @@ def _refuse_repeats(pictures: list[Picture], names: Sequence[str], place: str) -
             )
 
 
-def _refuse_long_paths(pictures: list[Picture], names: Sequence[str], place: str) -> None:
+def _refuse_long_paths(pictures: list[LabelledFile], names: Sequence[str], place: str) -> None:
     for picture in pictures:
         if len(picture.path.encode()) > MAX_PATH_BYTES:
             raise LayoutError(

@@ -8,7 +8,7 @@ from typing import IO, NoReturn
 from pawprint.runner.errors import SourceError
 from pawprint.runner.params import DataParams
 
-CHUNK_BYTES = 1 << 20
+COPY_CHUNK_BYTES = 1 << 20
 RATIO_FROM_BYTES = 10_000_000  # below, the ratio says little and a bomb does no harm
 
 
@@ -62,7 +62,7 @@ class Quota:
     def copy_picture(self, source: IO[bytes], target: IO[bytes], name: str, packed: int) -> None:
         """Copy a picture, counting; see `check_picture`."""
         size = 0
-        while chunk := source.read(CHUNK_BYTES):
+        while chunk := source.read(COPY_CHUNK_BYTES):
             size += len(chunk)
             self._picture_bytes += len(chunk)
             self.check_picture(name, size, packed, self._picture_bytes)
@@ -75,7 +75,7 @@ class Quota:
             SourceError: data.max_gb or data.max_ratio is exceeded.
         """
         size = 0
-        while chunk := source.read(CHUNK_BYTES):
+        while chunk := source.read(COPY_CHUNK_BYTES):
             size += len(chunk)
             self._zip_bytes += len(chunk)
             self._check_volume(name, size, packed, self._zip_bytes)
