@@ -5,8 +5,10 @@ from pathlib import Path
 from pawprint.data.datasets import read_class_names, read_labelled_images
 from pawprint.networks.runtime import start_engine
 from pawprint.registry.models import MODELS
+from pawprint.runner.machine import name_maker
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
+from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
@@ -26,6 +28,9 @@ def main(params: Params) -> None:
     bins, labels = config.calibration_bins, test.labels
     table = write_metrics(metrics, test.paths, labels, probs, class_names, config)
     write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
+    results = [metrics / "evaluate.json", metrics / "evaluate", *(Path(m.file) for m in MODELS)]
+    record = metrics / "machine.json"
+    write_json(record, name_maker(record, results))
     histories = {model.stage: read_history(Path("plots", model.stage)) for model in MODELS}
     figures = Path("plots/figures")
     write_figures(figures, labels, probs, class_names, bins, histories)
@@ -33,4 +38,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("evaluate", main)
+    run_stage(main)

@@ -47,4 +47,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("export", main)
+    run_stage(main)

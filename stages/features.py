@@ -39,8 +39,8 @@ def main(params: Params) -> None:
             )
             for name in ("boundary", "pooled"):
                 move_directory(made / name, out / name)
-    print(f"{out}/: {extraction}")
+    print(extraction.describe(out))
 
 
 if __name__ == "__main__":
-    run_stage("features", main)
+    run_stage(main)

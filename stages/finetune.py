@@ -45,4 +45,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("finetune", main)
+    run_stage(main)

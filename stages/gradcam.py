@@ -38,4 +38,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("gradcam", main)
+    run_stage(main)

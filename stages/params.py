@@ -12,4 +12,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("params", main)
+    run_stage(main)

@@ -26,4 +26,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("preprocess", main)
+    run_stage(main)

@@ -37,4 +37,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("split", main)
+    run_stage(main)

@@ -40,4 +40,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("train_baseline", main)
+    run_stage(main)

@@ -46,4 +46,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("train_head", main)
+    run_stage(main)

@@ -110,7 +110,7 @@ class Good:
 
     def _expect(self, i: int, top: int) -> dict[str, float]:
         best = np.argsort(-self._probs[i], kind="stable")[:top]
-        return {self._names[k]: float(self._probs[i][k]) for k in best}
+        return {self._names[k]: float(str(self._probs[i][k])) for k in best}
 
 
 def _read_probs(result: dict[str, Any]) -> dict[str, float]:

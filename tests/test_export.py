@@ -83,6 +83,7 @@ def write_project(root: Path, model: keras.Model, values: dict[str, Any]) -> Non
     (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     for split in ("train", "test"):
         write_split(root / "data/processed" / split)
+    shutil.copy(ROOT / "dvc.yaml", root)
     write_csv(root / "data/split.csv", ("path",), [(path,) for path in PATHS])
     save_model(model, root / "models/head.keras", ModelInfo(CLASS_NAMES, SIZE))
     losses = {"train_baseline": 0.5, "train_head": 0.25, "finetune": 0.375}

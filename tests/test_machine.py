@@ -4,92 +4,87 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pawprint.runner import machine
-from pawprint.runner.machine import describe_machine, record_machine
+from pawprint.runner.machine import describe_machine, name_maker
 
-PIPELINE = """
-stages:
-  check: {deps: [a]}
-  make: {outs: [data/made], metrics: [metrics/make.json: {cache: false}]}
-  train: {outs: [model]}
-"""
+RECORD, RESULTS = Path("metrics/machine.json"), [Path("metrics/scores"), Path("model")]
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    Path("dvc.yaml").write_text(PIPELINE, encoding="utf-8")
-    for name in ("data/made/1", "metrics/make.json", "model"):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(name)
+    Path("metrics/scores").mkdir(parents=True)
+    Path("metrics/scores/1").write_text("1")
+    Path("model").write_text("model")
     return tmp_path
 
 
 @pytest.fixture
-def on(monkeypatch: pytest.MonkeyPatch) -> Any:
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Pretends to be another machine."""
-
-    def on(name: str) -> None:
-        monkeypatch.setattr(machine, "describe_machine", lambda: {"processor": name})
-
-    return on
+    return lambda name: monkeypatch.setattr(machine, "describe_machine", lambda: {"cpu": name})
 
 
-def recorded() -> dict[str, list[str]]:
-    """processor → stages whose results it made."""
-    records = json.loads(Path("metrics/machine.json").read_text())
-    return {record["machine"]["processor"]: list(record["made"]) for record in records}
+def record() -> list[str]:
+    """Write down what made the results, and return it without their digest."""
+    lines = name_maker(RECORD, RESULTS)
+    RECORD.write_text(json.dumps(lines))
+    assert lines[0].startswith("results: ")
+    return lines[1:]
+
+
+def commit() -> None:
+    for command in (
+        ["init", "--quiet"],
+        ["add", "--all"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "state"],
+    ):
+        subprocess.run(["git", *command], check=True)
 
 
 @pytest.mark.usefixtures("project")
-def test_the_same_bytes_of_another_machine_leave_the_record_as_it_is(on: Any) -> None:
+def test_the_same_bytes_of_another_machine_leave_the_record_as_it_is(
+    on: Callable[[str], None],
+) -> None:
     on("old")
-    for stage in ("make", "train"):
-        record_machine(stage)
-    before = Path("metrics/machine.json").read_bytes()
+    record()
+    commit()
+    before = RECORD.read_bytes()
+    RECORD.unlink()  # as DVC does before it runs a stage
     on("new")
-    for stage in ("make", "train"):
-        record_machine(stage)
-    assert Path("metrics/machine.json").read_bytes() == before
-    assert recorded() == {"old": ["make", "train"]}
+    assert record() == ["cpu: old"]
+    assert RECORD.read_bytes() == before
 
 
 @pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("file", ["data/made/1", "data/made/2", "metrics/make.json"])
-def test_other_bytes_are_recorded_under_the_machine_that_made_them(on: Any, file: str) -> None:
+@pytest.mark.parametrize("file", ["metrics/scores/1", "metrics/scores/2", "model"])
+def test_other_bytes_are_recorded_under_the_machine_that_made_them(
+    on: Callable[[str], None], file: str
+) -> None:
     on("old")
-    for stage in ("make", "train"):
-        record_machine(stage)
+    record()
+    commit()
     on("new")
     Path(file).write_text("other")
-    record_machine("make")
-    assert recorded() == {"old": ["train"], "new": ["make"]}
-    Path("model").write_text("other")
-    record_machine("train")
-    assert recorded() == {"new": ["make", "train"]}
+    assert record() == ["cpu: new"]
 
 
 @pytest.mark.usefixtures("project")
-def test_a_stage_without_results_is_not_recorded() -> None:
-    record_machine("check")
-    assert not Path("metrics/machine.json").exists()
-
-
-@pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("text", ["<<<<<<< HEAD", "[1]", '{"made": {}}'])
-def test_a_damaged_record_is_begun_anew_and_said_so(
-    on: Any, text: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("committed", [None, "<<<<<<< HEAD", "{}", '["cpu: old"]'])
+def test_without_a_record_of_these_results_it_is_this_machine(
+    on: Callable[[str], None], committed: str | None
 ) -> None:
-    Path("metrics/machine.json").write_text(text)
+    if committed is not None:
+        RECORD.write_text(committed)
+        commit()
     on("new")
-    record_machine("make")
-    assert capsys.readouterr().out == "metrics/machine.json is damaged; it is begun anew\n"
-    assert recorded() == {"new": ["make"]}
+    assert record() == ["cpu: new"]
 
 
 def test_gpus_and_which_of_them_are_visible_are_part_of_the_machine(

@@ -206,7 +206,7 @@ def test_validation_imports_no_tensorflow(tmp_path: Path) -> None:
 def test_a_stage_hands_over_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     received: list[Params] = []
-    run_stage("params", received.append)
+    run_stage(received.append)
     assert received == [load_params()]
 
 
@@ -217,7 +217,7 @@ def test_a_stage_refuses_wrong_parameters_of_any_section_before_it_starts(
     monkeypatch.chdir(tmp_path)
     received: list[Params] = []
     with pytest.raises(SystemExit, match=r"^error: params\.yaml: gradcam\.worst: [^\n]*$"):
-        run_stage("params", received.append)
+        run_stage(received.append)
     assert not received
 
 
@@ -238,7 +238,7 @@ def test_a_stage_ends_in_one_line(
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit, match=f"^{line}") as caught:
-        run_stage("params", main)
+        run_stage(main)
     assert "\n" not in str(caught.value)
 
 
@@ -248,7 +248,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        run_stage("params", main)
+        run_stage(main)
 
 
 def test_a_path_as_model_weights_names_the_key_for_it(tmp_path: Path) -> None:

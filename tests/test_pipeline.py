@@ -254,7 +254,10 @@ def test_the_server_says_of_each_test_picture_what_evaluate_wrote(base):
         results = server.predict(*contents, data={"top": "1000"}).json()["results"]
     assert len(results) == len(rows) > 0
     for row, picture, result in zip(rows, probs, results, strict=True):
-        found = {entry["class"]: entry["probability"] for entry in result["predictions"]}
+        found = {
+            entry["class"]: float(np.float32(entry["probability"]))
+            for entry in result["predictions"]
+        }
         assert [found[class_name] for class_name in CLASS_NAMES] == picture.tolist()
         assert result["predictions"][0]["class"] == row[f"{name}_predicted"]
         for printed, class_name in [
@@ -422,8 +425,8 @@ def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
 
     copied.run("git", "checkout", "--quiet", "params.yaml")
     back = copied.dvc("repro")
-    assert back.stages == []
-    for stage in outcome.stages:
+    assert back.stages == ["params"]  # it has no results that could be restored
+    for stage in outcome.stages[1:]:
         assert f"Stage '{stage}' is cached - skipping run" in back.text
     assert copied.changes() == ""
 
@@ -469,8 +472,8 @@ def test_second_clone_gets_the_same_bytes(base, work):
             "params.yaml: head.lr: input should be a valid number, found 'fast' (str)",
         ),
         (
-            "split.train=0.9",
-            "params.yaml: split.train + split.val + split.test must be 1, found 0.9 + 0.15 + 0.15",
+            "split.train=0.95",
+            "params.yaml: split.train + split.val + split.test must be 1, found 0.95 + 0.15 + 0.15",
         ),
         (
             "model.backbone=Xception",

@@ -52,7 +52,7 @@ def served_probs(response: httpx.Response) -> list[list[float]]:
     rows = []
     for result in response.json()["results"]:
         found = {p["class"]: p["probability"] for p in result["predictions"]}
-        rows.append([found[name] for name in CLASSES])
+        rows.append([float(np.float32(found[name])) for name in CLASSES])  # as it was
     return rows
 
 

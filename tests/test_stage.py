@@ -40,7 +40,7 @@ def main(params):
 if __name__ == "__main__":
     if "no-prctl" in sys.argv:
         processes._ask_kernel = lambda: False
-    run_stage("script", main)
+    run_stage(main)
 """
 
 

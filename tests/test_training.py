@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from pawprint.data.datasets import steps_per_epoch, training_batches
-from pawprint.networks.architectures import LOGITS, add_probs, build_head
+from pawprint.networks.architectures import LOGITS, add_probs, build_head, scale_logits
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.runner.errors import ModelError
 from pawprint.runner.files import move_directory
@@ -65,11 +65,12 @@ def train(
     labels: np.ndarray = LABELS,
     val_labels: np.ndarray | None = None,
     watch: type[Validation] = Validation,
+    raw: bool = False,
     **options: Any,
 ) -> None:
     """Train on labelled features; validate on the same features, with these or other labels.
 
-    The results go where a stage would write them.
+    The results go where a stage would write them. If `raw`, the temperature is taken out again.
     """
     shutil.rmtree("kept", ignore_errors=True)  # what an earlier training of the same test left
     batches = training_batches(lambda epoch, rows: (features[rows],), labels, params, lambda x: x)
@@ -78,6 +79,8 @@ def train(
     steps, kept = steps_per_epoch(len(labels), params.batch_size), Checkpoints(Path("kept"))
     trained = train_model(model, batches, steps, validation, params, kept, **options)
     assert trained.model is model
+    if raw:
+        scale_logits(model, 1 / trained.temperature)
     shutil.rmtree("plots", ignore_errors=True)
     move_directory(trained.curves, Path("plots"))
     write_json(Path("summary.json"), trained.summary)
@@ -136,7 +139,7 @@ def test_a_trained_model_is_calibrated(committed: Params) -> None:
     """No other temperature than 1 is better."""
     model = new_head(section(committed))
     noisy = np.where(RNG.random(64) < 0.3, 1 - LABELS, LABELS)
-    train(section(committed, epochs=6, lr=1.0), model, val_labels=noisy)
+    train(section(committed, epochs=6, lr=0.1), model, val_labels=noisy)
     logits = predicted(model).astype(np.float64)
     losses = [log_loss(logits / temperature, noisy) for temperature in (0.9, 0.99, 1, 1.01, 1.1)]
     assert min(losses) == losses[2]
@@ -182,7 +185,7 @@ def test_warmup_starts_small(committed: Params) -> None:
         params = section(committed, warmup=warmup, **changes)
         model = new_head(params)
         kernel = model.get_layer(LOGITS).kernel.numpy()
-        train(params, model)
+        train(params, model, raw=True)
         moves = np.abs(model.get_layer(LOGITS).kernel.numpy() - kernel)
         np.testing.assert_allclose(moves, moved, atol=1e-5)
 
@@ -192,7 +195,7 @@ def test_two_accumulated_batches_are_one_of_twice_the_size(committed: Params) ->
     for batch_size, accumulate in ((16, 1), (8, 2), (8, 1)):
         params = section(committed, epochs=2, batch_size=batch_size, accumulate=accumulate)
         models.append(new_head(params))
-        train(params, models[-1])
+        train(params, models[-1], raw=True)
     large, accumulated, small = (model.get_layer(LOGITS).kernel.numpy() for model in models)
     np.testing.assert_allclose(accumulated, large, atol=1e-5)
     assert np.abs(small - large).max() > 1e-3
@@ -203,7 +206,7 @@ def test_the_head_may_have_its_own_learning_rate(committed: Params) -> None:
     params = section(committed, hidden=[6], epochs=1, batch_size=64)
     model = new_head(params, seed=3)
     before = {name: model.get_layer(name).kernel.numpy() for name in ("head1_dense", LOGITS)}
-    train(params, model, factors={LOGITS: 0.1})
+    train(params, model, factors={LOGITS: 0.1}, raw=True)
     for name, rate in (("head1_dense", 0.01), (LOGITS, 0.001)):
         moves = np.abs(model.get_layer(name).kernel.numpy() - before[name])
         assert np.median(moves) == pytest.approx(rate, rel=1e-3)
@@ -215,7 +218,7 @@ def test_weight_decay_shrinks_kernels_and_spares_biases(committed: Params) -> No
     layer = model.get_layer(LOGITS)
     layer.bias.assign([100.0, 100.0])
     kernel = layer.kernel.numpy()
-    train(params, model, np.zeros_like(FEATURES), np.where(np.arange(64) < 16, 0, 1))
+    train(params, model, np.zeros_like(FEATURES), np.where(np.arange(64) < 16, 0, 1), raw=True)
     np.testing.assert_allclose(layer.kernel.numpy(), kernel * (1 - 0.01 * 0.5), rtol=1e-5)
     np.testing.assert_allclose(layer.bias.numpy(), [99.99, 100.01], atol=1e-4)
 
@@ -224,7 +227,7 @@ def test_label_smoothing_by_hand(committed: Params) -> None:
     params = section(committed, epochs=1, batch_size=64, label_smoothing=0.2)
     model = new_head(params)
     model.get_layer(LOGITS).bias.assign([np.log(3), 0])  # probabilities 3/4 and 1/4
-    train(params, model, np.zeros_like(FEATURES), np.zeros(64, int), LABELS)
+    train(params, model, np.zeros_like(FEATURES), np.zeros(64, int), LABELS, raw=True)
     expected = -0.9 * np.log(0.75) - 0.1 * np.log(0.25)
     assert curve("train/loss") == [pytest.approx(expected, rel=1e-5)]
 
@@ -233,7 +236,7 @@ def test_small_gradients_are_unmoved_by_clipping_and_large_ones_are_not(committe
     kernels = {}
     for clip_norm in (0.0, 1e3, 1e-9):
         model = new_head(section(committed))
-        train(section(committed, epochs=1), model, clip_norm=clip_norm)
+        train(section(committed, epochs=1), model, clip_norm=clip_norm, raw=True)
         kernels[clip_norm] = model.get_layer(LOGITS).kernel.numpy()
     np.testing.assert_allclose(kernels[0.0], kernels[1e3], atol=1e-6)
     assert np.abs(kernels[0.0] - kernels[1e-9]).max() > 1e-3  # of the size of AdamW's epsilon
@@ -242,9 +245,9 @@ def test_small_gradients_are_unmoved_by_clipping_and_large_ones_are_not(committe
 def test_blend_lies_between_the_weights_before_and_after(committed: Params) -> None:
     params = section(committed, epochs=2)
     before, after = new_head(params), new_head(params)
-    train(params, after)
+    train(params, after, raw=True)
     half = new_head(params)
-    train(params, half, blend=0.5)
+    train(params, half, blend=0.5, raw=True)
     expected = [(a + b) / 2 for a, b in zip(before.get_weights(), after.get_weights(), strict=True)]
     for found, wanted in zip(half.get_weights(), expected, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-6)
@@ -327,7 +330,7 @@ assert choose_strategy().num_replicas_in_sync == 1
 from pathlib import Path
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.data.datasets import training_batches
-from pawprint.networks.architectures import build_head
+from pawprint.networks.architectures import build_head, scale_logits
 from pawprint.runner.files import move_directory
 from pawprint.storage.tables import read_json, write_json
 from pawprint.training.fit import Validation, train_model

@@ -13,7 +13,7 @@ import pytest
 
 from verify.__main__ import main, verify
 from verify.clones import other_conditions, plain_environment
-from verify.compare import Row, compare, explain, explain_machines, render_table
+from verify.compare import Row, compare, explain, explain_machine, render_table
 
 LOCK: dict[str, Any] = {
     "split": {
@@ -33,11 +33,11 @@ LOCK: dict[str, Any] = {
         "deps": [{"path": "data/features/pooled/train", "hash": "md5", "md5": "7a17.dir"}],
         "outs": [
             {"path": "metrics/evaluate.json", "hash": "md5", "md5": "e7a1", "size": 5},
+            {"path": "metrics/machine.json", "hash": "md5", "md5": "3ac1", "size": 5},
         ],
     },
 }
-MACHINE = {"system": "Linux x86_64", "processor": "A: fast, instructions 01", "keras": "3.15"}
-MADE = [{"made": {"split": "1", "evaluate": "2"}, "machine": MACHINE}]
+MACHINE = ["system: Linux x86_64", "processor: A: fast, instructions 01", "keras: 3.15"]
 
 
 @pytest.fixture
@@ -110,9 +110,11 @@ def test_an_output_without_a_hash_is_not_equal_to_another_such():
     assert [row.equal for row in compare(unhashed, unhashed)] == [False]
 
 
-def test_another_machine_explains_by_its_fields():
-    slow = {"system": "Linux x86_64", "processor": "B: slow, instructions 02", "numpy": "2.4"}
-    assert explain_machines(MADE, [{"made": {"split": "1", "evaluate": "3"}, "machine": slow}]) == [
+def test_another_machine_explains_by_its_fields_and_is_no_difference(other):
+    other["evaluate"]["outs"][1]["md5"] = "0ther"
+    assert all(row.equal for row in compare(LOCK, other))
+    moved = [MACHINE[0], "processor: B: slow, instructions 02", "numpy: 2.4"]
+    assert explain_machine(MACHINE, moved) == [
         "processor: A: fast, instructions 01 / B: slow, instructions 02",
         "keras: 3.15 / None",
         "numpy: None / 2.4",
@@ -120,10 +122,10 @@ def test_another_machine_explains_by_its_fields():
 
 
 def test_the_same_machine_leaves_pawprint_to_blame():
-    assert explain_machines(MADE, copy.deepcopy(MADE)) == [
+    assert explain_machine(MACHINE, list(MACHINE)) == [
         "both runs describe the same machine: this is a fault of Pawprint"
     ]
-    assert explain_machines(None, MADE) == ["the machine of one of the runs is not known"]
+    assert explain_machine(None, MACHINE) == ["the machine of one of the runs is not known"]
 
 
 def test_the_second_run_differs_in_all_that_must_not_matter(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pawprint.runner.errors import PawprintError
 from verify.clones import read_commit, run_in_clone
-from verify.compare import compare, explain, explain_machines, render_table
+from verify.compare import compare, explain, explain_machine, render_table
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +47,7 @@ def verify(project: Path, params: list[str]) -> int:
     print(f"\n{render_table(rows)}")
     if all(row.equal for row in rows):
         return 0
-    machine = explain_machines(first.machines, second.machines)
+    machine = explain_machine(first.machine, second.machine)
     print("\n".join(["", *explain(first.stages, second.stages), "", "first / second machine:"]))
     print("\n".join(machine))
     return 1

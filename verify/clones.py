@@ -16,18 +16,17 @@ from typing import Any
 import yaml
 
 from pawprint.runner.errors import PawprintError
-from pawprint.runner.machine import RECORD
-from verify.compare import Records
+from verify.compare import MACHINE
 
 OTHER_KERAS = {"floatx": "float64", "epsilon": 1e-3, "image_data_format": "channels_first"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run leaves: the stages of its dvc.lock, and its machines, where they are known."""
+    """What a run leaves: the stages of its dvc.lock, and its machine, where that is known."""
 
     stages: Mapping[str, Mapping[str, Any]]
-    machines: Records | None
+    machine: Sequence[str] | None
 
 
 def read_commit(project: Path) -> Run:
@@ -39,8 +38,8 @@ def read_commit(project: Path) -> Run:
     lock = _show(project, "dvc.lock")
     if lock is None:
         raise PawprintError("dvc.lock: not committed; run `dvc repro`, then commit it")
-    machines = _show(project, RECORD.as_posix())
-    return Run(yaml.safe_load(lock)["stages"], json.loads(machines) if machines else None)
+    machine = _show(project, MACHINE)
+    return Run(yaml.safe_load(lock)["stages"], json.loads(machine) if machine else None)
 
 
 def _show(project: Path, path: str) -> str | None:
@@ -80,8 +79,8 @@ def run_in_clone(project: Path, clone: Path, params: Sequence[str], otherwise: b
             command = ["faketime", "-f", "+400d", *command]
     _call(command, clone, environment, umask)
     lock = yaml.safe_load((clone / "dvc.lock").read_text(encoding="utf-8"))
-    record = clone / RECORD
-    described = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+    machine = clone / MACHINE
+    described = json.loads(machine.read_text(encoding="utf-8")) if machine.exists() else None
     return Run(lock["stages"], described)
 
 

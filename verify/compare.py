@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# The file that names the machine is the explanation of a difference, not one itself
+MACHINE = "metrics/machine.json"
+
 Stages = Mapping[str, Mapping[str, Any]]  # what `stages` of a dvc.lock holds
-Records = Sequence[Mapping[str, Any]]  # what metrics/machine.json holds
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ def compare(first: Stages, second: Stages) -> list[Row]:
     for stage in {**first, **second}:
         before, after = (_hashes(stages, stage, "outs") for stages in (first, second))
         for path in {**before, **after}:
-            rows.append(Row(stage, path, before.get(path), after.get(path)))
+            if path != MACHINE:
+                rows.append(Row(stage, path, before.get(path), after.get(path)))
     return rows
 
 
@@ -62,25 +65,16 @@ def explain(first: Stages, second: Stages) -> list[str]:
     return lines
 
 
-def explain_machines(first: Records | None, second: Records | None) -> list[str]:
-    """What differs between the machines of two runs, as ``metrics/machine.json`` holds them."""
+def explain_machine(first: Sequence[str] | None, second: Sequence[str] | None) -> list[str]:
+    """What differs between two descriptions of machines, as ``metrics/machine.json`` holds them."""
     if first is None or second is None:
         return ["the machine of one of the runs is not known"]
-    before, after = (_facts(records) for records in (first, second))
+    before, after = (dict(line.split(": ", 1) for line in lines) for lines in (first, second))
     return [
         f"{name}: {before.get(name)} / {after.get(name)}"
         for name in {**before, **after}
         if before.get(name) != after.get(name)
     ] or ["both runs describe the same machine: this is a fault of Pawprint"]
-
-
-def _facts(records: Records) -> dict[str, str]:
-    """What is known of the machines of a run; of several, all that they say."""
-    facts: dict[str, list[str]] = {}
-    for record in records:
-        for name, value in record["machine"].items():
-            facts.setdefault(name, []).append(value)
-    return {name: " and ".join(dict.fromkeys(values)) for name, values in facts.items()}
 
 
 def render_table(rows: Sequence[Row]) -> str:

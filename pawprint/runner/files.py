@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +16,13 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """The digest of a file's bytes, in hexadecimal, by an algorithm of ``hashlib``."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def files_of(paths: Iterable[Path | str]) -> Iterator[Path]:
+    """Files, and all files in directories, sorted; without what Python leaves among modules."""
+    for path in sorted(map(Path, paths)):
+        inside = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        yield from inside if path.is_dir() else [path]
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
-from pawprint.runner.files import file_digest
+import yaml
+
+from pawprint.runner.files import file_digest, files_of
 from pawprint.runner.machine import describe_machine
 from pawprint.runner.params import Params
-from pawprint.runner.pipeline import files_of, read_entry
 
 
 def fingerprint(stage: str, params: Params) -> str:
@@ -28,7 +30,7 @@ def fingerprint(stage: str, params: Params) -> str:
     Raises:
         OSError: a dependency cannot be read.
     """
-    entry = read_entry(stage)
+    entry = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     values = params.model_dump()
     tracked = {name: _look_up(values, name) for name in entry.get("params", [])}
     digest = hashlib.sha256(json.dumps([stage, tracked, describe_machine()]).encode())

@@ -1,8 +1,4 @@
-"""What may change the last bits of a result, and the record of what made which result.
-
-``metrics/machine.json`` is kept by git, and no output of DVC: it stays as it is where another
-machine makes the same bytes.
-"""
+"""What may change the last bits of a result: the processor, GPUs and the libraries."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ import json
 import os
 import platform
 import re
+import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from pawprint.runner.files import atomic_write, file_digest
-from pawprint.runner.pipeline import files_of, outputs
+from pawprint.runner.files import file_digest, files_of
 
 LIBRARIES = (
     *("ai-edge-litert", "dvclive", "keras", "matplotlib", "numpy", "onnx"),
@@ -24,54 +20,36 @@ LIBRARIES = (
     "tf2onnx",
 )
 NVIDIA = Path("/proc/driver/nvidia")
-RECORD = Path("metrics/machine.json")
 
 
-def record_machine(stage: str) -> None:
-    """Write down that this machine made a stage's results, unless they were made before.
+def name_maker(record: Path, results: Sequence[Path]) -> list[str]:
+    """Lines that say what made some results: their digest, then what ``describe_machine`` tells.
 
-    The record is a list of machines; each has under ``made`` the stages whose results it made,
-    with a digest of these results.
+    Where the record that git holds is of the same results, that one stays: another machine that
+    makes the same bytes changes nothing.
 
     Args:
-        stage: its name in ``dvc.yaml``; run from the project's root.
-
-    Raises:
-        OSError: the record, or an output, cannot be read or written.
+        record: the file of these lines, relative to the project's root, the current directory.
+        results: files and directories; they are read.
     """
-    results = _digest(outputs(stage))
-    records = _read_records()
-    if not results or any(record["made"].get(stage) == results for record in records):
-        return
-    for record in records:
-        record["made"].pop(stage, None)
-    machine = describe_machine()
-    if all(record["machine"] != machine for record in records):
-        records.append({"made": {}, "machine": machine})
-    next(r for r in records if r["machine"] == machine)["made"][stage] = results
-    text = json.dumps([record for record in records if record["made"]], indent=2)
-    with atomic_write(RECORD) as file:
-        file.write(f"{text}\n".encode())
-
-
-def _read_records() -> list[dict[str, Any]]:
-    try:
-        records = json.loads(RECORD.read_text(encoding="utf-8"))
-        return [{"made": dict(r["made"]), "machine": dict(r["machine"])} for r in records]
-    except FileNotFoundError:
-        return []
-    except (ValueError, TypeError, KeyError):
-        print(f"{RECORD} is damaged; it is begun anew", flush=True)
-        return []
-
-
-def _digest(paths: list[str]) -> str:
-    """Of the names and contents of all files; empty where there are none."""
     digest = hashlib.sha256()
-    files = list(files_of(paths))
-    for path in files:
+    for path in files_of(results):
         digest.update(f"{path.as_posix()}\0{file_digest(path)}\0".encode())
-    return digest.hexdigest()[:16] if files else ""
+    first = f"results: {digest.hexdigest()[:16]}"
+    committed = _read_committed(record)
+    if committed[:1] == [first]:
+        return committed
+    return [first, *(f"{name}: {value}" for name, value in describe_machine().items())]
+
+
+def _read_committed(path: Path) -> list[str]:
+    """The lines of a file as of the last commit; none where there is no such file or no git."""
+    command = ["git", "show", f"HEAD:./{path.as_posix()}"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True)
+        return [str(line) for line in json.loads(done.stdout)]
+    except (OSError, subprocess.CalledProcessError, ValueError, TypeError):
+        return []
 
 
 def describe_machine() -> dict[str, str]:

@@ -12,25 +12,18 @@ from pathlib import Path
 
 from pawprint.runner.errors import PawprintError, describe_os_error
 from pawprint.runner.fingerprint import fingerprint
-from pawprint.runner.machine import record_machine
 from pawprint.runner.params import Params, load_params
 from pawprint.runner.processes import end_with_dvc
 
 UNFINISHED = Path(".resume")  # git ignores it, DVC does not know it
 
 
-def run_stage(stage: str, main: Callable[[Params], None]) -> None:
-    """Check all of params.yaml, then run a stage; a user's mistake is one line and exit code 1.
-
-    Args:
-        stage: its name in ``dvc.yaml``.
-        main: what it does. What made its results is recorded when it ends.
-    """
+def run_stage(main: Callable[[Params], None]) -> None:
+    """Check all of params.yaml, then run a stage; a user's mistake is one line and exit code 1."""
     end_with_dvc()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main(load_params())
-        record_machine(stage)
     except PawprintError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -66,7 +66,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What ``extract_features`` has done; ``str()`` of it is a phrase for the user.
+    """What ``extract_features`` has done.
 
     Attributes:
         pictures: of all splits, each view counted.
@@ -78,10 +78,11 @@ class Extraction:
     views: int
     seconds: float | None
 
-    def __str__(self) -> str:
+    def describe(self, out: Path) -> str:
+        """A line for the user, who finds the features in `out`."""
         kind = "pictures" if self.views == 1 else "views of pictures"
         rate = "" if self.seconds is None else f" ({self.pictures / self.seconds:.1f} images/s)"
-        return f"features of {self.pictures} {kind}{rate}"
+        return f"features of {self.pictures} {kind} in {out}/{rate}"
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,13 @@ class Trained:
 
     Attributes:
         model: inputs → logits, float32; of the best epoch, calibrated on the validation data.
+        temperature: by which its logits have been divided.
         summary: best_epoch, val_accuracy and val_log_loss of that model.
         curves: directory of dvclive's curves; to be moved where they shall stay.
     """
 
     model: keras.Model
+    temperature: float
     summary: dict[str, float]
     curves: Path
 
@@ -248,7 +250,7 @@ def train_model(
     }
     Path(live.metrics_file).unlink()  # the last epoch's figures; those of the result are these
     scale_logits(model, temperature)
-    return Trained(model, summary, curves)
+    return Trained(model, temperature, summary, curves)
 
 
 def _build_optimizer(
