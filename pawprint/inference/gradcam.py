@@ -106,7 +106,8 @@ def load_tail(path: Path) -> list[TailLayer]:
         ModelError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file open whose archive it refuses
+        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
             tail = [TailLayer(str(kind)) for kind in file[KINDS]]
             for key in file.files:
                 if key != KINDS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,19 @@ def write_shard(path: Path, array: np.ndarray) -> None:
         # Not np.save: where the disk is full, it does not say so
         np.lib.format.write_array_header_1_0(file, header)
         file.write(array.data)
+
+
+class _OpenFile:
+    """A file that is closed when nobody reads it any more, whichever thread that is."""
+
+    number = -1
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
 
 
 class ShardedArray:
@@ -54,7 +67,7 @@ class ShardedArray:
         self._starts = np.cumsum([0, *(shape[0] for shape in shapes)])
         self.shape: tuple[int, ...] = (int(self._starts[-1]), *shapes[0][1:])
         self._row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        self._open = lru_cache(maxsize=OPEN_FILES)(partial(open, mode="rb"))
+        self._open = lru_cache(maxsize=OPEN_FILES)(_OpenFile)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -79,10 +92,8 @@ class ShardedArray:
                 raise IndexError(f"row {index} of an array of {len(self)}")
             shard = int(np.searchsorted(self._starts, index, side="right")) - 1
             start = self._offsets[shard] + (int(index) - int(self._starts[shard])) * self._row_bytes
-            file = self._open(
-                self.paths[shard]
-            )  # kept while it is read: another thread may open more
-            if os.preadv(file.fileno(), [target[i].data], start) != self._row_bytes:
+            file = self._open(self.paths[shard])  # stays open while it is read
+            if os.preadv(file.number, [target[i].data], start) != self._row_bytes:
                 raise OSError(5, "truncated shard", str(self.paths[shard]))
         return rows
 
