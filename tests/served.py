@@ -186,6 +186,8 @@ def serving(*arguments: str, environment: dict[str, str] | None = None) -> Itera
             process.kill()
             process.wait()
             reader.join()
+            assert process.stderr is not None
+            process.stderr.close()
 
 
 def _read_log(process: subprocess.Popen[str], log: list[dict[str, Any]], ports: Queue[int]) -> None:

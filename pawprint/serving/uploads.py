@@ -85,6 +85,7 @@ async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
         for file in form.getlist(FILES)
         if isinstance(file, UploadFile)
     ]
+    await form.close()
     if not files:
         raise Refusal(422, "malformed", f"expected files in the form's field {FILES!r}, found none")
     return Uploads(files, _read_top(form.get("top", "5")))
