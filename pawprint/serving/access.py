@@ -92,6 +92,7 @@ class Access:
                 await _fail(scope, receive, send_on)
         finally:
             seconds = time.perf_counter() - began
+            # see tests/test_private_sides.py
             path = getattr(scope.get("route"), "path", "") or "other"
             self._count(path, scope["method"], status, seconds, state.get("model"))
             fields = {

@@ -50,6 +50,7 @@ def build_app(service: Service) -> FastAPI:
 
     for path, file in (("/", "index.html"), (DOCS, "docs.html")):
         app.add_api_route(path, _page(PAGES / file), include_in_schema=False)
+    # The package's own files: see tests/test_private_sides.py
     app.mount("/static/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))
     app.mount("/static", StaticFiles(directory=PAGES), name="static")
 
