@@ -76,6 +76,14 @@ def colours(order: str = "red,green,blue") -> Path:
     return directory
 
 
+def renamed(name: str, directory: Path) -> Path:
+    """The model of ``colours`` in this directory, under another name."""
+    shutil.copytree(colours(), directory, dirs_exist_ok=True)
+    path = directory / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"name": name}))
+    return directory
+
+
 def picture(colour: str, size: tuple[int, int] = (60, 40), format_: str = "PNG") -> bytes:
     """A picture of one colour, with some noise that no class minds."""
     noise = np.random.default_rng(0).integers(-15, 6, (size[1], size[0], 3))
@@ -178,6 +186,8 @@ def serving(*arguments: str, environment: dict[str, str] | None = None) -> Itera
             process.kill()
             process.wait()
             reader.join()
+            assert process.stderr is not None
+            process.stderr.close()
 
 
 def _read_log(process: subprocess.Popen[str], log: list[dict[str, Any]], ports: Queue[int]) -> None:

@@ -234,7 +234,11 @@ def test_a_damaged_card_is_one_line(copy: Path, text: str, found: str) -> None:
         {"image_size": "32"},
         {"image_size": 16},
         {"max_pixels": 0},
+        {"name": None},
         {"augment": None},
+        {"hashes": {"models/head.keras": 1}},
+        {"metrics": [0.9]},
+        {"versions": None},
         {"files": [1]},
     ],
 )

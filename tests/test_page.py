@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from chromium import Watched, expect, file, needs_chromium
 from PIL import Image
-from served import Running, colours, picture, serving
+from served import Running, colours, picture, renamed, serving
 
 # covers: R7, R10, R18, B7
 
@@ -234,10 +234,24 @@ def test_a_file_that_is_too_large_is_not_sent(page):
 def test_the_models_card(page):
     card = page.locator(".card")
     expect(card.get_by_role("heading")).to_have_text("colours")
+    expect(card.locator("p")).to_be_hidden()  # the name, which is the title here
     row = card.get_by_role("row", name=re.compile("Accuracy"))
     expect(row).to_contain_text("90.0 %")
     expect(row).to_contain_text("85.0 % to 94.0 %")
     expect(card).to_contain_text("red, green, blue")
+
+
+def test_a_model_of_the_pipeline_is_shown_by_its_title_and_name(browser, tmp_path):
+    with serving("--model", str(renamed("finetuned", tmp_path))) as server:
+        watched = Watched(browser, server.address)
+        watched.page.goto("/")
+        card = watched.page.locator(".card")
+        expect(card.get_by_role("heading")).to_have_text("Fine-tuned backbone")
+        name = card.get_by_text("finetuned", exact=True)
+        expect(name).to_be_visible()
+        size = "element => parseFloat(getComputedStyle(element).fontSize)"
+        assert name.evaluate(size) < card.get_by_role("heading").evaluate(size)
+        watched.close()
 
 
 def test_a_phones_width(page):

@@ -1,13 +1,500 @@
-# covers: C2
+# covers: B1, B3, B5, C2, R9, R18
 """Where Pawprint relies on more than a library promises: an upgrade that breaks it fails here."""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import io
 import json
+import multiprocessing
+import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zipfile import ZipFile
 
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+import yaml
+from living import wait_until
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from project import Project
 from servers import Reply, kaggle_environment, serve
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from pawprint.data.images import READABLE, decode_image
+from pawprint.inference.classifier import ModelCard
+from pawprint.networks.runtime import hidden
+from pawprint.runner.errors import ImageError, ImageFault, PawprintError
+from pawprint.runner.params import load_params
+from pawprint.runner.processes import available_cores, worker_pool
+from pawprint.serving.access import SURPLUS
+from pawprint.serving.app import PAGES, build_app
+from pawprint.serving.limits import Refusal
+from pawprint.serving.server import Server, connection_class, listen
+from pawprint.serving.service import Service
+from pawprint.serving.settings import Settings
+from pawprint.serving.uploads import read_form
+
+ROOT = Path(__file__).resolve().parent.parent
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+PRIVATE_IMPORT = re.compile(r"\s*(from|import) .*(\.python\.|\.src\b|\._|_pb2|_impl\b|_generated)")
+
+
+def module_of(name: str) -> Path:
+    """The file in which ``pawprint.a.b.Class.method`` stands."""
+    parts = name.split(".")
+    files = [ROOT.joinpath(*parts[:i]).with_suffix(".py") for i in range(2, len(parts) + 1)]
+    return next(file for file in files if file.is_file())
+
+
+def test_each_trick_is_marked_where_it_is_used():
+    """The docstrings here name the places, and a comment at each of these names this file."""
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "pawprint").rglob("*.py")}
+    marked = {path for path, text in texts.items() if f"tests/{Path(__file__).name}" in text}
+    told = [str(test.__doc__) for name, test in globals().items() if name.startswith("test_")]
+    named = {
+        module_of(name) for text in told for name in re.findall(r"`(pawprint(?:\.\w+)+)`", text)
+    }
+    assert marked == named
+    importing = {p for p, text in texts.items() if any(map(PRIVATE_IMPORT.match, text.split("\n")))}
+    assert importing
+    assert importing <= marked
+
+
+# ---- uvicorn
+
+
+async def tell_state(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that says whether its connection is one too many; on /slow after a while.
+
+    On /large the answer is larger than what the buffers of a connection hold.
+    """
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
+    body = bytes(20_000_000) if scope["path"] == "/large" else str(SURPLUS in scope["state"])
+    content = body if isinstance(body, bytes) else body.encode()
+    headers = [(b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Uvicorn:
+    """A server of ``tell_state`` with Pawprint's connections, for one event loop."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+
+    async def connect(self) -> Connection:
+        return await asyncio.open_connection(*self._address)
+
+    async def ask(self, connection: Connection, path: str = "/") -> str:
+        """What is answered on a connection, which stays open."""
+        reader, writer = connection
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        return (await reader.read(5)).decode()
+
+
+@asynccontextmanager
+async def serving(timeout_s: float, most: int, **options: Any) -> AsyncIterator[Uvicorn]:
+    http = connection_class(timeout_s, most)
+    config = uvicorn.Config(tell_state, http=http, lifespan="off", log_config=None, **options)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        running = asyncio.create_task(server.serve([listener]))
+        try:
+            yield Uvicorn(address)
+        finally:
+            server.should_exit = True
+            await running
+
+
+def test_uvicorn_asks_the_connection_for_the_state_of_its_requests():
+    """`pawprint.serving.server.connection_class` counts `connections` and replaces `app_state`.
+
+    Uvicorn has a limit of its own, which is one too high and refuses the health check, too; nothing
+    public tells an application how many connections are open.
+    """
+
+    async def scenario() -> None:
+        async with serving(60, most=1) as server:
+            first = await server.connect()
+            assert await server.ask(first) == "False"
+            second = await server.connect()
+            assert await server.ask(second) == "True"
+            assert await server.ask(first) == "False"
+            for _, writer in (first, second):
+                writer.close()
+            told = "True"
+            while told == "True":  # until the server has met that they are closed
+                await asyncio.sleep(0.05)
+                third = await server.connect()
+                told = await server.ask(third)
+                third[1].close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_uvicorn_tells_the_connection_of_its_data():
+    """`pawprint.serving.server.connection_class` times headers by h11's state in `conn`.
+
+    Uvicorn waits for headers for ever, and has no option for that. A connection is timed between
+    its requests only: an answer may take longer, and the next headers are timed anew.
+    """
+
+    async def scenario() -> None:
+        async with serving(0.5, most=9) as server:
+            reader, writer = await server.connect()
+            assert await server.ask((reader, writer), "/slow") == "False"
+            writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            assert await reader.read() == b""
+            writer.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_uvicorn_asks_the_connection_when_it_has_been_idle():
+    """`pawprint.serving.server.connection_class` ends answers that nobody reads.
+
+    It does so in `timeout_keep_alive_handler`. Uvicorn closes an idle connection when all has been
+    sent, which never comes where a client does not read; it has no option for that.
+    """
+
+    async def scenario() -> None:
+        async with serving(0.3, most=9, timeout_keep_alive=0) as server:
+            reader, writer = await server.connect()
+            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(1)
+            received = 0
+            try:
+                while part := await reader.read(1_000_000):
+                    received += len(part)
+            except ConnectionResetError:
+                pass
+            assert 0 < received < 20_000_000
+            writer.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def service_of(**values: Any) -> Any:
+    """What ``Server`` asks of a service."""
+    return SimpleNamespace(**{"ready": True, "failure": None, **values})
+
+
+def test_uvicorn_calls_on_tick_and_lets_its_error_pass():
+    """`pawprint.serving.server.Server` ends by what `on_tick` raises when a model does not run.
+
+    The models start while requests are answered already (with 503). Nothing public lets what runs
+    beside a server end it with an error.
+    """
+    service = service_of()
+
+    async def scenario() -> None:
+        config = uvicorn.Config(tell_state, lifespan="off", log_config=None)
+        with listen("127.0.0.1", 0) as listener:
+            server = Server(config, service, Settings())
+            running = asyncio.create_task(server.serve([listener]))
+            await asyncio.sleep(0.3)
+            assert not running.done()
+            service.failure = RuntimeError("wrong shape")
+            await running
+
+    with pytest.raises(PawprintError, match="a model does not run: wrong shape"):
+        asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_uvicorn_leaves_signals_to_handle_exit_and_raises_them_again():
+    """`pawprint.serving.server.Server` waits in `handle_exit` before it accepts no more.
+
+    Uvicorn sets the handlers itself, and offers no moment between a signal and the closed socket.
+    When it has finished, it raises the signal once more: `serve` makes that exit code 0.
+    """
+    service, raised = service_of(), []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: raised.append(number))
+
+    async def scenario() -> None:
+        config = uvicorn.Config(tell_state, lifespan="off", log_config=None)
+        with listen("127.0.0.1", 0) as listener:
+            address = listener.getsockname()
+            server = Server(config, service, Settings(drain_s=0.5))
+            running = asyncio.create_task(server.serve([listener]))
+            await asyncio.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGTERM)
+            while service.ready:
+                await asyncio.sleep(0.01)
+            _, writer = await asyncio.open_connection(*address)
+            writer.close()
+            assert not running.done()
+            assert raised == []
+            await running
+
+    try:
+        asyncio.run(asyncio.wait_for(scenario(), 20))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert raised == [signal.SIGTERM]
+
+
+# ---- Starlette, FastAPI
+
+
+def form(*contents: bytes) -> tuple[Headers, bytes]:
+    files = [("files", (f"{i}.png", content)) for i, content in enumerate(contents)]
+    request = httpx.Request("POST", "http://x", files=files)
+    return Headers(dict(request.headers)), request.read()
+
+
+def test_the_parser_of_forms_keeps_large_files_in_memory(tmp_path, monkeypatch):
+    """`pawprint.serving.uploads.read_form` sets `spool_max_size` of Starlette's parser.
+
+    Starlette writes files above 1 MB to the disk; neither `Request.form` nor the parser has an
+    argument for that. Where there is no directory for such files, none is written.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    large = bytes(3_000_000)
+    uploads = asyncio.run(read_form(*form(large), max_files=1))
+    assert [upload.content for upload in uploads.files] == [large]
+
+
+def test_the_parser_of_forms_says_that_there_are_too_many_files():
+    """`pawprint.serving.uploads.read_form` tells this refusal from others by Starlette's words.
+
+    The parser has one exception for all faults of a form.
+    """
+    with pytest.raises(Refusal, match="expected at most 1 pictures") as refused:
+        asyncio.run(read_form(*form(b"1", b"2"), max_files=1))
+    assert (refused.value.status_code, refused.value.reason) == (413, "files")
+
+
+def unstarted() -> Service:
+    """A service without models."""
+    models: Any = SimpleNamespace(all=list)
+    return Service(Settings(), models)
+
+
+async def ask(service: Service, *paths: str) -> list[httpx.Response]:
+    transport = httpx.ASGITransport(build_app(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        return [await client.get(path) for path in paths]
+
+
+def test_the_router_leaves_its_route_in_the_scope():
+    """`pawprint.serving.access.Access` counts requests by the path of `scope["route"]`.
+
+    A path that a client made up must not become a label. Starlette's and FastAPI's documents name
+    no way in which a middleware learns the route.
+    """
+    *_, counted = asyncio.run(ask(unstarted(), "/healthz", "/healthz?x=1", "/made-up", "/metrics"))
+    counts = dict(re.findall(r'pawprint_requests_total{.*path="(.+?)".*} (\S+)', counted.text))
+    assert counts == {"/healthz": "2.0", "other": "1.0"}
+
+
+def test_the_files_of_swagger_ui_have_their_names():
+    """`pawprint.serving.app.build_app` mounts what the package fastapi_offline keeps for itself.
+
+    Its own page of a description needs scripts within the page, which Pawprint's headers forbid.
+    """
+    page = (PAGES / "docs.html").read_text(encoding="utf-8")
+    names = re.findall(r"static/swagger/[\w.-]+", page)
+    assert len(names) == 2
+    answers = asyncio.run(ask(unstarted(), *(f"/{name}" for name in names)))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert all(len(answer.content) > 10_000 for answer in answers)
+
+
+# ---- Pillow
+
+
+def encode(format_: str, pixels: np.ndarray = NOISE, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format_, **options)
+    return file.getvalue()
+
+
+def test_a_jpeg_that_was_opened_stands_behind_its_header():
+    """`pawprint.data.images.decode_image` asks `image.fp` where the header of a JPEG ends.
+
+    A preview in the header has an end mark of its own, which must not count for the picture's.
+    Pillow has no public name for this place.
+    """
+    preview = encode("JPEG", NOISE[:8, :8])
+    content = encode("JPEG", comment=preview)
+    place = content.rfind(b"\xff\xda")
+    assert content.find(b"\xff\xd9") < place, "expected an end mark in the header"
+    with Image.open(io.BytesIO(content), formats=READABLE) as image:
+        assert image.fp is not None
+        assert place <= image.fp.tell() <= place + 14  # the start of the scan and its header
+    without_end = content.removesuffix(b"\xff\xd9")
+    with pytest.raises(ImageError, match="it has no end mark"):
+        decode_image(without_end, 32, 10**6)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(96, 64), (48, 32)])
+def test_pixels_that_a_jpeg_lacks_are_grey(mode, size):
+    """`pawprint.data.images.decode_image` looks closer at a JPEG whose last pixel is 128.
+
+    That is what libjpeg puts where the pixels end too early, at any scale. It only warns of it,
+    and Pillow does not hand that on.
+    """
+    content = encode("JPEG", NOISE if mode == "RGB" else NOISE[..., 0], quality=90)
+    cut = content[: len(content) // 2] + b"\xff\xd9"
+    with Image.open(io.BytesIO(cut), formats=READABLE) as image:
+        image.draft(None, size)
+        assert (image.mode, image.size) == (mode, size)
+        last = image.getpixel((size[0] - 1, size[1] - 1))
+    assert last == (128 if mode == "L" else (128, 128, 128))
+    with pytest.raises(ImageError, match="its end mark comes too early"):
+        decode_image(cut, 32, 10**6)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "GIF", "BMP", "TIFF", "PPM"])
+def test_pillow_says_truncated(format_):
+    """`pawprint.data.images.decode_image` tells files that end too early by Pillow's words.
+
+    Pillow raises `OSError` for these as for other faults.
+    """
+    content = encode(format_)
+    with pytest.raises(ImageError) as refused:
+        decode_image(content[: len(content) // 2], 32, 10**6)
+    assert refused.value.fault is ImageFault.TRUNCATED
+
+
+def test_a_picture_of_two_eyes_is_a_jpeg():
+    """`pawprint.data.images.READABLE` names JPEG, and means MPO.
+
+    Pillow's plugin for JPEG opens these files, as a class of its own; for the name MPO, it has no
+    plugin that opens any. What holds for JPEG holds for the first of their pictures.
+    """
+    other = Image.fromarray(NOISE[::-1].copy())
+    content = encode("MPO", save_all=True, append_images=[other])
+    with Image.open(io.BytesIO(content), formats=READABLE) as image:
+        assert image.format == "MPO"
+        assert isinstance(image, JpegImageFile)
+    np.testing.assert_array_equal(
+        decode_image(content, 64, 10**6), decode_image(encode("JPEG"), 64, 10**6)
+    )
+
+
+# ---- PyYAML, DVC, Python, Linux
+
+
+def test_rules_of_yaml_can_be_taken_from_a_loader(tmp_path):
+    """`pawprint.runner.params.load_params` edits `yaml_implicit_resolvers`, a table of PyYAML's.
+
+    `add_implicit_resolver` only adds, and the rules of YAML 1.1 would come first. PyYAML's own
+    loader must keep them.
+    """
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(re.sub(r"(?m)^  head_lr: \S+", "  head_lr: 1e-05", text), encoding="utf-8")
+    assert load_params(path).finetune.head_lr == 1e-05
+    path.write_text(re.sub(r"(?m)^  sample_seed: \S+", "  sample_seed: 010", text))
+    with pytest.raises(PawprintError, match=r"data\.sample_seed: .*found 10\.0"):
+        load_params(path)
+    assert yaml.safe_load("[1e-05, 010, 1:30]") == ["1e-05", 8, 90]
+
+
+TELL = """
+import os, pathlib
+told = os.environ["DVC_STAGE"], os.getsid(os.getppid()) == os.getsid(0)
+pathlib.Path("told.txt").write_text(repr(told))
+"""
+
+
+def test_dvc_names_the_stage_that_it_starts_and_stays_in_its_session(tmp_path):
+    """`pawprint.runner.processes.end_with_dvc` asks for `DVC_STAGE`, and compares sessions.
+
+    DVC's documents tell of neither. Without the name, a stage would outlive a killed DVC; in a
+    session of its own, it would take itself for an orphan and end at once.
+    """
+    project = Project(tmp_path / "project", tmp_path / "home")
+    project.root.mkdir()
+    stage = {"cmd": shlex.join([sys.executable, "tell.py"]), "outs": ["told.txt"]}
+    (project.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"asking": stage}}))
+    (project.root / "tell.py").write_text(TELL)
+    project.dvc("init", "--no-scm", "--quiet")
+    project.dvc("repro", "--quiet")
+    assert project.read("told.txt") == "('asking', True)"
+
+
+def test_a_pool_starts_a_process_for_each_task():
+    """`pawprint.runner.processes.worker_pool` submits idle tasks to have all processes at once.
+
+    `ProcessPoolExecutor` starts one for each task that comes while none is idle; it has no way to
+    say that they shall start, and they take a second to import what they need.
+    """
+    with worker_pool():
+        assert len(multiprocessing.active_children()) == available_cores()
+
+
+ORPHAN = """
+import subprocess, sys, time
+child = "from pawprint.runner.processes import _ask_kernel as ask; print(ask(), flush=True);"
+child += "import time; time.sleep(60)"
+process = subprocess.Popen([sys.executable, "-c", child])
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux offers that")
+def test_the_kernel_ends_a_process_whose_parent_was_killed():
+    """`pawprint.runner.processes.worker_pool` and stages call prctl through `ctypes`.
+
+    Nothing else ends a process at once when SIGKILL ended its parent. Python has no such function.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        lines = sorted(parent.stdout.readline().strip() for _ in range(2))
+        parent.kill()
+    assert lines[1] == "True"
+    status = Path("/proc", lines[0], "status")
+
+    def ended() -> bool:  # or a zombie, which waits for whoever adopted it
+        try:
+            return "State:\tZ" in status.read_text()
+        except OSError:
+            return True
+
+    assert wait_until(ended, 5)
+
+
+def test_an_import_of_what_is_hidden_fails(monkeypatch):
+    """`pawprint.networks.runtime.hidden` puts None into `sys.modules`.
+
+    Python's reference says that this makes an import fail. A finder in `sys.meta_path` would be
+    the longer way to the same.
+    """
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    with hidden("tabnanny"), pytest.raises(ModuleNotFoundError):
+        importlib.import_module("tabnanny")
+    assert importlib.import_module("tabnanny").__name__ == "tabnanny"
+
+
+# ---- requests, as Kaggle's client uses it
 
 KAGGLE_CHILD = """
 import json
@@ -60,3 +547,280 @@ def test_every_request_of_kaggles_client_passes_through_the_patched_adapter(tmp_
     assert len(failures) == 1, "expected the first download to break off, the second to continue it"
     assert "broke off" in failures[0]
     assert restored
+
+
+# ---- Keras on OpenVINO
+
+WITHOUT_TENSORFLOW = """
+import json, sys
+from pathlib import Path
+from zipfile import ZipFile
+from pawprint.networks.runtime import start_engine
+start_engine("openvino", 1)
+import keras
+from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.networks.predictor import build_predictor
+layers = [keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+network = keras.Sequential([keras.Input((8, 8, 3), name="pixels"), *layers], name="network")
+path = Path(sys.argv[1])
+save_model(network, path, ModelInfo([], 8))
+import numpy as np
+(map,) = build_predictor(load_model(path), cores=1)(np.zeros((1, 8, 8, 3), np.uint8))
+print(json.dumps([list(map.shape), sorted({"tensorflow", "sklearn"} & set(sys.modules))]))
+"""
+
+
+def test_keras_on_openvino_starts_saves_and_runs_without_tensorflow(tmp_path):
+    """`pawprint.networks.runtime.hidden` hides TensorFlow and scikit-learn from Keras.
+
+    Keras imports both where they are installed, for what is not needed here: seconds, and hundreds
+    of megabytes. That it does without them on OpenVINO is not promised, and it has no option. Nor
+    is it that it asks for TensorFlow once, and does not when it saves.
+    """
+    path = tmp_path / "network.keras"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[1, 6, 6, 2], []]
+
+
+# ---- Keras on TensorFlow
+
+CARD = ModelCard("tiny", ["cat", "dog"], 8, 10_000, {}, {}, {}, {})
+PIXELS = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tiny(tensorflow: None) -> Any:
+    """A small classifier with everything that a frozen graph must hold."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    x = pixels = keras.Input((8, 8, 3), name="pixels")
+    for layer in (
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(4, 3),
+        keras.layers.BatchNormalization(name="norm"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(2, activation="softmax"),
+    ):
+        x = layer(x)
+    model = keras.Model(pixels, x)
+    model.get_layer("norm").set_weights([np.full(4, value) for value in (2, 0.5, 0.1, 3)])
+    return model
+
+
+def probs_of(model: Any) -> np.ndarray:
+    return model(PIXELS.astype(np.float32), training=False).numpy()
+
+
+def test_the_variable_of_an_update_step_leads_to_its_layer(tensorflow, tmp_path):
+    """`pawprint.training.fit.AdamW` finds a variable's path by `_get_variable_index`.
+
+    On TensorFlow, `update_step`, which Keras' documents tell to override, is handed TensorFlow's
+    variable, which has no path. The documents' own example calls `_get_variable_index`; what it
+    counts, `_trainable_variables`, has no public name. (The variable's own name begins like the
+    path, by a habit of Keras'; were that to end, all factors would be 1 without a word.) A path
+    begins with the layer's name in functional models, also in those that were loaded or copied.
+    """
+    import keras
+
+    from pawprint.networks.architectures import with_precision
+    from pawprint.networks.model_files import ModelInfo, load_model, save_model
+    from pawprint.training.fit import AdamW
+
+    x = inputs = keras.Input((4,))
+    for name in ("first", "second", "third"):
+        x = keras.layers.Dense(3, name=name)(x)
+    save_model(keras.Model(inputs, x), tmp_path / "model.keras", ModelInfo([], 0))
+    model = with_precision(load_model(tmp_path / "model.keras"), "float32")
+    factors = {"first": 0.25, "third": 2.0}
+    model.compile(AdamW(factors, learning_rate=0.01, weight_decay=0.0), "mse")
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    rng = np.random.default_rng(0)
+    model.fit(rng.normal(size=(8, 4)), rng.normal(size=(8, 3)), batch_size=8, verbose=0)
+    for name, rate in {"first": 0.0025, "second": 0.01, "third": 0.02}.items():
+        kernel_and_bias = zip(before[name], model.get_layer(name).get_weights(), strict=True)
+        for weights, found in kernel_and_bias:
+            # the first step of AdamW is as long as the learning rate
+            assert np.median(np.abs(found - weights)) == pytest.approx(rate, rel=1e-3)
+
+
+def test_a_dropout_counts_its_draws_in_its_seed_generator(tensorflow):
+    """`pawprint.training.fit.Continuation` sets the state of `seed_generator` in each epoch.
+
+    Masks then follow from the epoch alone, and a stopped training continues with the same ones.
+    The state is a seed and the number of draws; a `SeedGenerator` of ours would be written into
+    each model file, and has no public way to be set either.
+    """
+    import keras
+
+    dropout = keras.layers.Dropout(0.5, seed=3)
+    ones = np.ones((1, 64), np.float32)
+    masks = [dropout(ones, training=True).numpy() for _ in range(2)]
+    assert dropout.seed_generator.state.numpy().tolist() == [3, 2]
+    dropout.seed_generator.state.assign([3, 1])
+    again = dropout(ones, training=True).numpy()
+    np.testing.assert_array_equal(again, masks[1])
+    assert (masks[0] != masks[1]).any()
+
+
+def test_an_epoch_draws_once_a_step(tensorflow):
+    """`pawprint.training.fit.Continuation` counts a dropout's draws by `params["steps"]`.
+
+    What stands in a callback's `params` is told by examples only. The count of an epoch must be
+    that which the training itself arrives at, or continued trainings would have other masks.
+    """
+    import keras
+
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            state = self.model.get_layer("dropout").seed_generator.state.numpy().tolist()
+            seen.append((state, [5, epoch * self.params["steps"]]))
+
+    dropout = keras.layers.Dropout(0.5, seed=5, name="dropout")
+    model = keras.Sequential([keras.Input((4,)), dropout, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((12, 4)), np.ones(12), batch_size=4, epochs=3, callbacks=[Watch()], verbose=0)
+    assert seen == [([5, 0], [5, 0]), ([5, 3], [5, 3]), ([5, 6], [5, 6])]
+
+
+def test_early_stopping_restores_the_best_weights_that_it_holds(tensorflow):
+    """`pawprint.training.fit.Continuation` replaces `best_weights`, and `best_epoch` is read.
+
+    Neither is told in Keras' documents. A stopped training knows its best weights by them alone.
+    """
+    import keras
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    stopping = keras.callbacks.EarlyStopping("v", mode="min", restore_best_weights=True)
+    stopping.set_model(model)
+    stopping.on_train_begin()
+    for epoch, (weight, value) in enumerate([(1.0, 3.0), (2.0, 1.0), (3.0, 2.0)]):
+        model.set_weights([np.array([[weight]])])
+        stopping.on_epoch_end(epoch, {"v": value})
+    assert stopping.best_epoch == 1
+    assert [weights.item() for weights in stopping.best_weights] == [2.0]
+    stopping.best_weights = [np.array([[7.0]])]
+    stopping.on_train_end()
+    assert model.get_weights()[0].item() == 7.0
+
+
+def test_a_model_file_holds_nothing_but_the_model(tiny, tmp_path):
+    """`pawprint.networks.model_files.save_model` edits the files in Keras' archive.
+
+    Keras writes a date and the addresses of objects into its JSON, and no option leaves them out.
+    A further one of these, or another name, would make equal models unequal files.
+    """
+    from pawprint.networks.model_files import ModelInfo, save_model
+
+    path = tmp_path / "tiny.keras"
+    save_model(tiny, path, ModelInfo(["cat", "dog"], 8))
+    with ZipFile(path) as archive:
+        names = archive.namelist()
+        metadata = json.loads(archive.read("metadata.json"))
+        config = archive.read("config.json").decode()
+    assert names == ["config.json", "metadata.json", "model.weights.h5"]
+    assert set(metadata) == {"keras_version", "pawprint"}
+    assert re.findall(r"(?<![\d.])\d{7,}", config) == [], "expected no address of an object"
+    raw = tmp_path / "raw.keras"
+    tiny.save(raw)
+    with ZipFile(raw) as archive:
+        assert "date_saved" in json.loads(archive.read("metadata.json"))
+
+
+# ---- TensorFlow
+
+
+def test_variables_become_constants(tiny):
+    """`pawprint.export.formats.freeze` and `pawprint.networks.predictor.TensorFlowPredictor` call
+    `convert_variables_to_constants_v2` of `tensorflow.python`.
+
+    Public is only what does this for graphs of TensorFlow 1, with a session. Without it, the graph
+    would need its variables beside it, and batch norm is not folded into convolutions.
+    """
+    import tensorflow as tf
+
+    from pawprint.export.formats import freeze
+    from pawprint.networks.predictor import TensorFlowPredictor
+
+    expected, weights = probs_of(tiny), tiny.get_weights()
+    frozen, predictor = freeze(tiny), TensorFlowPredictor(tiny)
+    try:
+        tiny.set_weights([np.zeros_like(array) for array in weights])
+        (found,) = frozen(tf.constant(PIXELS))
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+        np.testing.assert_allclose(predictor(PIXELS)[0], expected, atol=1e-6)
+    finally:
+        tiny.set_weights(weights)
+    kinds = {node.op for node in frozen.graph.as_graph_def().node}
+    assert "Const" in kinds
+    assert not [kind for kind in kinds if "Var" in kind]
+    assert [tensor.name for tensor in frozen.inputs] == ["pixels:0"]
+
+
+def test_a_saved_model_can_be_made_of_its_protocol_buffers(tiny, tmp_path):
+    """`pawprint.export.formats.write_saved_model` fills messages of `tensorflow.core.protobuf`.
+
+    `tf.saved_model.save` never writes the same bytes twice. The format is documented, and what
+    Python has made of it is not public.
+    """
+    import tensorflow as tf
+
+    from pawprint.export.formats import freeze, write_saved_model
+
+    contents = []
+    for name in ("first", "second"):
+        write_saved_model(freeze(tiny), CARD, tmp_path / name)
+        contents.append((tmp_path / name / "saved_model.pb").read_bytes())
+    assert contents[0] == contents[1]
+    signature = tf.saved_model.load(str(tmp_path / "first")).signatures["serving_default"]
+    found = signature(pixels=tf.constant(PIXELS))["probs"].numpy()
+    np.testing.assert_allclose(found, probs_of(tiny), atol=1e-6)
+
+
+def test_a_tflite_file_takes_one_more_buffer(tiny, tmp_path):
+    """`pawprint.export.formats.write_tflite` edits the file by `schema_py_generated` of LiteRT.
+
+    TensorFlow's converter has no argument for metadata, and that module is told of nowhere.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+
+    from pawprint.export.formats import freeze, write_saved_model, write_tflite
+
+    write_saved_model(freeze(tiny), CARD, tmp_path / "saved_model")
+    path = tmp_path / "model.tflite"
+    write_tflite(tmp_path / "saved_model", CARD, path)
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    buffers = {entry.name: model.buffers[entry.buffer].data for entry in model.metadata}
+    told = json.loads(bytes(buffers[b"pawprint"]))
+    assert told["name"] == "tiny"
+    assert json.loads(told["class_names"]) == ["cat", "dog"]
+    network = Interpreter(str(path)).get_signature_runner("serving_default")
+    np.testing.assert_allclose(network(pixels=PIXELS)["probs"], probs_of(tiny), atol=1e-6)
+
+
+def test_the_name_of_a_device_begins_as_expected(tensorflow):
+    """`pawprint.networks.runtime.choose_strategy` cuts the beginning off the names of GPUs.
+
+    `tf.config` gives the names of physical devices, and strategies want the short ones; nothing
+    public makes one of the other. Those of CPUs are of the same form.
+    """
+    import tensorflow as tf
+
+    from pawprint.networks.runtime import choose_strategy
+
+    (name,) = [device.name for device in tf.config.list_physical_devices("CPU")]
+    assert name == "/physical_device:CPU:0"
+    with tf.device(name.removeprefix("/physical_device:")):
+        assert tf.constant(1).device.endswith("/device:CPU:0")
+    assert choose_strategy().num_replicas_in_sync == 1

@@ -9,6 +9,8 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +21,18 @@ import pytest
 import uvicorn
 from living import wait_until
 from PIL import Image
-from served import CLASSES, METRICS, SIZE, Running, colours, in_process, picture, serving
+from served import (
+    CLASSES,
+    METRICS,
+    ROOT,
+    SIZE,
+    Running,
+    colours,
+    in_process,
+    picture,
+    renamed,
+    serving,
+)
 
 from pawprint.inference.classifier import Classifier
 from pawprint.inference.overlays import INFERNO, blend_heatmap, heat_layer
@@ -77,6 +90,20 @@ def test_served_probabilities_are_the_classifiers_to_the_bit(server):
     with ThreadPoolExecutor(16) as pool:  # one by one, and all at a time
         answers = list(pool.map(server.predict, contents * 4))
     assert [served_probs(answer)[0] for answer in answers] == expected.tolist() * 4
+
+
+def test_the_command_line_says_the_same_numbers(server, tmp_path):
+    """And both say 0.7, not 0.699999988: no more digits than tell it from other float32 numbers."""
+    (tmp_path / "x.png").write_bytes(two_halves())
+    command = [sys.executable, "-m", "pawprint", "predict", str(tmp_path / "x.png"), "--json"]
+    command += ["--model", str(colours())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    printed = json.loads(done.stdout)["classes"]
+    (result,) = server.predict(two_halves()).json()["results"]
+    assert result["predictions"] == printed
+    probs = expected_probs(two_halves())[0]
+    assert sorted(str(entry["probability"]) for entry in printed) == sorted(map(str, probs))
+    assert any(entry["probability"] not in probs.astype(float) for entry in printed)
 
 
 def test_a_bad_picture_is_an_entry_with_its_reason(server):
@@ -190,11 +217,22 @@ def test_gradcam_refuses_what_it_cannot_draw(server):
 def test_the_models_card(server):
     answer = server.get("/v1/model").json()
     (model,) = answer["models"]
+    assert model["name"] == model["title"] == "colours"
     assert model["class_names"] == CLASSES
     assert model["metrics"] == METRICS
     assert model["hashes"] == {"models/colours.keras": "0" * 32}
     assert model["hash"] == server.predict(picture("red")).json()["model"]["hash"]
     assert answer["limits"] == {"max_files": 64, "max_body_bytes": 32_000_000}
+
+
+def test_a_model_of_the_pipeline_has_its_title(tmp_path):
+    async def ask_in_process() -> list[dict[str, Any]]:
+        settings = Settings(model=str(renamed("finetuned", tmp_path)))
+        async with in_process(Service(settings, open_models(settings))) as client:
+            return (await client.get("/v1/model")).json()["models"]
+
+    (model,) = asyncio.run(asyncio.wait_for(ask_in_process(), 60))
+    assert (model["name"], model["title"]) == ("finetuned", "Fine-tuned backbone")
 
 
 def test_request_ids_are_taken_over_if_sane(server):

@@ -58,7 +58,10 @@ def decode_image(content: bytes, size_px: int, max_pixels: int) -> np.ndarray:
 
 
 def _translate(error: Exception) -> ImageError:
-    """What a decoder raised, in our words. Pillow has no type for a file that ends too early."""
+    """What a decoder raised, in our words.
+
+    Pillow has no type for a file that ends too early: see tests/test_private_sides.py.
+    """
     if isinstance(error, Image.UnidentifiedImageError):
         return ImageError("not a picture in a known format", ImageFault.FORMAT)
     reason = one_line(error, most=1000) or type(error).__name__
@@ -90,7 +93,7 @@ def _check_jpeg(content: bytes, image: JpegImageFile) -> int:
     scans = _count_scans(content)
     if scans > MAX_SCANS:
         raise ImageError(f"{scans} scans, more than {MAX_SCANS}")
-    header_bytes = image.fp.tell() if image.fp else 0
+    header_bytes = image.fp.tell() if image.fp else 0  # see tests/test_private_sides.py
     if content.rfind(END_OF_JPEG, header_bytes) < 0:  # from the end: nearly always there
         raise ImageError("image file is truncated (it has no end mark)", ImageFault.TRUNCATED)
     return header_bytes
@@ -111,7 +114,10 @@ def _count_scans(content: bytes) -> int:
 
 
 def _may_be_cut_short(image: Image.Image) -> bool:
-    """Whether the last pixel of a JPEG is the grey that stands for a missing one, or may be."""
+    """Whether the last pixel of a JPEG is the grey that stands for a missing one, or may be.
+
+    That it is this grey is the decoder's habit: see tests/test_private_sides.py.
+    """
     if image.info.get("progressive") or image.mode not in ("L", "RGB"):
         return True
     return image.getpixel((image.width - 1, image.height - 1)) in (128, (128, 128, 128))

@@ -130,6 +130,8 @@ def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
 def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     """A model as one TensorFlow graph, weights as constants: uint8 ``pixels`` → ``probs``."""
     import tensorflow as tf
+
+    # Not public, and nothing public does it: see tests/test_private_sides.py
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     def serve(pixels: tf.Tensor) -> tf.Tensor:
@@ -149,6 +151,7 @@ def write_saved_model(
     ``tf.saved_model.save`` never writes the same bytes twice; a graph with a signature needs no
     more than what is written here. The metadata is where TensorFlow Serving leaves room for it.
     """
+    # Not public: see tests/test_private_sides.py
     from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
     def describe(tensor: tf.Tensor) -> meta_graph_pb2.TensorInfo:
@@ -214,6 +217,8 @@ def write_tflite(
 def _with_metadata(content: bytes, values: Mapping[str, str]) -> bytes:
     """Add a named buffer to a TFLite model."""
     import flatbuffers
+
+    # Made from LiteRT's schema, and told of nowhere: see tests/test_private_sides.py
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)

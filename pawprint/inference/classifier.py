@@ -248,15 +248,23 @@ def _read_card(directory: Path) -> ModelCard:
         if written.get(name) != digest:
             raise _damaged(directory / name, f"its SHA-256 is not that of {CARD}")
     for key, fits in {
+        "name": isinstance(card.name, str),
         "class_names": isinstance(card.class_names, list)
         and all(isinstance(name, str) for name in card.class_names),
         "image_size": isinstance(card.image_size, int) and card.image_size > 0,
         "max_pixels": isinstance(card.max_pixels, int) and card.max_pixels > 0,
         "augment": isinstance(card.augment, dict),
+        "hashes": _holds_texts(card.hashes),
+        "metrics": isinstance(card.metrics, dict),
+        "versions": _holds_texts(card.versions),
     }.items():
         if not fits:
             raise _damaged(path, f"{key}: found {content[key]!r}")
     return card
+
+
+def _holds_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _damaged(path: Path, reason: object) -> ModelError:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from pawprint.networks.runtime import hidden
 from pawprint.runner.errors import ModelError, one_line
 from pawprint.runner.files import atomic_write
 
@@ -36,12 +35,12 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
     """Write a model whole or not at all.
 
     Keras' own file holds the date, memory addresses as object ids, and the time in its zip
-    entries; here they are left out, so that equal models are equal files.
+    entries; here they are left out, so that equal models are equal files. Where they stand is not
+    promised: see tests/test_private_sides.py.
     """
     with tempfile.TemporaryDirectory() as directory:
         raw = Path(directory, "raw.keras")
-        with hidden("tensorflow"):  # Keras would look whether something is a shape of TensorFlow's
-            model.save(raw)
+        model.save(raw)
         with ZipFile(raw) as source, atomic_write(path) as file, ZipFile(file, "w") as target:
             for name in sorted(source.namelist()):
                 content = source.read(name)

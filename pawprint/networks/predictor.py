@@ -181,6 +181,8 @@ class TensorFlowPredictor:
 
     def __init__(self, model: keras.Model, precision: Precision = "float32") -> None:
         import tensorflow as tf
+
+        # Not public, and nothing public does it: see tests/test_private_sides.py
         from tensorflow.python.framework.convert_to_constants import (
             convert_variables_to_constants_v2,
         )

@@ -43,7 +43,8 @@ def start_engine(engine: Engine, threads: int, seed: int = 0) -> str:
     os.environ["KERAS_BACKEND"] = "openvino"
     with _quick_import():
         import keras
-    with hidden("tensorflow"):  # Keras would import it to seed it, too
+    # Keras would import it to seed it, too. It asks once whether TensorFlow is there, also to save
+    with hidden("tensorflow"):
         keras.utils.set_random_seed(seed)
     _ignore_settings_of_the_user()
     return engine
@@ -113,6 +114,8 @@ def _quick_import() -> Iterator[None]:
 def hidden(library: str) -> Iterator[None]:
     """Let a library seem not to be installed; others that can do without it need not wait for it.
 
+    That they can is not promised: see tests/test_private_sides.py.
+
     Args:
         library: its name; if it has been imported already, it stays as it is.
     """
@@ -148,6 +151,7 @@ def choose_strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
     """
     import tensorflow as tf
 
+    # The names' beginning is TensorFlow's own: see tests/test_private_sides.py
     devices = devices or [
         gpu.name[len("/physical_device:") :] for gpu in tf.config.list_physical_devices("GPU")
     ]

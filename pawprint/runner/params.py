@@ -234,6 +234,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _NUMBERS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
+# PyYAML has a way to add rules, and none to take them away: see tests/test_private_sides.py
 _Loader.yaml_implicit_resolvers = {
     first: [rule for rule in rules if rule[0] not in _NUMBERS]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()

@@ -34,7 +34,7 @@ def worker_pool(*modules: str) -> Iterator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(cores, context, _start_worker, modules) as pool:
         try:
             with _interrupts_held_back():
-                for _ in range(cores):
+                for _ in range(cores):  # each starts one: see tests/test_private_sides.py
                     pool.submit(int)
             yield pool
         except KeyboardInterrupt:
@@ -80,7 +80,8 @@ def end_with_dvc() -> None:
     """End this process, a stage, as soon as the DVC that started it is gone, even by SIGKILL.
 
     An orphan would go on writing into what the next run makes. Without DVC nothing is done: a
-    stage that was started by hand may outlive its terminal.
+    stage that was started by hand may outlive its terminal. How DVC starts a stage is not promised:
+    see tests/test_private_sides.py.
     """
     if "DVC_STAGE" not in os.environ:
         return
@@ -100,7 +101,10 @@ def end_with_dvc() -> None:
 
 
 def _ask_kernel() -> bool:
-    """Have this process killed when its parent dies; only Linux offers that."""
+    """Have this process killed when its parent dies; only Linux offers that.
+
+    Python has no function for it: see tests/test_private_sides.py.
+    """
     try:
         return bool(ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
     except (AttributeError, OSError, TypeError):

@@ -10,9 +10,10 @@ import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pawprint.serving import schemas
 from pawprint.serving.logs import LOGGER
 from pawprint.serving.service import Service
 
@@ -91,6 +92,7 @@ class Access:
                 await _fail(scope, receive, send_on)
         finally:
             seconds = time.perf_counter() - began
+            # see tests/test_private_sides.py
             path = getattr(scope.get("route"), "path", "") or "other"
             self._count(path, scope["method"], status, seconds, state.get("model"))
             fields = {
@@ -104,7 +106,7 @@ class Access:
             }
             LOGGER.log(level, "request", extra={"fields": fields}, exc_info=error)
 
-    def _find_refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+    def _find_refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if SURPLUS in scope["state"] and scope["path"] not in PROBES:
             most = self._service.settings.max_connections
             text = f"expected at most {most} connections, found more; try again"
@@ -118,12 +120,12 @@ class Access:
 
     def _refuse(
         self, scope: Scope, status: int, reason: str, text: str, headers: dict[str, str]
-    ) -> JSONResponse:
+    ) -> Response:
         state = scope["state"]
         state["reason"] = reason
         self._service.monitor.rejected.labels(reason).inc()
-        content = {"error": text, "reason": reason, "request_id": state["request_id"]}
-        return JSONResponse(content, status, headers)
+        error = schemas.Error(error=text, reason=reason, request_id=state["request_id"])
+        return schemas.render(error, status, headers)
 
     def _may_pass(self, path: str, headers: Headers) -> bool:
         key = self._service.settings.api_key
@@ -146,9 +148,9 @@ class Access:
 
 
 async def _fail(scope: Scope, receive: Receive, send: Send) -> None:
-    content = {
-        "error": "a fault of the server; its log has the reason under this request_id",
-        "reason": "fault",
-        "request_id": scope["state"]["request_id"],
-    }
-    await JSONResponse(content, 500)(scope, receive, send)
+    error = schemas.Error(
+        error="a fault of the server; its log has the reason under this request_id",
+        reason="fault",
+        request_id=scope["state"]["request_id"],
+    )
+    await schemas.render(error, 500)(scope, receive, send)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
-from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
 from pawprint.inference.classifier import rank_classes
 from pawprint.inference.overlays import blend_heatmap, heat_layer
+from pawprint.registry.models import find_model
 from pawprint.runner.errors import ImageError
 from pawprint.serving import schemas
 from pawprint.serving.limits import Refusal
@@ -34,16 +34,16 @@ def add_routes(app: FastAPI, service: Service) -> None:
     router = APIRouter()
     keyed = APIRouter(dependencies=[Security(KEY)] if service.settings.api_key else [])
     body = schemas.pictures_body(service.settings.max_pictures)
-    reading = schemas.refusals(400, 401, 408, 413, 415, 429, 503)
+    reading = schemas.refusals(400, 401, 408, 413, 415, 429, 500, 503)
 
     @keyed.post(
         "/v1/predict",
         summary="Classify pictures",
-        response_model=schemas.Answer,
+        response_model=schemas.PredictAnswer,
         responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
         openapi_extra=body,
     )
-    async def predict(request: Request, client: Client = None) -> Response:
+    async def predict(request: Request, client: Client = None) -> schemas.PredictAnswer | Response:
         _check_ready(service)
         served = _choose(service, request, client)
         async with service.limits.body(request) as content:
@@ -101,15 +101,15 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @keyed.get(
         "/v1/model",
         summary="Which models answer",
-        response_model=schemas.ModelAnswer,
-        responses=schemas.refusals(401),
+        response_model=schemas.ModelsAnswer,
+        responses=schemas.refusals(401, 500, 503),
     )
-    async def model() -> Response:
-        return JSONResponse(_describe(service))
+    async def model() -> schemas.ModelsAnswer:
+        return _describe(service)
 
     @router.get("/healthz", summary="Whether the process is alive", response_model=schemas.Status)
-    async def healthz() -> Response:
-        return JSONResponse({"status": "alive"})
+    async def healthz() -> schemas.Status:
+        return schemas.Status(status="alive")
 
     @router.get(
         "/readyz",
@@ -117,10 +117,11 @@ def add_routes(app: FastAPI, service: Service) -> None:
         response_model=schemas.Status,
         responses={503: {"model": schemas.Status}},
     )
-    async def readyz() -> Response:
+    async def readyz() -> schemas.Status | Response:
         if service.ready:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "starting or stopping"}, 503, {"Retry-After": "1"})
+            return schemas.Status(status="ready")
+        status = schemas.Status(status="starting or stopping")
+        return schemas.render(status, 503, {"Retry-After": "1"})
 
     @keyed.get(
         "/metrics",
@@ -128,7 +129,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         response_class=Response,
         responses={
             200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-            **schemas.refusals(401),
+            **schemas.refusals(401, 500, 503),
         },
     )
     async def metrics() -> Response:
@@ -168,26 +169,30 @@ async def _read_uploads(
 
 def _answer(
     request: Request, served: Served, uploads: Uploads, results: list[Seen | ImageError]
-) -> Response:
-    content: dict[str, Any] = {
-        "request_id": request.state.request_id,
-        "model": {"name": served.classifier.card.name, "hash": served.hash},
-        "results": [
-            {"name": upload.name, **_describe_result(result, served.class_names, uploads.top)}
+) -> schemas.PredictAnswer | Response:
+    answer = schemas.PredictAnswer(
+        request_id=request.state.request_id,
+        model=schemas.ModelName(name=served.classifier.card.name, hash=served.hash),
+        results=[
+            _describe_result(upload.name, result, served.class_names, uploads.top)
             for upload, result in zip(uploads.files, results, strict=True)
         ],
-    }
+    )
     if any(isinstance(result, Seen) for result in results):
-        return JSONResponse(content)
-    request.state.reason = "pictures"
-    return JSONResponse({**content, "error": "no picture can be used", "reason": "pictures"}, 422)
+        return answer
+    reason = request.state.reason = "pictures"
+    rejected = schemas.Rejected(**dict(answer), error="no picture can be used", reason=reason)
+    return schemas.render(rejected, 422)
 
 
-def _describe_result(result: Seen | ImageError, names: list[str], top: int) -> dict[str, Any]:
+def _describe_result(
+    name: str | None, result: Seen | ImageError, class_names: list[str], top: int
+) -> schemas.ClassifiedPicture | schemas.UnusablePicture:
     if isinstance(result, ImageError):
-        return {"error": str(result)}
-    ranking = rank_classes(result.probs, names, top)
-    return {"predictions": [{"class": name, "probability": prob} for name, prob in ranking]}
+        return schemas.UnusablePicture(name=name, error=str(result))
+    ranking = rank_classes(result.probs, class_names, top)
+    predictions = [schemas.ClassProbability(class_=best, probability=p) for best, p in ranking]
+    return schemas.ClassifiedPicture(name=name, predictions=predictions)
 
 
 def _find_class(served: Served, name: str | None) -> int:
@@ -213,19 +218,26 @@ async def _draw(
     return await service.run(lambda: encode_png(heat_layer(heatmap, len(image))))
 
 
-def _describe(service: Service) -> dict[str, Any]:
+def _describe(service: Service) -> schemas.ModelsAnswer:
     settings, models = service.settings, service.models
-    return {
-        "models": [
-            {
-                **asdict(served.classifier.card),
-                "role": served.role,
-                "hash": served.hash,
-                "max_pixels": served.max_pixels,
-            }
-            for served in models.all()
-        ],
-        "candidate_share": models.share if models.candidate else 0.0,
-        "shadow": models.shadow,
-        "limits": {"max_files": settings.max_pictures, "max_body_bytes": settings.max_body_bytes},
+    return schemas.ModelsAnswer(
+        models=[_describe_model(served) for served in models.all()],
+        candidate_share=models.share if models.candidate else 0.0,
+        shadow=models.shadow,
+        limits=schemas.ServerLimits(
+            max_files=settings.max_pictures, max_body_bytes=settings.max_body_bytes
+        ),
+    )
+
+
+def _describe_model(served: Served) -> schemas.ServedModel:
+    card = served.classifier.card
+    found = find_model(card.name)
+    values = {
+        **asdict(card),
+        "role": served.role,
+        "title": found.title if found else card.name,
+        "hash": served.hash,
+        "max_pixels": served.max_pixels,
     }
+    return schemas.ServedModel(**values)

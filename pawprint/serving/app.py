@@ -10,17 +10,18 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from pawprint.serving import schemas
 from pawprint.serving.access import DESCRIPTION, DOCS, Access
 from pawprint.serving.api import add_routes
 from pawprint.serving.limits import Refusal
 from pawprint.serving.service import Service
 from pawprint.serving.uploads import describe
 
-STATIC = Path(__file__).parent / "static"
+PAGES = Path(__file__).parent / "static"
 
 
 def build_app(service: Service) -> FastAPI:
@@ -48,9 +49,10 @@ def build_app(service: Service) -> FastAPI:
     add_routes(app, service)
 
     for path, file in (("/", "index.html"), (DOCS, "docs.html")):
-        app.add_api_route(path, _page(STATIC / file), include_in_schema=False)
+        app.add_api_route(path, _page(PAGES / file), include_in_schema=False)
+    # The package's own files: see tests/test_private_sides.py
     app.mount("/static/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", StaticFiles(directory=PAGES), name="static")
 
     @app.exception_handler(HTTPException)
     async def refuse(request: Request, error: HTTPException) -> Response:
@@ -79,5 +81,5 @@ def _render(
     request: Request, status: int, reason: str, text: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     request.state.reason = reason
-    content = {"error": text, "reason": reason, "request_id": request.state.request_id}
-    return JSONResponse(content, status, headers)
+    content = schemas.Error(error=text, reason=reason, request_id=request.state.request_id)
+    return schemas.render(content, status, headers)

@@ -1,10 +1,12 @@
-"""What the server answers, for its description in /openapi.json."""
+"""What the server answers: the models of all answers in JSON, and of the description of these."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, Field
+from fastapi import Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from pawprint.serving.uploads import FILES, JsonPictures
 
@@ -21,71 +23,89 @@ MODEL_HEADERS = {
 }
 
 
-class Prediction(BaseModel):
-    class_: str = Field(alias="class")
+class Schema(BaseModel):
+    """An answer is what its description says: a field that is not declared is a fault."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClassProbability(Schema):
+    class_: str = Field(serialization_alias="class")
     probability: float = Field(ge=0, le=1)
 
 
-class Result(BaseModel):
-    """Of one picture: its predictions, or an error and why."""
-
-    name: str | None = None
-    predictions: list[Prediction] | None = None
-    error: str | None = None
+class ClassifiedPicture(Schema):
+    name: str | None = Field(description="as the client said, if it did")
+    predictions: list[ClassProbability] = Field(description="the likeliest class first")
 
 
-class ModelName(BaseModel):
+class UnusablePicture(Schema):
+    name: str | None = Field(description="as the client said, if it did")
+    error: str = Field(description="why it cannot be used")
+
+
+class ModelName(Schema):
     name: str
     hash: str
 
 
-class Answer(BaseModel):
+class PredictAnswer(Schema):
     """Of a request: one result for each picture, in their order."""
 
     request_id: str
     model: ModelName
-    results: list[Result]
+    results: list[ClassifiedPicture | UnusablePicture]
 
 
-class Rejected(Answer):
+class Rejected(PredictAnswer):
     """No picture could be used."""
 
     error: str
     reason: str
 
 
-class Error(BaseModel):
+class Error(Schema):
     error: str
     reason: str
     request_id: str
 
 
-class ModelCard(BaseModel):
-    role: str
+class ServedModel(Schema):
+    """A model's card, and what the server knows besides."""
+
+    role: str = Field(description="primary or candidate")
     name: str
+    title: str = Field(description="what a page calls the model")
     hash: str
     class_names: list[str]
-    image_size: int
-    max_pixels: int
-    hashes: dict[str, str]
-    metrics: dict[str, Any]
-    versions: dict[str, str]
+    image_size: int = Field(description="side of the square that the model sees, in pixels")
+    max_pixels: int = Field(description="pictures with more are refused")
+    augment: dict[str, Any] = Field(description="how the model's training pictures were changed")
+    hashes: dict[str, str] = Field(description="MD5 of what the model was made of, by path")
+    metrics: dict[str, Any] = Field(description="on the test split")
+    versions: dict[str, str] = Field(description="of the packages that made the model")
 
 
-class ServerLimits(BaseModel):
+class ServerLimits(Schema):
     max_files: int
     max_body_bytes: int
 
 
-class ModelAnswer(BaseModel):
-    models: list[ModelCard]
+class ModelsAnswer(Schema):
+    models: list[ServedModel]
     candidate_share: float
     shadow: bool
     limits: ServerLimits
 
 
-class Status(BaseModel):
+class Status(Schema):
     status: str
+
+
+def render(answer: Schema, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer other than the usual one of its route."""
+    content = answer.model_dump_json(by_alias=True)
+    return Response(content, status, headers, media_type="application/json")
 
 
 def pictures_body(max_files: int) -> dict[str, Any]:
@@ -120,6 +140,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         415: "Neither a form nor JSON.",
         422: "The request does not say what it must, or its pictures cannot be used.",
         429: "Too much is waiting: try again after a while.",
+        500: "A fault of the server: its log has the reason under the request_id.",
         503: "Starting, stopping, too slow, or too many connections: try again after a while.",
     }
     return {status: {"model": Error, "description": texts[status]} for status in statuses}

@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
         start_logging()
         config = uvicorn.Config(
             build_app(service),
-            http=_connection_class(settings.read_timeout_s, settings.max_connections),
+            http=connection_class(settings.read_timeout_s, settings.max_connections),
             ws="none",
             access_log=False,
             log_config=None,
@@ -73,7 +73,10 @@ def _exit(sig: int, frame: FrameType | None) -> None:
 
 
 class Server(uvicorn.Server):
-    """Says that it is not ready for a while before it accepts no more."""
+    """Says that it is not ready for a while before it accepts no more.
+
+    What uvicorn calls here is none of its public side: see tests/test_private_sides.py.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service, settings: Settings) -> None:
         super().__init__(config)
@@ -111,11 +114,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _connection_class(timeout_s: float, most: int) -> type[H11Protocol]:
+def connection_class(timeout_s: float, most: int) -> type[H11Protocol]:
     """Uvicorn's connection, with an end to headers that never end and to answers never read.
 
     Requests of those that are opened while there are `most` say so, for ``Access`` to refuse them.
-    Uvicorn's own limit counts one too many, refuses in plain text, and even the health check.
+    Uvicorn's own limit counts one too many, refuses in plain text, and even the health check. Its
+    connections are none of its public side: see tests/test_private_sides.py.
     """
 
     class Connection(H11Protocol):

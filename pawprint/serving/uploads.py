@@ -59,7 +59,8 @@ class Uploads:
 
 
 class _MemoryParser(MultiPartParser):
-    spool_max_size = sys.maxsize  # the body is in memory already, and its size is limited
+    # The body is in memory already, and its size is limited; see tests/test_private_sides.py
+    spool_max_size = sys.maxsize
 
 
 async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
@@ -77,7 +78,7 @@ async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        if "Too many files" in error.message:
+        if "Too many files" in error.message:  # see tests/test_private_sides.py
             raise Refusal(413, "files", f"expected at most {max_files} pictures") from None
         raise Refusal(400, "malformed", one_line(error.message)) from None
     files = [
@@ -85,6 +86,7 @@ async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
         for file in form.getlist(FILES)
         if isinstance(file, UploadFile)
     ]
+    await form.close()
     if not files:
         raise Refusal(422, "malformed", f"expected files in the form's field {FILES!r}, found none")
     return Uploads(files, _read_top(form.get("top", "5")))

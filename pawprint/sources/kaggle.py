@@ -160,6 +160,7 @@ def _limits(data: DataParams) -> Iterator[None]:
     """Gives up on a server that is silent, or sends too much: the client itself sets no limits.
 
     It sends some requests already when it is imported.
+    What is replaced here is none of its public side: see tests/test_private_sides.py.
     """
     send = HTTPAdapter.send
 

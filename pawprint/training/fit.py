@@ -58,6 +58,7 @@ class AdamW(keras.optimizers.AdamW):
         self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # `variable` is TensorFlow's, and has no path: see tests/test_private_sides.py
         path = self._trainable_variables[self._get_variable_index(variable)].path
         factor = self._factors.get(path.split("/")[0], 1.0)
         super().update_step(gradient, variable, learning_rate * factor)
@@ -159,10 +160,12 @@ class Continuation(keras.callbacks.Callback):
         for variable, value in zip(optimizer.variables, self._found.optimizer, strict=True):
             variable.assign(value)
         self.model.set_weights(self._found.weights)
+        # see tests/test_private_sides.py
         self._stopping.best_weights = self._found.best_weights
         self._found = None  # as large as the model and its optimizer
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # How Keras counts draws is not promised: see tests/test_private_sides.py
         for layer in self.model.layers:
             if hasattr(layer, "seed_generator"):  # its state: a seed, and a count of draws
                 state = layer.seed_generator.state

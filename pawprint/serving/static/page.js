@@ -254,7 +254,10 @@ async function showModels() {
 
 function createCard(model, answer) {
   const card = $("card").content.firstElementChild.cloneNode(true);
-  card.querySelector("h2").textContent = model.name;
+  card.querySelector("h2").textContent = model.title;
+  const name = card.querySelector(".quiet");
+  name.textContent = model.name;
+  name.hidden = model.name === model.title;
   const rows = Object.entries(model.metrics)
     .filter(([name, value]) => typeof value === "number" && !/_(low|high)$/.test(name))
     .map(([name]) => createMetric(name, model.metrics));
