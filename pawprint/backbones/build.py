@@ -9,6 +9,7 @@ the network, made of built-in layers, so that a saved model needs no code of our
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,7 +55,10 @@ def build_backbone(name: str, size_px: int, weights: str) -> keras.Model:
             build = OWN_NETWORKS[backbone.name]
             network = build(size_px, None if weights == "none" else weights)
         else:
-            network = _build_application(backbone, size_px, weights)
+            with warnings.catch_warnings():
+                # Convolutions take any size: which one the weights were trained at is no news
+                warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square")
+                network = _build_application(backbone, size_px, weights)
     except WeightsError:
         raise
     except Exception as error:  # Keras raises bare Exception where a download fails
