@@ -623,7 +623,7 @@ def test_damaged_note_proves_nothing(tmp_path, pets, note):
     assert pets.ranges_of("/pets.zip") == [""]
 
 
-@pytest.mark.parametrize("sha256", [SHA256, ""])
+@pytest.mark.parametrize("sha256", [SHA256, ""], ids=["with a sum", "without a sum"])
 @pytest.mark.parametrize("damage", ["cut short", "one byte"])
 def test_damaged_download_is_named_removed_and_fetched_anew(tmp_path, pets, capsys, sha256, damage):
     (kept,) = (tmp_path / "work").glob("*.zip")
