@@ -5,7 +5,7 @@ SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check bench load fuzz chaos hostile verify setup lock
+.PHONY: repro test check experiments bench load fuzz chaos hostile verify setup lock
 
 repro: .venv/installed
 	dvc repro
@@ -24,6 +24,12 @@ check: .venv/installed-dev
 	ruff check .
 	ruff format --check .
 	mypy
+
+# dvc exp show for a terminal: what differs between experiments, accuracies and parameters first.
+EXPERIMENTS ?= --only-changed --hide-workspace --drop 'Created|accuracy_|log_loss|^(stages|pawprint|data|models|metrics|plots)/[^:]*$$'
+experiments: .venv/installed
+	@dvc exp show --md $(EXPERIMENTS) | sed -E 's#metrics/scores/([^:| ]+)\.json:#\1.#g; s/ +/ /g; s/-{3,}/---/g' \
+		| column -t -s '|' -o '|'
 
 # For example: make bench DATA=dogs-vs-cats.zip ARGS="--scaling"; all options: python -m bench --help
 DATA ?= sample

@@ -244,7 +244,8 @@ def accuracy(bench: Workbench, repeat: int) -> Sides:
     plain = bench.plain_to_the_end(repeat)["accuracy"]
     project = bench.full()
     bench.prepare(project, "evaluate", values={"baseline.epochs": 1})
-    models = json.loads((project.root / "metrics/evaluate.json").read_text("utf-8"))
+    details = json.loads((project.root / "metrics/evaluate/details.json").read_text("utf-8"))
+    models = {name: model["metrics"] for name, model in details["models"].items()}
     return {"plain": plain, "pawprint": {name: models[name]["accuracy"] for name in plain}}
 
 

@@ -1,4 +1,4 @@
-"""The trained models on the same test pictures → metrics/evaluate.json, reports and charts."""
+"""The trained models on the same test pictures → metrics/scores/, reports and charts."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pawprint.registry.models import MODELS
 from pawprint.runner.machine import name_maker
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
-from pawprint.storage.tables import write_json
+from pawprint.storage.tables import read_json, write_json
 
 
 def main(params: Params) -> None:
@@ -26,9 +26,10 @@ def main(params: Params) -> None:
         probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
 
     bins, labels = config.calibration_bins, test.labels
-    table = write_metrics(metrics, test.paths, labels, probs, class_names, config)
+    trained = {m.name: read_json(metrics / f"{m.stage}.json")["val_log_loss"] for m in MODELS}
+    table = write_metrics(metrics, test.paths, labels, probs, class_names, trained, config)
     write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
-    results = [metrics / "evaluate.json", metrics / "evaluate", *(Path(m.file) for m in MODELS)]
+    results = [metrics / "scores", metrics / "evaluate", *(Path(m.file) for m in MODELS)]
     record = metrics / "machine.json"
     write_json(record, name_maker(record, results))
     histories = {model.stage: read_history(Path("plots", model.stage)) for model in MODELS}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -342,6 +343,14 @@ def test_models_of_the_charts_are_those_of_the_table():
         for stage in ("evaluate", "gradcam", "export"):
             assert model.file in PIPELINE[stage]["deps"]
     assert len({model.colour for model in MODELS}) == len(MODELS)
+    templates = {chart["template"] for chart in charts.values()}
+    texts = {path.stem: path.read_text("utf-8") for path in (ROOT / ".dvc/plots").iterdir()}
+    assert templates == set(texts)
+    for name in ("roc", "precision_recall", "reliability"):
+        scale = {"domain": names, "range": [model.colour for model in MODELS]}
+        used = re.findall(r'"scale": (\{\s*"domain": \[\s*"[^}]*\})', texts[name])
+        assert [json.loads(text) for text in used] == [scale] * len(used) != []
+    assert json.loads(texts["training"])["facet"]["column"]["sort"] == stages
 
 
 def definitions(tree: ast.Module) -> set[str]:

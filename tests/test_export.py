@@ -89,10 +89,10 @@ def write_project(root: Path, model: keras.Model, values: dict[str, Any]) -> Non
     losses = {"train_baseline": 0.5, "train_head": 0.25, "finetune": 0.375}
     for stage, loss in losses.items():
         write_json(root / f"metrics/{stage}.json", {"val_log_loss": loss})
-    write_json(root / "metrics/evaluate.json", {"head": {"accuracy": 0.5}})
     probs = model(IMAGES.astype(np.float32)).numpy()
     said = make_predictions(PATHS, LABELS, {"head": probs}, CLASS_NAMES)
-    (root / "metrics/evaluate").mkdir()
+    details = {"models": {"head": {"metrics": {"accuracy": 0.5}}}}
+    write_json(root / "metrics/evaluate/details.json", details)
     write_predictions(root / "metrics/evaluate/predictions.csv", said)
 
 

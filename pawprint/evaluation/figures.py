@@ -111,12 +111,15 @@ def render_roc(
 ) -> None:
     """Draw the ROC curves of all models: whole, and the corner where good ones differ.
 
-    The area in the legend is that under the drawn curve; see ``reports.roc_points``.
+    Of two classes, the legend tells the area under each curve: the ROC AUC of the report. Of more,
+    the curves are micro-averages (see ``reports.roc_points``), the report's ROC AUC is the mean of
+    the classes' areas, and so no other area is shown.
     """
     curves, labels = {}, {}
     for name, probs in predictions.items():
         x, y = curves[name] = _columns(roc_points(y_true, probs))
-        labels[name] = f"{name}, area {np.trapezoid(y, x):.4f}"
+        if len(class_names) == 2:  # of more, the report has the mean of the classes' areas
+            labels[name] = f"{name}, area {np.trapezoid(y, x):.4f}"
 
     def draw(figure: Figure) -> None:
         whole, corner = _draw_curves(figure, curves, labels, class_names)

@@ -1,6 +1,6 @@
 """Writes everything that evaluation says about the models, from labels and probabilities.
 
-metrics/evaluate.json            the headline metrics of each model
+metrics/scores/<model>.json      the few figures by which one chooses
 metrics/evaluate/report.md       comparison and per-class tables, to read
 metrics/evaluate/details.json    the same and more, for programs
 metrics/evaluate/predictions.csv one row a picture
@@ -29,6 +29,8 @@ from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import EvaluateParams
 from pawprint.storage.tables import write_csv, write_json
 
+SCORES = ("accuracy", "accuracy_low", "accuracy_high", "log_loss")  # on the test pictures
+
 
 def write_metrics(
     directory: Path,
@@ -36,9 +38,10 @@ def write_metrics(
     y_true: Array,
     predictions: Mapping[str, Array],
     class_names: list[str],
+    val_log_losses: Mapping[str, float],
     params: EvaluateParams,
 ) -> str:
-    """Write ``evaluate.json`` and ``evaluate/``; return the comparison table.
+    """Write ``scores/`` and ``evaluate/``; return the comparison table.
 
     Args:
         directory: where, such as ``metrics``.
@@ -46,11 +49,14 @@ def write_metrics(
         y_true: int64 [n].
         predictions: model → probabilities, float32 [n, c].
         class_names: c names.
+        val_log_losses: of each model, as its training wrote it.
         params: confidence of the intervals, calibration bins.
     """
     found = details(y_true, predictions, class_names, params.confidence, params.calibration_bins)
-    headline = {name: model["metrics"] for name, model in found["models"].items()}
-    write_json(directory / "evaluate.json", headline)
+    with atomic_directory(directory / "scores") as scores:
+        for name, model in found["models"].items():
+            chosen = {key: model["metrics"][key] for key in SCORES}
+            write_json(scores / f"{name}.json", {**chosen, "val_log_loss": val_log_losses[name]})
     table = comparison_table(found)
     sections = [
         f"## {name}\n\n{class_report_text(model['report'])}"
