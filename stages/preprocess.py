@@ -4,23 +4,25 @@ from pathlib import Path
 
 from pawprint.data.manifest import read_manifest
 from pawprint.data.preprocess import preprocess_pictures
-from pawprint.runner.files import move_directory
+from pawprint.data.samples import write_samples
+from pawprint.runner.files import atomic_directory, move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
 from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
-    out = Path("data/processed")
+    archive, out, samples = (Path("data", n) for n in ("raw/images.zip", "processed", "samples"))
     pictures = read_manifest(Path("data/split.csv"))
-    archive = Path("data/raw/images.zip")
     with unfinished_work("preprocess", params) as work:
         made, journal = work / "processed", work / "journal"
-        summary = preprocess_pictures(archive, pictures, params.preprocess, made, journal)
+        good = preprocess_pictures(archive, pictures, params.preprocess, made, journal)
         move_directory(made, out)
-    write_json(Path("metrics/preprocess.json"), summary)
-    bad = summary["quarantined"]
-    print(f"{len(pictures) - bad} pictures decoded into {out}/")
+    with atomic_directory(samples) as files:
+        write_samples(archive, good, files)
+    bad = len(pictures) - len(good)
+    write_json(Path("metrics/preprocess.json"), {"quarantined": bad})
+    print(f"{len(good)} pictures decoded into {out}/")
     if bad:
         print(f"{bad} set aside: see {out}/quarantine.csv")
 

@@ -47,7 +47,7 @@ def preprocess_pictures(
     params: PreprocessParams,
     out: Path,
     journal: Path | None = None,
-) -> dict[str, int]:
+) -> list[Picture]:
     """Decode all pictures of a manifest.
 
     Args:
@@ -58,7 +58,7 @@ def preprocess_pictures(
         journal: see ``map_shards``.
 
     Returns:
-        How many were ``quarantined``, for ``metrics/preprocess.json``.
+        The pictures that could be decoded, in their order.
 
     Raises:
         DataError: more than ``preprocess.max_bad`` of the pictures are bad, or a class or split
@@ -80,7 +80,7 @@ def preprocess_pictures(
     good = [picture for picture in pictures if picture.path not in quarantined]
     class_names = check_splits(good)
     _write_tables(out, good, bad, class_names)
-    return {"quarantined": len(bad)}
+    return good
 
 
 def _list_shards(
