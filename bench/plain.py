@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
-from pawprint.backbones.build import build_backbone
+from pawprint.backbones.build import build_backbone, chosen_weights
 from pawprint.data.manifest import SPLITS, read_manifest
 from pawprint.registry.backbones import INPUT, block_end, find_backbone
 from pawprint.runner.errors import PawprintError
@@ -236,7 +236,7 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> Report:
     unpack(root, directory)
     unpacked = Cost.now()
     size_px, head, tune = params.preprocess.image_size, params.head, params.finetune
-    backbone = build_backbone(params.model.backbone, size_px, params.model.weights_or_path)
+    backbone = build_backbone(params.model.backbone, size_px, chosen_weights(params.model))
     num_classes = len(list((directory / "train").iterdir()))
     augmentation = build_augmentation(params.augment)
     network = build_network(backbone, augmentation, head.dropout, num_classes)
@@ -301,7 +301,7 @@ def features(params: Params, root: Path) -> Report:
     if len(images) < least:
         raise PawprintError(f"expected at least {least} pictures to time, found {len(images)}")
     read = Cost.now()
-    backbone = build_backbone(params.model.backbone, images.shape[1], params.model.weights_or_path)
+    backbone = build_backbone(params.model.backbone, images.shape[1], chosen_weights(params.model))
     pooled = layers.GlobalAveragePooling2D()(backbone.output)
     network = keras.Model(backbone.input, pooled)
     network.predict(images[:PREDICT_BATCH], batch_size=PREDICT_BATCH, verbose=0)

@@ -11,7 +11,7 @@ from pawprint.storage.shards import ShardedArray
 
 def main(params: Params) -> None:
     engine = start_engine(params.runtime.engine, params.runtime.threads, params.features.seed)
-    from pawprint.backbones.build import build_backbone
+    from pawprint.backbones.build import build_backbone, chosen_weights
     from pawprint.networks.architectures import add_pooling
     from pawprint.networks.model_files import ModelInfo, save_model
     from pawprint.training.features import (
@@ -26,7 +26,7 @@ def main(params: Params) -> None:
     out = Path("data/features")
     with start_workers(engine) as workers:
         size_px = ShardedArray(splits["train"]).shape[1]
-        network = build_backbone(params.model.backbone, size_px, params.model.weights_or_path)
+        network = build_backbone(params.model.backbone, size_px, chosen_weights(params.model))
         model = add_pooling(network, params.model.pooling)
         save_model(model, Path("models/backbone.keras"), ModelInfo([], size_px))
         layer, num_views = find_layer(model, params.model), count_views(splits, params.features)

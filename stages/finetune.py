@@ -16,7 +16,7 @@ def main(params: Params) -> None:
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.networks.architectures import add_probs, head_layers, without_probs
     from pawprint.networks.model_files import load_model, read_model_info, save_model
-    from pawprint.training.features import read_cut
+    from pawprint.training.cut import read_cut
     from pawprint.training.finetuning import read_inputs, unfrozen_part
     from pawprint.training.fit import Validation, train_model
 

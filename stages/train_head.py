@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pawprint.data.datasets import (
+    check_rows,
     feature_batches,
     read_class_names,
     read_labels,
@@ -26,6 +27,7 @@ def main(params: Params) -> None:
 
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
     labels, class_names = read_labels(processed / "train"), read_class_names(processed)
+    check_rows(processed / "train", len(labels), train)
     batches, inputs = feature_batches(train, val, labels, config)
     with unfinished_work("train_head", params) as work:
         with choose_strategy().scope():

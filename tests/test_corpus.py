@@ -91,8 +91,8 @@ def test_all_bad_pictures_at_once_are_quarantined(tmp_path: Path, committed: Par
     rows = assign_splits(read_archive_index(tmp_path / "images.zip"), committed.split)
     params = committed.preprocess.model_copy(update={"image_size": SIDE, "max_bad": 0.9})
     out = tmp_path / "processed"
-    good = preprocess_pictures(tmp_path / "images.zip", rows, params, out)
-    assert len(rows) - len(good) == len(BAD)
+    decoded = preprocess_pictures(tmp_path / "images.zip", rows, params, out)
+    assert len(rows) - len(decoded) == len(BAD)
     with (out / "quarantine.csv").open(encoding="utf-8", newline="") as file:
         reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
     assert set(reasons) == set(bad)

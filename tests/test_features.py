@@ -18,7 +18,8 @@ from pawprint.runner.params import AugmentParams, FeaturesParams, FinetuneParams
 from pawprint.storage.shards import ShardedArray, shard_name, write_shard
 from pawprint.training import features
 from pawprint.training.checkpoints import Checkpoints
-from pawprint.training.features import Cut, extract_features, plan_cut, read_cut
+from pawprint.training.cut import Cut, read_cut
+from pawprint.training.features import extract_features, plan_cut
 from pawprint.training.finetuning import Inputs, read_inputs, unfrozen_part
 from pawprint.training.fit import Validation, train_model
 

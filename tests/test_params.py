@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pawprint.backbones.build import chosen_weights
 from pawprint.runner.errors import DataError, ParamsError, WeightsError
 from pawprint.runner.params import Params, load_params
 from pawprint.runner.stage import run_stage
@@ -258,6 +259,6 @@ def test_a_path_as_model_weights_names_the_key_for_it(tmp_path: Path) -> None:
         "a path goes to model.weights_file: -S model.weights=file -S model.weights_file=PATH"
     )
     named = edited("model", "weights_file", "mine/notop.h5")
-    assert load(tmp_path, named).model.weights_or_path == "imagenet"
+    assert chosen_weights(load(tmp_path, named).model) == "imagenet"
     chosen = named.replace("weights: imagenet", "weights: file")
-    assert load(tmp_path, chosen).model.weights_or_path == "mine/notop.h5"
+    assert chosen_weights(load(tmp_path, chosen).model) == "mine/notop.h5"

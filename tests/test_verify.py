@@ -37,7 +37,8 @@ LOCK: dict[str, Any] = {
         ],
     },
 }
-MACHINE = ["system: Linux x86_64", "processor: A: fast, instructions 01", "keras: 3.15"]
+MACHINE = {"system": "Linux x86_64", "processor": "A: fast, instructions 01", "keras": "3.15"}
+RECORD = ["results: 0123", *(f"{name}: {value}" for name, value in MACHINE.items())]
 
 
 @pytest.fixture
@@ -110,11 +111,9 @@ def test_an_output_without_a_hash_is_not_equal_to_another_such():
     assert [row.equal for row in compare(unhashed, unhashed)] == [False]
 
 
-def test_another_machine_explains_by_its_fields_and_is_no_difference(other):
-    other["evaluate"]["outs"][1]["md5"] = "0ther"
-    assert all(row.equal for row in compare(LOCK, other))
-    moved = [MACHINE[0], "processor: B: slow, instructions 02", "numpy: 2.4"]
-    assert explain_machine(MACHINE, moved) == [
+def test_another_machine_explains_by_its_fields():
+    moved = {"system": "Linux x86_64", "processor": "B: slow, instructions 02", "numpy": "2.4"}
+    assert explain_machine(RECORD, moved) == [
         "processor: A: fast, instructions 01 / B: slow, instructions 02",
         "keras: 3.15 / None",
         "numpy: None / 2.4",
@@ -122,10 +121,10 @@ def test_another_machine_explains_by_its_fields_and_is_no_difference(other):
 
 
 def test_the_same_machine_leaves_pawprint_to_blame():
-    assert explain_machine(MACHINE, list(MACHINE)) == [
+    assert explain_machine(RECORD, MACHINE) == [
         "both runs describe the same machine: this is a fault of Pawprint"
     ]
-    assert explain_machine(None, MACHINE) == ["the machine of one of the runs is not known"]
+    assert explain_machine(None, MACHINE) == ["the machine of the first run is not known"]
 
 
 def test_the_second_run_differs_in_all_that_must_not_matter(tmp_path, monkeypatch):

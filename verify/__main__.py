@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from pawprint.runner.errors import PawprintError
+from pawprint.runner.machine import describe_machine
 from verify.clones import read_commit, run_in_clone
 from verify.compare import compare, explain, explain_machine, render_table
 
@@ -47,7 +48,7 @@ def verify(project: Path, params: list[str]) -> int:
     print(f"\n{render_table(rows)}")
     if all(row.equal for row in rows):
         return 0
-    machine = explain_machine(first.machine, second.machine)
+    machine = explain_machine(first.machine, describe_machine())
     print("\n".join(["", *explain(first.stages, second.stages), "", "first / second machine:"]))
     print("\n".join(machine))
     return 1

@@ -65,15 +65,21 @@ def explain(first: Stages, second: Stages) -> list[str]:
     return lines
 
 
-def explain_machine(first: Sequence[str] | None, second: Sequence[str] | None) -> list[str]:
-    """What differs between two descriptions of machines, as ``metrics/machine.json`` holds them."""
-    if first is None or second is None:
-        return ["the machine of one of the runs is not known"]
-    before, after = (dict(line.split(": ", 1) for line in lines) for lines in (first, second))
+def explain_machine(first: Sequence[str] | None, second: Mapping[str, str]) -> list[str]:
+    """What differs between two machines.
+
+    Args:
+        first: the lines of the first run's ``metrics/machine.json``; None: there are none.
+        second: what ``describe_machine`` says of the second run's.
+    """
+    if first is None:
+        return ["the machine of the first run is not known"]
+    before = dict(line.split(": ", 1) for line in first)
+    before.pop("results", None)  # a digest of what it made
     return [
-        f"{name}: {before.get(name)} / {after.get(name)}"
-        for name in {**before, **after}
-        if before.get(name) != after.get(name)
+        f"{name}: {before.get(name)} / {second.get(name)}"
+        for name in {**before, **second}
+        if before.get(name) != second.get(name)
     ] or ["both runs describe the same machine: this is a fault of Pawprint"]
 
 

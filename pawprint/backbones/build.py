@@ -19,6 +19,7 @@ import numpy as np
 from pawprint.backbones.lite import build_lite0
 from pawprint.registry.backbones import Backbone, find_backbone
 from pawprint.runner.errors import WeightsError, one_line
+from pawprint.runner.params import ModelParams
 
 if TYPE_CHECKING:
     import keras
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 OWN_NETWORKS: dict[str, Callable[[int, str | None], keras.Model]] = {
     "EfficientNetLite0": build_lite0
 }
+
+
+def chosen_weights(params: ModelParams) -> str:
+    """What ``build_backbone`` takes as weights: ``imagenet``, ``none``, or the path of a file."""
+    return params.weights_file if params.weights == "file" else params.weights
 
 
 def build_backbone(name: str, size_px: int, weights: str) -> keras.Model:

@@ -22,8 +22,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from pawprint.cli.answers import RENDERERS, Answer, csv_header, printable
-from pawprint.inference.classifier import Classifier, rank_classes
+from pawprint.inference.classifier import Classifier
 from pawprint.inference.overlays import blend_heatmap
+from pawprint.inference.ranking import rank_classes
 from pawprint.runner.errors import ImageError, ModelError, PawprintError
 from pawprint.runner.processes import available_cores
 

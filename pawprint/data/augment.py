@@ -13,7 +13,6 @@ import numpy as np
 
 from pawprint.runner.params import AugmentParams
 
-TRANSFORM_SIZE = 9  # six numbers of an affine map, then three of colour
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B (ITU-R BT.601)
 
 

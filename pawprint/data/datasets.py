@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pawprint.runner.errors import DataError
 from pawprint.runner.params import TrainingParams
 from pawprint.storage.shards import ShardedArray
 from pawprint.storage.tables import read_csv, read_json
@@ -53,7 +54,22 @@ def read_labels(directory: Path) -> np.ndarray:
 def read_labelled_images(directory: Path) -> LabelledImages:
     """Open one split, such as ``data/processed/train``."""
     paths = [row["path"] for row in read_csv(directory / "index.csv")]
-    return LabelledImages(ShardedArray(directory), read_labels(directory), paths)
+    images = ShardedArray(directory)
+    check_rows(directory, len(paths), images)
+    return LabelledImages(images, read_labels(directory), paths)
+
+
+def check_rows(directory: Path, rows: int, array: ShardedArray) -> None:
+    """Refuse an array that has not one row for each of an index.
+
+    Raises:
+        DataError: the directory, and both numbers.
+    """
+    if len(array) != rows:
+        raise DataError(
+            f"{directory}: its index.csv has {rows} rows, but there are {len(array)} of pixels or "
+            "features; run dvc repro"
+        )
 
 
 # (epoch, rows) → the arrays of these rows from which `transform` makes the inputs of a batch.

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from pawprint.runner.errors import ImageError, ImageFault, one_line
+from pawprint.runner.errors import ImageError, ImageFault
 
 # JPEG opens MPO, the JPEG of stereo cameras and telephones, which Pillow registers for writing only
 READABLE = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
@@ -64,7 +64,7 @@ def _translate(error: Exception) -> ImageError:
     """
     if isinstance(error, Image.UnidentifiedImageError):
         return ImageError("not a picture in a known format", ImageFault.FORMAT)
-    reason = one_line(error, most=1000) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
     fault = ImageFault.TRUNCATED if "truncated" in reason else ImageFault.DAMAGED
     if isinstance(error, Image.DecompressionBombError):
         fault = ImageFault.PIXELS

@@ -101,7 +101,8 @@ def assign_splits(pictures: Iterable[Picture], params: SplitParams) -> list[Pict
     missing = [split for split in SPLITS if split not in given]
     if not missing:
         return pictures
-    shares = {split: getattr(params, split) for split in missing} | {"train": params.train}
+    whole = {"train": params.train, "val": params.val, "test": params.test}
+    shares = {split: whole[split] for split in missing} | {"train": params.train}
     movable = [p for p in pictures if p.split in ("", "train")]
     assigned = _assign_groups(movable, shares, params.seed)
     return [

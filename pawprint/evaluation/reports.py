@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
+from pawprint.evaluation.markdown import markdown_table
 from pawprint.evaluation.metrics import (
     Array,
     Interval,
@@ -26,7 +27,6 @@ from pawprint.evaluation.metrics import (
     reliability_curve,
     undefined_metrics,
 )
-from pawprint.storage.tables import markdown_table
 
 MOST_CURVE_POINTS = 200
 MOST_CONFUSED_PAIRS = 10

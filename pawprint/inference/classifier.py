@@ -38,8 +38,6 @@ CARD, GRAPH, WEIGHTS, TAIL = "model.json", "model.xml", "model.bin", "gradcam.np
 # A .keras file does not say how many pixels are too many; Pillow refuses more than these itself
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 
-Ranking = list[tuple[str, float]]  # (class, probability), the likeliest first
-
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -169,23 +167,6 @@ class Classifier:
     def _tail(self) -> list[TailLayer]:
         saved = self._saved_tail
         return load_tail(saved) if isinstance(saved, Path) else saved
-
-
-def rank_classes(probs: np.ndarray, class_names: Sequence[str], top: int) -> Ranking:
-    """The likeliest classes of one picture.
-
-    Probabilities keep just the digits that tell them from other float32 numbers.
-
-    Args:
-        probs: float32 [classes].
-        class_names: of each.
-        top: how many are wanted; there may be fewer.
-
-    >>> rank_classes(np.array([0.1, 0.7, 0.2], np.float32), ["cat", "dog", "owl"], 2)
-    [('dog', 0.7), ('owl', 0.2)]
-    """
-    order = np.argsort(-probs, kind="stable")[:top]
-    return [(class_names[i], float(str(probs[i]))) for i in order]
 
 
 def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> None:

@@ -21,10 +21,11 @@ from pawprint.data.manifest import (
     in_conflict,
     summarize,
 )
+from pawprint.evaluation.markdown import markdown_table
 from pawprint.inspection.duplicates import Link
 from pawprint.inspection.thumbnails import Header, Thumbnail
 from pawprint.runner.files import atomic_write
-from pawprint.storage.tables import markdown_table, write_csv
+from pawprint.storage.tables import write_csv
 
 COLUMNS = ("group", "path", "class", "split", "kind", "similarity", "most_like")
 _LISTED = 20  # files named in report.md; the tables have them all

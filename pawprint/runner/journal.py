@@ -118,7 +118,7 @@ def _read_note(path: Path) -> dict[str, Any] | None:
         note = json.loads(text)
         whole = all(file_digest(Path(file)) == value for file, value in note["files"].items())
         return note if whole else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):  # of another version, perhaps
         return None
 
 

@@ -24,7 +24,7 @@ from pawprint.registry.backbones import check_cut, find_backbone
 from pawprint.registry.models import MODEL_NAMES
 from pawprint.runner.errors import ParamsError
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
@@ -118,11 +118,6 @@ class ModelParams(Section):
     def _is_a_backbone_with_this_cut(self) -> ModelParams:
         check_cut(find_backbone(self.backbone), self.cut)
         return self
-
-    @property
-    def weights_or_path(self) -> str:
-        """``imagenet``, ``none``, or the path of a file."""
-        return self.weights_file if self.weights == "file" else self.weights
 
 
 class FeaturesParams(Section):

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
-from pawprint.inference.classifier import rank_classes
 from pawprint.inference.overlays import blend_heatmap, heat_layer
+from pawprint.inference.ranking import rank_classes
 from pawprint.registry.models import find_model
 from pawprint.runner.errors import ImageError
 from pawprint.serving import schemas

@@ -11,21 +11,18 @@ alone. The test split is not touched here: evaluation runs whole models on pixel
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pawprint.data.augment import apply_transforms, draw_transforms
 from pawprint.networks.predictor import (
-    HINTS,
     Precision,
     Predictor,
     open_predictor,
@@ -37,31 +34,12 @@ from pawprint.runner.journal import lost_workers_named, map_shards
 from pawprint.runner.params import AugmentParams, FeaturesParams, ModelParams
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.storage.shards import ShardedArray, shard_name, write_shard
-from pawprint.storage.tables import write_json
+from pawprint.training.cut import Cut, read_view, view_transforms, write_cut
 
 if TYPE_CHECKING:
     import keras
 
 PICTURES_PER_FEATURE_SHARD = 64
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where the network is cut.
-
-    Attributes:
-        layer: the last frozen layer; empty: nothing is frozen, the boundary is the input.
-        cached: whether the activations there are on disk.
-        views: of each training picture.
-        seed: of the augmented views.
-        precision: of the trunk's arithmetic.
-    """
-
-    layer: str
-    cached: bool
-    views: int
-    seed: int
-    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -277,19 +255,6 @@ def _open_images_once(directory: Path) -> ShardedArray:
     return ShardedArray(directory)
 
 
-def view_transforms(
-    augment: AugmentParams, num_images: int, size_px: int, seed: int, view: int
-) -> np.ndarray | None:
-    """The transforms of a view, float32 [n, 9]; None for view 0, the plain one."""
-    return draw_transforms(augment, num_images, size_px, seed, view) if view else None
-
-
-def read_view(images: ShardedArray, rows: np.ndarray, table: np.ndarray | None) -> np.ndarray:
-    """Rows of pixels as a view shows them, uint8 [k, size, size, 3]."""
-    pixels = images.gather(rows)
-    return pixels if table is None else apply_transforms(pixels, table[rows])
-
-
 def _read_ahead(
     images: ShardedArray, rows: range, table: np.ndarray | None, size: int
 ) -> Iterator[np.ndarray]:
@@ -302,14 +267,3 @@ def _read_ahead(
             if batch is not None:
                 coming = reader.submit(read_view, images, batch, table)
             yield ready
-
-
-def write_cut(boundary: Path, cut: Cut) -> None:
-    """Write ``cut.json``, which names the precision as OpenVINO does."""
-    write_json(boundary / "cut.json", asdict(cut) | {"precision": HINTS[cut.precision]})
-
-
-def read_cut(boundary: Path) -> Cut:
-    values = json.loads((boundary / "cut.json").read_text())
-    names = {hint: name for name, hint in HINTS.items()}
-    return Cut(**values | {"precision": names[values["precision"]]})

@@ -15,7 +15,7 @@ from pawprint.networks.predictor import find_network, open_predictor
 from pawprint.runner.params import AugmentParams, FinetuneParams
 from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray
-from pawprint.training.features import Cut, read_view, view_transforms
+from pawprint.training.cut import Cut, read_view, view_transforms
 from pawprint.training.pixel_batches import pixel_batches
 
 Read = Callable[[int, np.ndarray], np.ndarray]  # (view, rows) → float16 [k, h, w, c]
