@@ -14,7 +14,7 @@ def main(params: Params) -> None:
     from pawprint.backbones.build import build_backbone, chosen_weights
     from pawprint.networks.architectures import add_pooling
     from pawprint.networks.model_files import ModelInfo, save_model
-    from pawprint.training.features import (
+    from pawprint.transfer.features import (
         count_views,
         extract_features,
         find_layer,

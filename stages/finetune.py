@@ -16,9 +16,9 @@ def main(params: Params) -> None:
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.networks.architectures import add_probs, head_layers, without_probs
     from pawprint.networks.model_files import load_model, read_model_info, save_model
-    from pawprint.training.cut import read_cut
-    from pawprint.training.finetuning import read_inputs, unfrozen_part
     from pawprint.training.fit import Validation, train_model
+    from pawprint.transfer.cut import read_cut
+    from pawprint.transfer.finetuning import read_inputs, unfrozen_part
 
     head, boundary = Path("models/head.keras"), Path("data/features/boundary")
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))

@@ -14,10 +14,10 @@ from pawprint.training.checkpoints import Checkpoints
 def main(params: Params) -> None:
     config, processed = params.baseline, Path("data/processed")
     start_tensorflow(params.runtime.threads, config.seed)
+    from pawprint.data.pixel_batches import pixel_batches
     from pawprint.networks.architectures import add_probs, build_baseline, build_resizing, chain
     from pawprint.networks.model_files import ModelInfo, save_model
     from pawprint.training.fit import Validation, train_model
-    from pawprint.training.pixel_batches import pixel_batches
 
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
     info = ModelInfo(read_class_names(processed), train.images.shape[1])

@@ -32,7 +32,7 @@ LAYERS = (
     {"pawprint/sources", "pawprint/storage"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
     {"pawprint/inspection", "pawprint/inference"},
-    {"pawprint/training", "pawprint/export"},
+    {"pawprint/training", "pawprint/transfer", "pawprint/export"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )

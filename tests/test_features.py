@@ -16,12 +16,12 @@ from pawprint.data.datasets import LabelledImages
 from pawprint.networks.architectures import LOGITS, add_pooling, build_head, chain
 from pawprint.runner.params import AugmentParams, FeaturesParams, FinetuneParams, Params
 from pawprint.storage.shards import ShardedArray, shard_name, write_shard
-from pawprint.training import features
 from pawprint.training.checkpoints import Checkpoints
-from pawprint.training.cut import Cut, read_cut
-from pawprint.training.features import extract_features, plan_cut
-from pawprint.training.finetuning import Inputs, read_inputs, unfrozen_part
 from pawprint.training.fit import Validation, train_model
+from pawprint.transfer import features
+from pawprint.transfer.cut import Cut, read_cut
+from pawprint.transfer.features import extract_features, plan_cut
+from pawprint.transfer.finetuning import Inputs, read_inputs, unfrozen_part
 
 # covers: B2, R2, R4, R8, R15
 

@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from pawprint.data.datasets import Inputs, LabelledImages, plain_batches, training_batches
+from pawprint.data.pixel_batches import pixel_batches
 from pawprint.networks.architectures import cut_model, unfreeze
 from pawprint.networks.predictor import find_network, open_predictor
 from pawprint.runner.params import AugmentParams, FinetuneParams
 from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray
-from pawprint.training.cut import Cut, read_view, view_transforms
-from pawprint.training.pixel_batches import pixel_batches
+from pawprint.transfer.cut import Cut, read_view, view_transforms
 
 Read = Callable[[int, np.ndarray], np.ndarray]  # (view, rows) → float16 [k, h, w, c]
 

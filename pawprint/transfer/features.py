@@ -34,7 +34,7 @@ from pawprint.runner.journal import lost_workers_named, map_shards
 from pawprint.runner.params import AugmentParams, FeaturesParams, ModelParams
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.storage.shards import ShardedArray, shard_name, write_shard
-from pawprint.training.cut import Cut, read_view, view_transforms, write_cut
+from pawprint.transfer.cut import Cut, read_view, view_transforms, write_cut
 
 if TYPE_CHECKING:
     import keras
