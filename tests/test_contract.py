@@ -43,6 +43,7 @@ PLUMBING = {
     "journal": "calls a function for each shard; what is kept is checked by its digest",
     "machine": "tells what is no function of the inputs: on which machine this is",
     "params": "reads values, which dvc.lock holds: see test_params_are_read_as_they_are_written",
+    "requirements": "words for the user where packages are missing; nothing runs",
     "processes": "starts and ends processes",
     "stage": "what comes before and after main",
 }

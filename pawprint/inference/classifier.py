@@ -9,11 +9,12 @@ An exported model is a directory, which needs neither Keras nor TensorFlow:
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from pawprint.data.images import decode_image
 from pawprint.inference.gradcam import TailLayer, compute_heatmaps, load_tail, read_tail, save_tail
 from pawprint.networks.model_files import load_model, read_model_info
 from pawprint.networks.predictor import Predictor, build_predictor, open_predictor
+from pawprint.registry.models import find_model
 from pawprint.runner.errors import ModelError, one_line
-from pawprint.runner.files import file_digest
+from pawprint.runner.files import UNFINISHED, file_digest
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import write_json
 
@@ -104,13 +106,14 @@ class Classifier:
         Raises:
             ModelError: it is missing, damaged, or not a classifier.
         """
+        if not (path.is_file() if path.suffix == ".keras" else path.is_dir()):
+            raise ModelError(
+                f"{path.absolute()}: no such model; expected a directory that stage export wrote, "
+                "or a .keras file: run this from the project's root, after dvc repro, or name a "
+                "model by --model PATH"
+            )
         if path.suffix == ".keras":
             return cls._open_keras(path, cores)
-        if not path.is_dir():
-            raise ModelError(
-                f"{path}: no such model; expected a directory that stage export wrote, or a .keras "
-                "file: run dvc repro, or name another model"
-            )
         card = _read_card(path)
         try:
             predictor = open_predictor(path / GRAPH, "float32", cores or available_cores())
@@ -169,6 +172,47 @@ class Classifier:
     def _tail(self) -> list[TailLayer]:
         saved = self._saved_tail
         return load_tail(saved) if isinstance(saved, Path) else saved
+
+
+def find_staleness(card: ModelCard, directory: Path) -> str:
+    """Why an exported model is not what the pipeline has by now; empty if nothing tells so.
+
+    The files that it was made of are looked for in its project, the second directory above it, and
+    are compared by their MD5. Where there are none, as in a container, there is nothing to tell.
+
+    Args:
+        card: of the model; what it names outside of the project is not looked at.
+        directory: of the model.
+
+    Returns:
+        A line: which model, what has changed since, and what makes it anew.
+    """
+    root = Path(os.path.abspath(directory)).parent.parent
+    inside = {name: md5 for name, md5 in card.hashes.items() if not _leads_out(name)}
+    there = [name for name in inside if (root / name).is_file()]
+    changed = [name for name in there if _md5(root / name) not in ("", inside[name])]
+    if changed:
+        reason = f"exported before {' and '.join(sorted(changed))} changed"
+    elif (model := find_model(card.name)) and model.file in inside.keys() - set(there):
+        if not (root / UNFINISHED / model.stage).is_dir():
+            return ""
+        reason = f"exported before its training was begun anew, which has not made {model.file} yet"
+    else:
+        return ""
+    return f"{directory}: {card.name} was {reason}; `dvc repro` exports it anew"
+
+
+def _leads_out(name: str) -> bool:
+    path = PurePath(name)
+    return path.is_absolute() or ".." in path.parts
+
+
+def _md5(path: Path) -> str:
+    """Of a file; empty where it cannot be read, which is no reason to give no answers."""
+    try:
+        return file_digest(path, "md5")
+    except OSError:
+        return ""
 
 
 def rank_classes(probs: np.ndarray, class_names: Sequence[str], top: int) -> Ranking:
