@@ -82,10 +82,9 @@ def introduction(service: Service) -> str:
         if settings.api_key
         else "No key is asked for."
     )
-    names = ", ".join(served.classifier.card.name for served in service.models.all())
-    most = min(served.max_pixels for served in service.models.all())
     return f"""
-Says which class a picture belongs to, and shows where the evidence lies. Here answers: {names}.
+Says which class a picture belongs to, and shows where the evidence lies. `/v1/model` tells which
+models answer, their classes, and how many pixels a picture may have.
 
     curl{key} -F files=@cat.jpg http://127.0.0.1:8000/v1/predict
 
@@ -96,8 +95,8 @@ be used is an entry with the reason; the others are answered.
 {asked}
 
 A request holds at most {settings.max_pictures} pictures and {settings.max_body_bytes:,} bytes, and
-a picture {most:,} pixels; it is answered within {settings.timeout_s:g} s. With 429 or 503 there is
-too much to do: try again after the seconds in `Retry-After`.
+is answered within {settings.timeout_s:g} s. With 429 or 503 there is too much to do: try again
+after the seconds in `Retry-After`.
 """
 
 
