@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-OWN = ("pawprint", "stages")
+OWN_PACKAGES = ("pawprint", "stages")
 
 
 def describe_missing(error: BaseException) -> str:
@@ -16,7 +16,7 @@ def describe_missing(error: BaseException) -> str:
 requirements.txt; missing: openvino'
     """
     name = (getattr(error, "name", "") or "").partition(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or not name or name in OWN:
+    if not isinstance(error, ModuleNotFoundError) or not name or name in OWN_PACKAGES:
         return ""
     return (
         "needs the requirements: activate .venv (source .venv/bin/activate) or pip install -r "

@@ -39,7 +39,7 @@ PERMISSION = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Client-ID, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }
-READABLE = ("X-Request-ID", schemas.MODEL_NAME, schemas.MODEL_HASH, "Retry-After")
+EXPOSED = ("X-Request-ID", schemas.MODEL_NAME, schemas.MODEL_HASH, "Retry-After")
 
 
 class Access:
@@ -141,7 +141,7 @@ class Access:
         origin = headers.get("origin", "")
         if origin in self._origins:
             out["Access-Control-Allow-Origin"] = origin
-            out["Access-Control-Expose-Headers"] = ", ".join(READABLE)
+            out["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
             out["Cross-Origin-Resource-Policy"] = "cross-origin"
 
     def _refuse(

@@ -38,7 +38,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.post(
         "/v1/predict",
-        tags=[schemas.PICTURES],
+        tags=[schemas.TAG_PICTURES],
         summary="Classify pictures",
         response_model=schemas.PredictAnswer,
         responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
@@ -56,7 +56,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.post(
         "/v1/gradcam",
-        tags=[schemas.PICTURES],
+        tags=[schemas.TAG_PICTURES],
         summary="Where a model looks: a PNG",
         response_class=Response,
         responses={
@@ -102,7 +102,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.get(
         "/v1/model",
-        tags=[schemas.MODELS],
+        tags=[schemas.TAG_MODELS],
         summary="Which models answer",
         response_model=schemas.ModelsAnswer,
         responses=schemas.refusals(401, 500, 503),
@@ -112,7 +112,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @router.get(
         "/healthz",
-        tags=[schemas.OPERATION],
+        tags=[schemas.TAG_OPERATION],
         summary="Whether the process is alive",
         response_model=schemas.Status,
     )
@@ -121,7 +121,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @router.get(
         "/readyz",
-        tags=[schemas.OPERATION],
+        tags=[schemas.TAG_OPERATION],
         summary="Whether requests are welcome",
         response_model=schemas.Status,
         responses={503: {"model": schemas.Status}},
@@ -134,7 +134,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.get(
         "/metrics",
-        tags=[schemas.OPERATION],
+        tags=[schemas.TAG_OPERATION],
         summary="Counters for Prometheus",
         response_class=Response,
         responses={

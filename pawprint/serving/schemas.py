@@ -22,11 +22,11 @@ MODEL_HEADERS = {
     },
 }
 
-PICTURES, MODELS, OPERATION = "Pictures", "Models", "Operation"
+TAG_PICTURES, TAG_MODELS, TAG_OPERATION = "Pictures", "Models", "Operation"
 TAGS = [
-    {"name": PICTURES, "description": "what is in them"},
-    {"name": MODELS, "description": "what answers"},
-    {"name": OPERATION, "description": "for whoever runs the server"},
+    {"name": TAG_PICTURES, "description": "what is in them"},
+    {"name": TAG_MODELS, "description": "what answers"},
+    {"name": TAG_OPERATION, "description": "for whoever runs the server"},
 ]
 
 
