@@ -60,17 +60,17 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=int(settings.read_timeout_s + settings.timeout_s) + GRACE_S,
         )
         host, port = listener.getsockname()[:2]
-        if text:
-            print(greet(service, host, port), file=sys.stderr, flush=True)
-        else:
-            LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
-        for served in service.models.all():
-            if served.stale:
-                LOGGER.warning(served.stale)
         # uvicorn raises the signal once more when it has finished, which would be a failure
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _exit)
         try:
+            if text:
+                print(greet(service, host, port), file=sys.stderr, flush=True)
+            else:
+                LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
+            for served in service.models.all():
+                if served.stale:
+                    LOGGER.warning(served.stale)
             Server(config, service, settings).run([listener])
         finally:
             LOGGER.info("stopped")
