@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from pawprint.runner.errors import PawprintError, describe_os_error
+from pawprint.runner.requirements import describe_missing
 
 # Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
 COMMANDS = {
@@ -27,11 +28,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return 2
     options = parser.parse_args(arguments)
     try:
         return int(import_module(COMMANDS[options.command][0]).main(options.arguments))
     except PawprintError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if not (missing := describe_missing(error)):
+            raise
+        print(f"error: {missing}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a missing permission
         print(f"error: {describe_os_error(error)}", file=sys.stderr)

@@ -32,7 +32,7 @@ LAYERS = (
     {"pawprint/sources", "pawprint/storage"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
     {"pawprint/inspection", "pawprint/inference"},
-    {"pawprint/training", "pawprint/transfer", "pawprint/export"},
+    {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )
@@ -45,6 +45,7 @@ PLUMBING = {
     "journal": "calls a function for each shard; what is kept is checked by its digest",
     "machine": "tells what is no function of the inputs: on which machine this is",
     "params": "reads values, which dvc.lock holds; their types are pinned below",
+    "requirements": "words for the user where packages are missing; nothing runs",
     "processes": "starts and ends processes",
     "stage": "what comes before and after main",
 }

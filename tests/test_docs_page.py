@@ -21,6 +21,10 @@ def test_the_description_can_be_read_and_tried_with_a_key_and_without_other_host
         expect(page.locator(".opblock-summary-path")).to_have_text(
             ["/v1/predict", "/v1/gradcam", "/v1/model", "/metrics", "/healthz", "/readyz"]
         )
+        expect(page.locator(".opblock-tag a")).to_have_text(["Pictures", "Models", "Operation"])
+        expect(page.locator(".information-container pre code")).to_contain_text(
+            '-H "Authorization: Bearer $KEY" -F files=@cat.jpg'
+        )
         page.get_by_role("button", name="Authorize").click()
         page.locator(".auth-container input").fill(KEY)
         page.locator(".auth-btn-wrapper .authorize").click()

@@ -105,7 +105,7 @@ def stop(project: Project, sent: signal.Signals, to_all: bool) -> str:
 def test_a_stopped_run_continues_and_ends_with_the_same_bytes(base, again, sent, to_all):
     text = stop(again, sent, to_all)
     if sent == signal.SIGINT:
-        assert "error: interrupted; `dvc repro` starts this stage again\n" in text
+        assert "error: interrupted; `dvc repro` continues this stage where it was\n" in text
         assert "Traceback" not in text
     assert not (again.root / "data/processed").exists()
     text = again.dvc("repro", "preprocess").text

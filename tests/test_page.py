@@ -234,7 +234,7 @@ def test_a_file_that_is_too_large_is_not_sent(page):
 def test_the_models_card(page):
     card = page.locator(".card")
     expect(card.get_by_role("heading")).to_have_text("colours")
-    expect(card.locator("p")).to_be_hidden()  # the name, which is the title here
+    expect(card.locator("p.quiet")).to_be_hidden()  # the name, which is the title here
     row = card.get_by_role("row", name=re.compile("Accuracy"))
     expect(row).to_contain_text("90.0 %")
     expect(row).to_contain_text("85.0 % to 94.0 %")

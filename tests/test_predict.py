@@ -17,6 +17,10 @@ import pytest
 from classifiers import COLOURS, ROOT, colour_probs, colours_models, run_python
 from living import wait_until
 from PIL import Image
+from terminals import in_terminal
+
+from pawprint.__main__ import COMMANDS
+from pawprint.cli.predict import summarize
 
 # covers: R7, R10, R11, R18, B5
 
@@ -118,9 +122,9 @@ def test_a_bad_picture_is_a_line_and_stops_nothing(project: Path) -> None:
     [
         (["nowhere.png"], "no pictures found (nowhere.png: no such file or folder); name"),
         (["empty"], "no pictures found (empty: no pictures in this folder); name"),
-        (["other", "--model", "none"], "none: no such model; expected a directory"),
+        (["other", "--model", "none"], "{here}/none: no such model; expected a directory"),
         (["other", "--model", "other"], "other/model.json: not an exported model"),
-        (["other", "--model", "none.keras"], "none.keras: no such file; run dvc repro"),
+        (["other", "--model", "none.keras"], "{here}/none.keras: no such model; expected a dir"),
         (["other", "--gradcam", "other/one.png"], "other/one.png: File exists"),
         (["other", "--tta", "2", "--model", "models/upright"], "model upright: trained with aug"),
     ],
@@ -131,7 +135,7 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(
     (project / "empty").mkdir()
     out, err = predict(project, *arguments, code=2)
     assert out == ""
-    assert err.startswith(f"error: {message}")
+    assert err.startswith(f"error: {message.format(here=project)}")
     assert err.count("\n") == 1
 
 
@@ -353,3 +357,76 @@ def test_ctrl_c_ends_quietly(project: Path, sources: list[str]) -> None:
     assert process.stderr.read() == b""
     process.stdin.close()
     process.stderr.close()
+
+
+def watched(project: Path, *arguments: str) -> str:
+    """What the command says on a terminal that is its standard error."""
+    command = [sys.executable, "-m", "pawprint", "predict", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with in_terminal(command, project, environment) as terminal:
+        pass
+    return terminal.text
+
+
+def test_whoever_watches_is_told_at_the_end_what_was_found(project: Path) -> None:
+    (project / "photos/d.png").write_bytes(picture(BLUE))
+    (project / "photos/e.png").write_bytes(b"hello")
+    assert watched(project, "photos") == "5 pictures: 2 blue, 1 green, 1 red, 1 not read\n"
+    told = watched(project, "other/one.png", "--gradcam", "maps")
+    assert told == "1 picture: 1 green; overlays: maps\n"
+    assert watched(project, "other/one.png") == ""
+
+
+def test_a_summary_of_many_classes_names_the_most_frequent() -> None:
+    found = {f"class{i:02}": 100 - i for i in range(12)}
+    assert summarize(found, None).startswith("1,134 pictures: 100 class00, 99 class01, ")
+    assert summarize(found, None).endswith(", 91 class09, 179 of 2 other classes")
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--top=3"])
+def test_a_name_in_another_encoding_is_escaped_and_stops_nothing(
+    project: Path, option: str
+) -> None:
+    for name in (b"caf\xe9.png", b"caf\xe9-bad.png"):
+        Path(os.fsdecode(os.fsencode(project) + b"/" + name)).write_bytes(
+            b"hello" if b"bad" in name else picture(RED)
+        )
+    arguments = (b"caf\xe9.png", b"caf\xe9-bad.png", b"caf\xe9-none.png", option)
+    out, err = predict(project, *arguments, "--gradcam", "maps", code=1)
+    lines = out.splitlines()[option == "--csv" :]
+    assert len(lines) == 3
+    assert all(re.search(r"caf(\\x|\\u?dc)e9", line) for line in lines), lines
+    assert "red" in lines[0]
+    assert "not a picture" in lines[1]
+    assert err == ""
+    out, err = predict(project, b"caf\xe9-none.png", code=2)
+    assert err.startswith(r"error: no pictures found (caf\udce9-none.png: no such file")
+
+
+def test_the_project_of_another_encoding_is_no_hindrance(project: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(project) + b"/caf\xe9"))
+    odd.mkdir()
+    (odd / "models").symlink_to(project / "models")
+    out, _ = predict(odd, "../other/one.png", "--top", "1", "--gradcam", "maps")
+    assert out == "../other/one.png: green 100.0 %\n"
+    _, err = predict(odd, "../other/one.png", "--model", "none", code=2)
+    assert r"caf\udce9/none: no such model" in err
+
+
+def test_without_a_command_they_are_listed_and_nothing_is_done(project: Path) -> None:
+    done = run_python("-m", "pawprint", cwd=project)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert done.stderr.startswith(b"usage: python -m pawprint [-h] COMMAND")
+    for name in COMMANDS:
+        assert re.search(rf"\n  {name} +\w".encode(), done.stderr)
+
+
+def test_from_another_directory_it_says_where_it_looked_and_what_to_do(project: Path) -> None:
+    _, err = predict(project / "other", "one.png", code=2)
+    assert err == (
+        f"error: {project}/other/models/export: no such model; expected a directory that stage "
+        "export wrote, or a .keras file: run this from the project's root, after dvc repro, or "
+        "name a model by --model PATH\n"
+    )
+    assert predict(project / "other", "one.png", "--model", "../models/export")[0]

@@ -134,6 +134,56 @@ def test_names_and_top_in_json(server):
     assert second == {"name": "x", "error": "not base64"}
 
 
+def folded(text: str) -> str:
+    """As in mail: 76 characters a line."""
+    return "".join(f"{text[i : i + 76]}\r\n" for i in range(0, len(text), 76))
+
+
+def test_base64_as_programs_write_it(server):
+    """Of pictures in which both digits of each alphabet and padding occur."""
+    content = next(c for n in range(300) if len(c := picture("red") + bytes(n)) % 3 == 1)
+    plain = base64.b64encode(content + b"\xfb\xff\xbf" * 2).decode()
+    assert "+" in plain
+    assert "/" in plain
+    assert plain.endswith("==")
+    safe = plain.replace("+", "-").replace("/", "_")
+    written = [
+        plain,
+        folded(plain),
+        f"\n  {plain}\t",
+        safe,
+        safe.rstrip("="),
+        folded(safe),
+        f"data:image/png;base64,{plain}",
+        f"data:;base64,{folded(plain)}",
+        f" DATA:image/png;name=a%2C.png;charset=x;BASE64,{safe.rstrip('=')}",
+    ]
+    images = [{"content": text} for text in written]
+    results = server.post("/v1/predict", json={"images": images}).json()["results"]
+    assert [r["predictions"][0]["class"] for r in results] == ["red"] * len(written)
+    png = server.post("/v1/gradcam", json={"images": images[-1:]}, params={"view": "input"})
+    assert read_png(png).shape == (SIZE, SIZE, 3)
+
+
+def test_what_is_no_base64_is_told(server):
+    plain = base64.b64encode(picture("red")).decode()
+    wrong = [
+        "?",
+        "data:image/png;base64",  # no comma
+        f"data:image/png,{plain}",  # percent-encoded, it says
+        f"data:{'x' * 2000};base64,{plain}",
+        f"https://example.org/{plain}",
+        f"{plain[:40]}={plain[40:]}",
+        f"{plain[:8]}\u00a0{plain[8:]}",
+        "é",
+        "A",
+    ]
+    images = [{"content": text} for text in wrong]
+    answer = server.post("/v1/predict", json={"images": images})
+    assert answer.status_code == 422
+    assert {result["error"] for result in answer.json()["results"]} == {"not base64"}
+
+
 def test_a_lone_request_waits_for_no_batch():
     async def scenario() -> None:
         settings = Settings(model=str(colours()), max_wait_ms=3_600_000)

@@ -99,6 +99,23 @@ def answers() -> list[httpx.Response]:
     return asyncio.run(asyncio.wait_for(ask_everything(), 60))
 
 
+def test_requests_are_introduced_and_in_groups(answers):
+    description = answers[0].json()
+    text = description["info"]["description"]
+    for told in ("curl", "$KEY", "files=@", "data:image", "2 pictures", "20,000 bytes"):
+        assert told in text
+    groups: dict[str, list[str]] = {tag["name"]: [] for tag in description["tags"]}
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            (group,) = operation["tags"]
+            groups[group].append(path)
+    assert groups == {
+        "Pictures": ["/v1/predict", "/v1/gradcam"],
+        "Models": ["/v1/model"],
+        "Operation": ["/metrics", "/healthz", "/readyz"],
+    }
+
+
 def complaints(description: dict, schema: dict, value: object) -> list[str]:
     """What a validator of JSON Schema says of a value."""
     validator = Draft202012Validator({**schema, "components": description["components"]})

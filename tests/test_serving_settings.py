@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import PIPE, Popen
 
+import httpx
 import pytest
-from served import ROOT, colours, serving
+from living import wait_until
+from served import ROOT, colours, picture, serving
+from terminals import Watching, in_terminal
 
 from pawprint.runner.errors import PawprintError
+from pawprint.serving.logs import REQUEST, TextFormatter
 from pawprint.serving.settings import Settings, add_options, read_settings
 
 # covers: R18
@@ -65,6 +75,100 @@ def test_a_key_is_the_same_from_a_file_and_from_the_environment(tmp_path, capsys
     assert f"--api-key-file: {file}: {short}" in capsys.readouterr().err
 
 
+def test_origins_are_written_as_browsers_write_them():
+    given = "https://A.example:443, http://localhost:3000,http://[::1]:80,chrome-extension://abc,"
+    assert read("--cors-origins", given).allowed_origins == {
+        "https://a.example",
+        "http://localhost:3000",
+        "http://[::1]",
+        "chrome-extension://abc",
+    }
+    assert read().allowed_origins == frozenset()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "a.example",
+        "https://a.example/",
+        "https://a.example/app",
+        "https://*.a.example",
+        "https://ann@a.example",
+        "https://bücher.example",
+        "https://a.example:http",
+        "https://",
+        "null",
+        "https://a.example b",
+    ],
+)
+def test_what_is_no_origin_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit):
+        read("--cors-origins", wrong)
+    assert "--cors-origins: expected origins, scheme://host or" in capsys.readouterr().err
+
+
+TIME = r"\d\d:\d\d:\d\d "
+
+
+@contextmanager
+def served_in_terminal(*arguments: str, **environment: str) -> Iterator[Watching]:
+    command = [sys.executable, "-m", "pawprint", "serve", "--model", str(colours())]
+    command += ["--port", "0", "--drain-s", "0", *arguments]
+    with in_terminal(command, ROOT, {**os.environ, **environment}) as terminal:
+        yield terminal
+        terminal.process.send_signal(signal.SIGINT)
+
+
+def test_in_a_terminal_it_says_where_it_is_and_writes_lines_to_read():
+    with served_in_terminal(PAWPRINT_API_KEY="opensesame") as terminal:
+        assert wait_until(lambda: "Ctrl-C stops it\n" in terminal.text, 60)
+        greeting = terminal.text
+        found = re.fullmatch(
+            r"Pawprint serves colours; its API key is asked for\n"
+            r"  (http://127\.0\.0\.1:\d+)  the page; /docs describes the requests\n"
+            r"  Ctrl-C stops it\n",
+            greeting,
+        )
+        assert found, greeting
+        key = {"Authorization": "Bearer opensesame"}
+        with httpx.Client(base_url=found[1], trust_env=False, timeout=60) as client:
+            assert wait_until(lambda: client.get("/readyz").status_code == 200, 60)
+            client.post("/v1/predict", files={"files": picture("red")}, headers=key)
+            client.get("/v1/model", headers={"X-Request-ID": "order-66"})
+            assert wait_until(lambda: "order-66" in terminal.text, 10)
+    lines = terminal.text.removeprefix(greeting).splitlines()
+    first, second = (line for line in lines if "predict" in line or "order-66" in line)
+    assert re.fullmatch(TIME + r"POST /v1/predict 200, \d+ ms, 1 picture", first)
+    assert re.fullmatch(TIME + r"GET other 401, \d+ ms, refused: key, request order-66", second)
+    assert re.fullmatch(TIME + "stopped", lines[-1])
+    assert terminal.process.returncode == 0
+
+
+def test_the_form_of_the_log_can_be_chosen():
+    with served_in_terminal("--log", "json") as terminal:
+        assert wait_until(lambda: '"listening"' in terminal.text, 60)
+    assert [json.loads(line)["message"] for line in terminal.text.splitlines()][-1] == "stopped"
+    command = [sys.executable, "-m", "pawprint", "serve", "--model", str(colours()), "--port", "0"]
+    with Popen([*command, "--log", "text"], cwd=ROOT, stderr=PIPE, text=True) as process:
+        assert process.stderr
+        assert process.stderr.readline() == "Pawprint serves colours\n"
+        process.terminate()
+
+
+def test_a_fault_in_a_line_to_read_has_its_stack_and_its_id():
+    try:
+        raise RuntimeError("of a model")
+    except RuntimeError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, REQUEST, (), sys.exc_info())
+    record.fields = {"method": "GET", "path": "/x", "status": 500, "seconds": 0.1}
+    record.fields |= {"pictures": 2, "request_id": "f1"}  # type: ignore[attr-defined]
+    first, *stack = TextFormatter().format(record).splitlines()
+    assert re.fullmatch(TIME + "error: GET /x 500, 100 ms, 2 pictures, request f1", first)
+    assert stack[-1] == "RuntimeError: of a model"
+    other = logging.LogRecord("x", logging.WARNING, "", 0, "%s is old", ("it",), None)
+    assert re.fullmatch(TIME + "warning: it is old", TextFormatter().format(other))
+
+
 def test_the_health_check_asks_no_proxy():
     def check(port: str) -> subprocess.CompletedProcess[str]:
         with socket.create_server(("127.0.0.1", 0)) as proxy:
@@ -88,7 +192,7 @@ def test_warnings_are_json_and_none_is_about_a_picture():
 import io, warnings
 from PIL import Image
 from pawprint.serving.logs import start_logging
-start_logging()
+start_logging(text=False)
 file = io.BytesIO()
 Image.new("RGB", (5, 5)).save(file, "PNG")
 Image.MAX_IMAGE_PIXELS = 20
@@ -110,6 +214,13 @@ warnings.warn("of another kind")
         (["--shadow", "maybe"], {}, "--shadow: expected true or false, found 'maybe'"),
         (["--api-key-file", "/no/file"], {}, "--api-key-file: /no/file: cannot be read"),
         (["--timeout-s", "nan"], {}, "--timeout-s: expected a number"),
+        (["--log", "xml"], {}, "--log: expected auto, json or text, found 'xml'"),
+        (
+            [],
+            {"PAWPRINT_CORS_ORIGINS": "*"},
+            "--cors-origins: * would let every page that somebody",
+        ),
+        (["--cors-origins", "https://a.example,*"], {}, "list the origins, such as https://"),
     ],
 )
 def test_wrong_settings_are_named(arguments, environment, text, capsys):

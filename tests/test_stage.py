@@ -97,6 +97,48 @@ def test_a_stopped_stage_ends_with_one_line_and_its_workers(script, tmp_path, st
     assert wait_until(lambda: not living(family), 3)
 
 
+# Keeps what its second argument names; then Ctrl-C is pressed, within the work or before it
+STOPPED = """
+import sys
+from pathlib import Path
+from pawprint.runner import stage
+
+def main(params):
+    if sys.argv[1] == "before":
+        raise KeyboardInterrupt
+    with stage.unfinished_work("train_head", params) as work:
+        if len(sys.argv) > 2:
+            (work / sys.argv[2]).write_text("done")
+        raise KeyboardInterrupt
+
+if __name__ == "__main__":
+    stage.fingerprint = lambda name, params: "key"
+    stage.run_stage(main)
+"""
+
+
+def test_a_stopped_stage_says_whether_it_continues(tmp_path):
+    script = tmp_path / "train_head.py"  # a stage bears its script's name
+    script.write_text(STOPPED, encoding="utf-8")
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / ".resume/finetune/key").mkdir(parents=True)
+    (tmp_path / ".resume/finetune/key/epoch_00001.checkpoint").write_text("of another stage")
+
+    def stop(*arguments: str) -> str:
+        command = [sys.executable, str(script), *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1
+        return done.stderr.removeprefix("error: interrupted; `dvc repro` ")
+
+    assert stop("before") == "starts this stage again\n"
+    assert stop("within") == "starts this stage again\n"
+    assert stop("within", "cut_short.tmp") == "starts this stage again\n"
+    assert stop("within", "epoch_00001.checkpoint") == "continues this stage where it was\n"
+    assert stop("before") == "continues this stage where it was\n"
+
+
 # What DVC does: it runs the command by a shell, which may or may not replace itself by it
 PARENT = """
 import subprocess, sys

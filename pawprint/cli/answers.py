@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pawprint.inference.ranking import Ranking
+from pawprint.answers.ranking import Ranking
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import os
 import re
 import sys
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from pawprint.answers.ranking import rank_classes
+from pawprint.answers.staleness import find_staleness
 from pawprint.cli.answers import RENDERERS, Answer, csv_header, printable
 from pawprint.inference.classifier import Classifier
 from pawprint.inference.overlays import blend_heatmap
-from pawprint.inference.ranking import rank_classes
 from pawprint.runner.errors import ImageError, ModelError, PawprintError
 from pawprint.runner.processes import available_cores
 
@@ -32,6 +33,7 @@ STDIN = "-"
 BATCH_SIZE = 32
 AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
 VIEWS = "1, as it is, or 2, with its mirror image; more made the models worse"
+NAMED = 10  # classes that the summary names
 MANY = 100  # pictures that get a progress bar even where nobody seems to watch
 
 
@@ -49,7 +51,7 @@ class Source:
 
 
 def main(arguments: list[str]) -> int:
-    """Print a line for each picture.
+    """Print a line for each picture, and for whoever watches one that sums them up.
 
     Returns:
         The exit code: 0, or 1 if some of the pictures could not be read.
@@ -63,6 +65,8 @@ def main(arguments: list[str]) -> int:
         reasons = "; ".join(printable(f"{source.path}: {source.error}") for source in sources[:3])
         raise PawprintError(f"no pictures found ({reasons}); name pictures, folders or globs")
     classifier = Classifier.open(Path(options.model))
+    if stale := find_staleness(classifier.card, Path(options.model)):
+        print(f"warning: {printable(stale)}", file=sys.stderr)
     overlays = None
     if options.gradcam:
         overlays = Overlays(Path(options.gradcam), options.opacity)
@@ -70,7 +74,7 @@ def main(arguments: list[str]) -> int:
     render, columns = RENDERERS[options.format], min(options.top, len(classifier.card.class_names))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
-    failed = False
+    found: Counter[str] = Counter()  # pictures by their likeliest class; "": none could be read
     try:
         if options.format == "csv":
             print(csv_header(columns))
@@ -79,10 +83,35 @@ def main(arguments: list[str]) -> int:
                 with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
                     print("\n".join(map(render, answers)), flush=True)
                 bar.update(len(answers))
-                failed |= any(answer.error for answer in answers)
+                found.update("" if a.error else a.ranking[0][0] for a in answers)
     except BrokenPipeError:  # as by `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return int(failed)
+    else:
+        if sys.stderr.isatty() and (len(sources) > 1 or overlays):
+            print(printable(summarize(found, options.gradcam)), file=sys.stderr)
+    return int("" in found)
+
+
+def summarize(found: Mapping[str, int], overlays: str | None) -> str:
+    """One line: how many pictures, of which classes, and where their overlays are.
+
+    Args:
+        found: pictures by their likeliest class; those under "" could not be read.
+        overlays: the directory of the overlays; None if there are none.
+
+    >>> summarize({"dog": 1, "cat": 2, "": 1}, "maps")
+    '4 pictures: 2 cat, 1 dog, 1 not read; overlays: maps'
+    """
+    named = {name: count for name, count in found.items() if name}
+    ranked = sorted(named, key=lambda name: (-named[name], name))
+    parts = [f"{named[name]:,} {name}" for name in ranked[:NAMED]]
+    if rest := ranked[NAMED:]:
+        parts.append(f"{sum(named[name] for name in rest):,} of {len(rest)} other classes")
+    if unread := found.get("", 0):
+        parts.append(f"{unread:,} not read")
+    total = sum(found.values())
+    where = f"; overlays: {overlays}" if overlays else ""
+    return f"{total:,} picture{'s' * (total != 1)}: {', '.join(parts)}{where}"
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

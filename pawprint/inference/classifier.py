@@ -102,13 +102,14 @@ class Classifier:
         Raises:
             ModelError: it is missing, damaged, or not a classifier.
         """
+        if not (path.is_file() if path.suffix == ".keras" else path.is_dir()):
+            raise ModelError(
+                f"{path.absolute()}: no such model; expected a directory that stage export wrote, "
+                "or a .keras file: run this from the project's root, after dvc repro, or name a "
+                "model by --model PATH"
+            )
         if path.suffix == ".keras":
             return cls._open_keras(path, cores)
-        if not path.is_dir():
-            raise ModelError(
-                f"{path}: no such model; expected a directory that stage export wrote, or a .keras "
-                "file: run dvc repro, or name another model"
-            )
         card = _read_card(path)
         try:
             predictor = open_predictor(path / GRAPH, "float32", cores or available_cores())

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+UNFINISHED = Path(
+    ".resume"
+)  # kept of stages that were stopped; git ignores it, DVC does not know it
+
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """The digest of a file's bytes, in hexadecimal, by an algorithm of ``hashlib``."""

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pawprint.runner.errors import PawprintError, describe_os_error
+from pawprint.runner.files import UNFINISHED
 from pawprint.runner.fingerprint import fingerprint
 from pawprint.runner.params import Params, load_params
 from pawprint.runner.processes import end_with_dvc
-
-UNFINISHED = Path(".resume")  # git ignores it, DVC does not know it
 
 
 def run_stage(main: Callable[[Params], None]) -> None:
@@ -27,12 +26,20 @@ def run_stage(main: Callable[[Params], None]) -> None:
     except PawprintError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("error: interrupted; `dvc repro` starts this stage again")
+        sys.exit(f"error: interrupted; `dvc repro` {_what_comes_next()}")
     except OSError as error:
         # Full disks and missing permissions are the user's to mend; there is nothing to trace.
         sys.exit(f"error: {describe_os_error(error, 'dvc repro')}")
     finally:
         gc.freeze()  # or Python, as it ends, looks through a million objects: more than a second
+
+
+def _what_comes_next() -> str:
+    """What the next run does with the stage that is being stopped: it bears its script's name."""
+    kept = (UNFINISHED / Path(sys.argv[0]).stem).rglob("*")
+    if any(path.is_file() and path.suffix != ".tmp" for path in kept):
+        return "continues this stage where it was"
+    return "starts this stage again"
 
 
 @contextmanager

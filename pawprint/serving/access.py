@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawprint.serving import schemas
-from pawprint.serving.logs import LOGGER
+from pawprint.serving.logs import LOGGER, REQUEST
 from pawprint.serving.service import Service
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -32,6 +32,14 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# Of the requests by which a browser asks whether a page of another origin may send its own
+PREFLIGHT = frozenset(("origin", "access-control-request-method"))
+PERMISSION = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Client-ID, X-Request-ID",
+    "Access-Control-Max-Age": "600",
+}
+EXPOSED = ("X-Request-ID", schemas.MODEL_NAME, schemas.MODEL_HASH, "Retry-After")
 
 
 class Access:
@@ -45,6 +53,7 @@ class Access:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
+        self._origins = service.settings.allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,6 +85,7 @@ class Access:
                 out.setdefault("Cache-Control", "no-cache" if kept else "no-store")
                 for name, value in HEADERS.items():
                     out[name] = value
+                self._admit(headers, out)
                 if unread:  # what is still on its way is not waited for
                     out["Connection"] = "close"
             await send(message)
@@ -104,7 +114,7 @@ class Access:
                 "pictures": state.get("pictures", 0),
                 **{name: state[name] for name in ("model", "reason") if name in state},
             }
-            LOGGER.log(level, "request", extra={"fields": fields}, exc_info=error)
+            LOGGER.log(level, REQUEST, extra={"fields": fields}, exc_info=error)
 
     def _find_refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if SURPLUS in scope["state"] and scope["path"] not in PROBES:
@@ -113,10 +123,26 @@ class Access:
             return self._refuse(
                 scope, 503, "connections", text, {"Retry-After": "1", "Connection": "close"}
             )
+        if scope["method"] == "OPTIONS" and PREFLIGHT.issubset(headers) and self._origins:
+            if headers["origin"] in self._origins:
+                return Response(status_code=204, headers=PERMISSION)
+            text = "expected an Origin that the server was told of by --cors-origins"
+            return self._refuse(scope, 403, "origin", text, {})
         if not self._may_pass(scope["path"], headers):
             text = "expected the header 'Authorization: Bearer' with the server's API key"
             return self._refuse(scope, 401, "key", text, {"WWW-Authenticate": "Bearer"})
         return None
+
+    def _admit(self, headers: Headers, out: MutableHeaders) -> None:
+        """Let pages of the listed origins read an answer; browsers keep it from all others."""
+        if not self._origins:
+            return
+        out.add_vary_header("Origin")
+        origin = headers.get("origin", "")
+        if origin in self._origins:
+            out["Access-Control-Allow-Origin"] = origin
+            out["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
+            out["Cross-Origin-Resource-Policy"] = "cross-origin"
 
     def _refuse(
         self, scope: Scope, status: int, reason: str, text: str, headers: dict[str, str]

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 
+from pawprint.answers.ranking import rank_classes
 from pawprint.inference.overlays import blend_heatmap, heat_layer
-from pawprint.inference.ranking import rank_classes
 from pawprint.registry.models import find_model
 from pawprint.runner.errors import ImageError
 from pawprint.serving import schemas
@@ -38,6 +38,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.post(
         "/v1/predict",
+        tags=[schemas.TAG_PICTURES],
         summary="Classify pictures",
         response_model=schemas.PredictAnswer,
         responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
@@ -55,6 +56,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.post(
         "/v1/gradcam",
+        tags=[schemas.TAG_PICTURES],
         summary="Where a model looks: a PNG",
         response_class=Response,
         responses={
@@ -100,6 +102,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.get(
         "/v1/model",
+        tags=[schemas.TAG_MODELS],
         summary="Which models answer",
         response_model=schemas.ModelsAnswer,
         responses=schemas.refusals(401, 500, 503),
@@ -107,12 +110,18 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def model() -> schemas.ModelsAnswer:
         return _describe(service)
 
-    @router.get("/healthz", summary="Whether the process is alive", response_model=schemas.Status)
+    @router.get(
+        "/healthz",
+        tags=[schemas.TAG_OPERATION],
+        summary="Whether the process is alive",
+        response_model=schemas.Status,
+    )
     async def healthz() -> schemas.Status:
         return schemas.Status(status="alive")
 
     @router.get(
         "/readyz",
+        tags=[schemas.TAG_OPERATION],
         summary="Whether requests are welcome",
         response_model=schemas.Status,
         responses={503: {"model": schemas.Status}},
@@ -125,6 +134,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
     @keyed.get(
         "/metrics",
+        tags=[schemas.TAG_OPERATION],
         summary="Counters for Prometheus",
         response_class=Response,
         responses={
@@ -239,5 +249,6 @@ def _describe_model(served: Served) -> schemas.ServedModel:
         "title": found.title if found else card.name,
         "hash": served.hash,
         "max_pixels": served.max_pixels,
+        "stale": bool(served.stale),
     }
     return schemas.ServedModel(**values)

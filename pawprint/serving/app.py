@@ -40,6 +40,8 @@ def build_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="Pawprint",
         version="1",
+        description=introduction(service),
+        openapi_tags=schemas.TAGS,
         openapi_url=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
@@ -68,6 +70,34 @@ def build_app(service: Service) -> FastAPI:
         return _render(request, 422, "malformed", describe(error.errors()[0]))
 
     return app
+
+
+def introduction(service: Service) -> str:
+    """What a reader of the description must know first, in Markdown."""
+    settings = service.settings
+    key = ' -H "Authorization: Bearer $KEY"' if settings.api_key else ""
+    asked = (
+        "Requests about pictures and models need the server's key: *Authorize* sets it on this "
+        "page, the header `Authorization: Bearer KEY` elsewhere."
+        if settings.api_key
+        else "No key is asked for."
+    )
+    return f"""
+Says which class a picture belongs to, and shows where the evidence lies. `/v1/model` tells which
+models answer, their classes, and how many pixels a picture may have.
+
+    curl{key} -F files=@cat.jpg http://127.0.0.1:8000/v1/predict
+
+Put this server's own address there. A form may hold many `files`; JSON holds pictures in base64,
+or as data URLs: `{{"images": [{{"content": "data:image/png;base64,..."}}]}}`. A picture that cannot
+be used is an entry with the reason; the others are answered.
+
+{asked}
+
+A request holds at most {settings.max_pictures} pictures and {settings.max_body_bytes:,} bytes, and
+is answered within {settings.timeout_s:g} s. With 429 or 503 there is too much to do: try again
+after the seconds in `Retry-After`.
+"""
 
 
 def _page(file: Path) -> Callable[[], Awaitable[Response]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pawprint.answers.staleness import find_staleness
 from pawprint.data.images import decode_image
 from pawprint.inference.classifier import CARD, MAX_PIXELS, Classifier
 from pawprint.runner.errors import ModelError
@@ -26,12 +27,14 @@ class Served:
         classifier: the model.
         hash: the first 16 digits of a SHA-256 that changes with the model.
         max_pixels: pictures with more are refused.
+        stale: why it is not what the pipeline has by now; empty if nothing tells so.
     """
 
     role: str
     classifier: Classifier
     hash: str
     max_pixels: int
+    stale: str = ""
 
     @property
     def class_names(self) -> list[str]:
@@ -105,7 +108,8 @@ def _open(role: str, name: str, settings: Settings) -> Served:
     path = Path(name)
     classifier = Classifier.open(path, settings.cores or None)
     max_pixels = min(settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels)
-    return Served(role, classifier, _hash(path), max_pixels)
+    stale = find_staleness(classifier.card, path)
+    return Served(role, classifier, _hash(path), max_pixels, stale)
 
 
 def _hash(path: Path) -> str:

@@ -22,6 +22,13 @@ MODEL_HEADERS = {
     },
 }
 
+TAG_PICTURES, TAG_MODELS, TAG_OPERATION = "Pictures", "Models", "Operation"
+TAGS = [
+    {"name": TAG_PICTURES, "description": "what is in them"},
+    {"name": TAG_MODELS, "description": "what answers"},
+    {"name": TAG_OPERATION, "description": "for whoever runs the server"},
+]
+
 
 class Schema(BaseModel):
     """An answer is what its description says: a field that is not declared is a fault."""
@@ -84,6 +91,10 @@ class ServedModel(Schema):
     hashes: dict[str, str] = Field(description="MD5 of what the model was made of, by path")
     metrics: dict[str, Any] = Field(description="on the test split")
     versions: dict[str, str] = Field(description="of the packages that made the model")
+    stale: bool = Field(
+        description="when the server started, the pipeline beside it had other files than those "
+        "that this model was exported from; `dvc repro` exports it anew"
+    )
 
 
 class ServerLimits(Schema):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import os
 import signal
 import socket
@@ -46,7 +47,8 @@ def serve(settings: Settings) -> None:
     """
     service = Service(settings, open_models(settings))
     with listen(settings.host, settings.port) as listener:
-        start_logging()
+        text = settings.log == "text" or (settings.log == "auto" and sys.stderr.isatty())
+        start_logging(text)
         config = uvicorn.Config(
             build_app(service),
             http=connection_class(settings.read_timeout_s, settings.max_connections),
@@ -58,14 +60,47 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=int(settings.read_timeout_s + settings.timeout_s) + GRACE_S,
         )
         host, port = listener.getsockname()[:2]
-        LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
         # uvicorn raises the signal once more when it has finished, which would be a failure
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _exit)
         try:
+            if text:
+                print(greet(service, host, port), file=sys.stderr, flush=True)
+            else:
+                LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
+            for served in service.models.all():
+                if served.stale:
+                    LOGGER.warning(served.stale)
             Server(config, service, settings).run([listener])
         finally:
             LOGGER.info("stopped")
+
+
+def greet(service: Service, host: str, port: int) -> str:
+    """What whoever starts the server reads first: where it is, what answers, how to end it."""
+    models = " and ".join(served.classifier.card.name for served in service.models.all())
+    key = "; its API key is asked for" if service.settings.api_key else ""
+    return (
+        f"Pawprint serves {models}{key}\n"
+        f"  {address(host, port)}  the page; /docs describes the requests\n"
+        "  Ctrl-C stops it"
+    )
+
+
+def address(host: str, port: int) -> str:
+    """Where a browser on this machine finds a server.
+
+    Args:
+        host: the address that it listens on; that of every interface is none to go to.
+        port: of it.
+
+    >>> address("0.0.0.0", 8000), address("::1", 80)
+    ('http://127.0.0.1:8000', 'http://[::1]:80')
+    """
+    found = ipaddress.ip_address(host.partition("%")[0])
+    if found.is_unspecified:
+        found = ipaddress.ip_address("127.0.0.1" if found.version == 4 else "::1")
+    return f"http://[{found}]:{port}" if found.version == 6 else f"http://{found}:{port}"
 
 
 def _exit(sig: int, frame: FrameType | None) -> None:

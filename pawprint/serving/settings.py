@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,9 @@ from pawprint.runner.errors import PawprintError
 ENVIRONMENT_PREFIX = "PAWPRINT_"
 KEY_VARIABLE = "PAWPRINT_API_KEY"
 MIN_KEY_LENGTH = 8
+ORIGIN = re.compile(
+    r"(?P<origin>(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\]))(?::(?P<port>\d{1,5}))?"
+)
 
 
 def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:
@@ -45,6 +49,33 @@ def _switch(text: str) -> bool:
     if text.lower() in ("", "0", "false", "no", "off"):
         return False
     raise argparse.ArgumentTypeError(f"expected true or false, found {text!r}")
+
+
+def _log(text: str) -> str:
+    if text not in ("auto", "json", "text"):
+        raise argparse.ArgumentTypeError(f"expected auto, json or text, found {text!r}")
+    return text
+
+
+def _origins(text: str) -> str:
+    return ",".join(_origin(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it, which leave out the usual port."""
+    if text == "*":
+        raise argparse.ArgumentTypeError(
+            "* would let every page that somebody visits use this server through their browser; "
+            "list the origins, such as https://example.org,http://localhost:3000"
+        )
+    found = ORIGIN.fullmatch(text.lower())
+    if not found:
+        raise argparse.ArgumentTypeError(
+            "expected origins, scheme://host or scheme://host:port in ASCII without a path, such "
+            f"as https://example.org; found {text!r}"
+        )
+    usual = found["port"] == {"http": "80", "https": "443"}.get(found["scheme"])
+    return found["origin"] if usual or not found["port"] else found[0]
 
 
 def _key_file(text: str) -> str:
@@ -108,12 +139,22 @@ class Settings:
     max_connections: int = _option(
         512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to more"
     )
+    cors_origins: str = _option(
+        "", _origins, "origins whose pages may use this server, comma separated; none otherwise"
+    )
+    log: str = _option(
+        "auto", _log, "json: an object a line; text: to be read; auto: text in a terminal"
+    )
     api_key: str = field(default="", repr=False)
 
     @property
     def max_pictures(self) -> int:
         """Of one request: no more than may wait."""
         return min(self.max_files, self.queue)
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        return frozenset(self.cors_origins.split(",")) - {""}
 
     @property
     def max_body_bytes(self) -> int:

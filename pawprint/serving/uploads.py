@@ -19,6 +19,8 @@ from pawprint.serving.limits import Refusal
 
 FILES = "files"  # the form's field
 MAX_FIELDS = 8
+MAX_DATA_URL_HEAD = 1000
+ALPHABET, WHITE_SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\f\v"
 
 Top = Annotated[int, Field(ge=1, le=1000, description="how many classes, the most probable first")]
 
@@ -27,7 +29,7 @@ class JsonPicture(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str | None = Field(None, max_length=255, description="handed back")
-    content: str = Field(description="the file's bytes in base64")
+    content: str = Field(description="the file's bytes in base64, or a data URL of them")
 
 
 class JsonPictures(BaseModel):
@@ -122,8 +124,21 @@ def read_json(body: bytes) -> Uploads:
 
 
 def _decode(text: str) -> bytes | None:
+    """A file's bytes from base64 as programs write it; None if it is none.
+
+    That is either alphabet (RFC 4648, sections 4 and 5), with or without padding, with line breaks
+    or other white space, and as a data URL.
+    """
+    start = text[:MAX_DATA_URL_HEAD].lstrip()
+    if start[:5].lower() == "data:":
+        head, comma, _ = start.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            return None
+        text = text[text.index(",") + 1 :]
     try:
-        return base64.b64decode(text, validate=True)
+        digits = text.encode("ascii").translate(ALPHABET, WHITE_SPACE)
+        padded = digits if digits.endswith(b"=") else digits + b"=" * (-len(digits) % 4)
+        return base64.b64decode(padded, validate=True)
     except (binascii.Error, ValueError):
         return None
 

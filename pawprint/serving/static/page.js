@@ -258,6 +258,7 @@ function createCard(model, answer) {
   const name = card.querySelector(".quiet");
   name.textContent = model.name;
   name.hidden = model.name === model.title;
+  card.querySelector(".stale").hidden = !model.stale;
   const rows = Object.entries(model.metrics)
     .filter(([name, value]) => typeof value === "number" && !/_(low|high)$/.test(name))
     .map(([name]) => createMetric(name, model.metrics));
