@@ -1,12 +1,14 @@
-"""Pawprint's command line: ``python -m pawprint COMMAND ...``."""
+"""Pawprint's command line: ``python -m pawprint COMMAND ...``, or ``pawprint`` where installed."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from pawprint.runner.errors import PawprintError, describe_os_error
+from pawprint.version import VERSION
 
 # Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
 COMMANDS = {
@@ -19,12 +21,14 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; a user's mistake is one line on standard error and exit code 2."""
     commands = "\n".join(f"  {name:<17}{text}" for name, (_, text) in COMMANDS.items())
+    program = "pawprint" if Path(sys.argv[0]).stem == "pawprint" else "python -m pawprint"
     parser = argparse.ArgumentParser(
-        prog="python -m pawprint",
+        prog=program,
         description="Use a trained model, and tidy up. Commands:\n" + commands,
-        epilog="python -m pawprint COMMAND --help says more",
+        epilog=f"{program} COMMAND --help says more",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"pawprint {VERSION}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
     options = parser.parse_args(arguments)
@@ -33,11 +37,24 @@ def main(arguments: list[str] | None = None) -> int:
     except PawprintError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "pawprint":  # a fault of ours
+            raise
+        print(f"error: {_describe_missing(package)}", file=sys.stderr)
+        return 2
     except OSError as error:  # a full disk, a missing permission
         print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130  # as a shell reports a command that Ctrl-C ended
+
+
+def _describe_missing(package: str) -> str:
+    return (
+        f"{package}: this Python ({sys.executable}) has no such package; in a clone, "
+        "source .venv/bin/activate; elsewhere, pip install '.[train]' in a clone installs all"
+    )
 
 
 if __name__ == "__main__":
