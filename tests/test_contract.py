@@ -44,6 +44,7 @@ PLUMBING = {
     "machine": "tells what is no function of the inputs: on which machine this is",
     "params": "reads values, which dvc.lock holds: see test_params_are_read_as_they_are_written",
     "processes": "starts and ends processes",
+    "schema": "tells editors what params.yaml may hold; no stage imports it",
     "stage": "what comes before and after main",
 }
 
