@@ -15,9 +15,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pawprint.runner.params import Params, TrainingParams
 
-SECTION = re.compile(r"(\w+):\s*(?:#\s*(.*))?")
-KEY = re.compile(r"  (\w+):\s+(?:'[^']*'|\[[^\]]*\]|[^#]*?)\s*(?:#\s*(.*))?")
-CONTINUED = re.compile(r"\s+#\s*(.*)")
+_SECTION = re.compile(r"(\w+):\s*(?:#\s*(.*))?")
+_KEY = re.compile(r"  (\w+):\s+(?:'[^']*'|\[[^\]]*\]|[^#]*?)\s*(?:#\s*(.*))?")
+_CONTINUED = re.compile(r"\s+#\s*(.*)")
 
 
 class _WithoutTitles(GenerateJsonSchema):
@@ -63,11 +63,11 @@ def read_comments(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     section = last = ""
     for line in text.splitlines():
-        if match := SECTION.fullmatch(line):
+        if match := _SECTION.fullmatch(line):
             section = last = match[1]
-        elif match := KEY.fullmatch(line):
+        elif match := _KEY.fullmatch(line):
             last = f"{section}.{match[1]}"
-        elif last in found and (match := CONTINUED.fullmatch(line)):
+        elif last in found and (match := _CONTINUED.fullmatch(line)):
             found[last] = f"{found[last].removesuffix(' ...')} {match[1]}"
             continue
         else:
