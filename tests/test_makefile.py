@@ -29,7 +29,9 @@ def unpacked(tmp_path: Path) -> Project:
     project = Project(tmp_path / "project", tmp_path / "home")
     project.home.mkdir()
     (project.root / ".venv").mkdir(parents=True)
-    for name in ("Makefile", "requirements.txt", ".gitignore", ".dvcignore"):
+    ignored = (".gitignore", "metrics/.gitignore", "models/.gitignore", ".dvcignore")
+    for name in ("Makefile", "requirements.txt", *ignored):
+        (project.root / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, project.root / name)
     shutil.copytree(ROOT / ".dvc", project.root / ".dvc", ignore=lambda _, names: {"cache", "tmp"})
     (project.root / ".venv/installed").touch()
@@ -55,10 +57,11 @@ def test_make_repro_runs_in_a_source_zip(unpacked):
 def test_git_that_comes_later_is_used_after_one_command(unpacked):
     unpacked.run("make", "repro")
     unpacked.run("git", "init", "--quiet")
-    unpacked.dvc("config", "core.no_scm", "false")
     unpacked.commit()
+    unpacked.dvc("config", "core.no_scm", "false")
     assert "No git here" not in unpacked.run("make", "repro").text
-    assert "workspace" in unpacked.dvc("exp", "show").text
+    assert unpacked.dvc("exp", "run", "--force", "--name", "later").stages == ["evaluate"]
+    assert "later" in unpacked.dvc("exp", "list").text
 
 
 def test_in_a_clone_git_is_used(unpacked):
