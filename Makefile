@@ -5,9 +5,12 @@ SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check experiments bench load fuzz chaos hostile verify setup lock
+.PHONY: repro expect test check experiments bench load fuzz chaos hostile verify setup lock
 
-repro: .venv/installed
+repro: expect .venv/installed
+	@git rev-parse --git-dir >/dev/null 2>&1 || [ -e .git ] || { \
+		echo "No git here: DVC is told to do without; experiments and comparisons need it (see README.md)."; \
+		dvc config core.no_scm true; }
 	dvc repro
 	@echo
 	@sed '/^## /,$$d' metrics/evaluate/report.md
@@ -16,6 +19,13 @@ repro: .venv/installed
 	@echo "  plots/figures/               curves, confusion matrices, ROC"
 	@echo "  plots/gradcam/               where the models look"
 	@echo "  source $(BIN)/activate       then: dvc metrics show, dvc plots show, dvc exp run -S finetune.lr=1e-5"
+
+# Before the first run; the figures are explained in README.md.
+expect:
+	@[ -d models/export ] || { \
+		echo "The first run needs 4 GB of disk (.venv 3.1, results 0.9) and 2 GB of memory. On 2 cores of an AMD"; \
+		echo "EPYC installing took 1.5 minutes and the pipeline 2.5; beside other work on it, 7 in all."; \
+		echo "If it is stopped, make repro goes on where it was."; echo; }
 
 test: .venv/installed-dev
 	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -64,11 +74,12 @@ setup: .venv/installed-dev
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pawprint needs Python 3.11 or newer, found %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes -r requirements.txt
+	@echo "Installing the locked requirements into .venv: 0.9 GB to download, TensorFlow being 0.6 of them"
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements-dev.txt
 	@touch $@
 
 # Needs uv (https://docs.astral.sh/uv/); the locked versions hold for every platform and Python.

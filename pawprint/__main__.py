@@ -1,13 +1,15 @@
-"""Pawprint's command line: ``python -m pawprint COMMAND ...``."""
+"""Pawprint's command line: ``python -m pawprint COMMAND ...``, or ``pawprint`` where installed."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from pawprint.runner.errors import PawprintError, describe_os_error
 from pawprint.runner.requirements import describe_missing
+from pawprint.version import VERSION
 
 # Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
 COMMANDS = {
@@ -20,12 +22,14 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; a user's mistake is one line on standard error and exit code 2."""
     commands = "\n".join(f"  {name:<17}{text}" for name, (_, text) in COMMANDS.items())
+    program = "pawprint" if Path(sys.argv[0]).stem == "pawprint" else "python -m pawprint"
     parser = argparse.ArgumentParser(
-        prog="python -m pawprint",
+        prog=program,
         description="Use a trained model, and tidy up. Commands:\n" + commands,
-        epilog="python -m pawprint COMMAND --help says more",
+        epilog=f"{program} COMMAND --help says more",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"pawprint {VERSION}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
     if not (sys.argv[1:] if arguments is None else arguments):

@@ -47,6 +47,7 @@ PLUMBING = {
     "params": "reads values, which dvc.lock holds; their types are pinned below",
     "requirements": "words for the user where packages are missing; nothing runs",
     "processes": "starts and ends processes",
+    "schema": "tells editors what params.yaml may hold; no stage imports it",
     "stage": "what comes before and after main",
 }
 

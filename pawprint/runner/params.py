@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from pawprint.registry.backbones import check_cut, find_backbone
+from pawprint.registry.backbones import BACKBONES, check_cut, find_backbone
 from pawprint.registry.models import MODEL_NAMES
 from pawprint.runner.errors import ParamsError
 
@@ -108,7 +108,8 @@ def _known_model(value: str) -> str:
 
 
 class ModelParams(Section):
-    backbone: str
+    # examples and enum: for editors, see pawprint/runner/schema.py
+    backbone: Annotated[str, Field(examples=[backbone.name for backbone in BACKBONES])]
     weights: Annotated[Literal["imagenet", "none", "file"], BeforeValidator(_known_weights)]
     weights_file: Annotated[str, Field(min_length=1)]
     pooling: Literal["avg", "flatten"]
@@ -171,7 +172,11 @@ class EvaluateParams(Section):
 
 
 class ExportParams(Section):
-    model: Annotated[str, AfterValidator(_known_model)]
+    model: Annotated[
+        str,
+        AfterValidator(_known_model),
+        Field(json_schema_extra={"enum": ["best", *MODEL_NAMES]}),
+    ]
     tolerance: Annotated[float, Field(gt=0, le=1)]
     tie: Share
     min_accuracy: Share

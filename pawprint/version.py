@@ -1,0 +1,3 @@
+"""The version, once: the package is built with it, and ``pawprint --version`` prints it."""
+
+VERSION = "0.1.0.dev0"
