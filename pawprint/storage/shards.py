@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,9 +36,9 @@ class _OpenFile:
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY)
 
-    def __del__(self) -> None:
-        if self.number >= 0:
-            os.close(self.number)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if self.number >= 0:  # at the end of Python there may be no module os any more
+            close(self.number)
 
 
 class ShardedArray:
