@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pawprint.data.datasets import read_class_names, read_labelled_images
+from pawprint.data.manifest import leaked_pictures, read_manifest
 from pawprint.networks.runtime import start_engine
 from pawprint.registry.models import MODELS
 from pawprint.runner.machine import name_maker
@@ -26,7 +27,8 @@ def main(params: Params) -> None:
         probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
 
     bins, labels = config.calibration_bins, test.labels
-    table = write_metrics(metrics, test.paths, labels, probs, class_names, config)
+    leaked = leaked_pictures(read_manifest(Path("data/split.csv")), "test", ("train", "val"))
+    table = write_metrics(metrics, test.paths, labels, probs, class_names, config, leaked)
     write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
     results = [metrics / "evaluate.json", metrics / "evaluate", *(Path(m.file) for m in MODELS)]
     record = metrics / "machine.json"

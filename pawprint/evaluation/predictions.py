@@ -6,6 +6,7 @@ the predicted class), m_actual_probability, m_correct.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Prediction:
     def __str__(self) -> str:
         """For the caption of the picture."""
         said = f"{self.predicted} {self.probability:.3f}"
-        return f"{said}, actual {self.actual} | {self.path}"
+        return printable(f"{said}, actual {self.actual} | {self.path}")
 
     @property
     def correct(self) -> bool:
@@ -48,6 +49,22 @@ class Prediction:
 
 
 Predictions = Mapping[str, Mapping[str, Prediction]]  # model → path → what it said
+
+
+def printable(text: str) -> str:
+    """A name in one line: control characters, line breaks and lone surrogates as escapes.
+
+    So are the marks that turn the direction of what follows.
+
+    >>> printable("Käfer\\n1 \\u202egpj.exe")
+    'Käfer\\\\n1 \\\\u202egpj.exe'
+    """
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_shown(c: str) -> bool:
+    joins = c in "\u200c\u200d"  # within letters of some scripts, and within emojis
+    return c.isprintable() or unicodedata.category(c) == "Zs" or joins
 
 
 def make_predictions(
