@@ -467,7 +467,7 @@ def test_wrong_pictures_are_listed_the_most_surely_wrong_first(
     text, _ = write_report(tmp_path, [], committed)
     assert text.endswith(
         "### Wrong pictures of head\n\n"
-        "1 of 4 test pictures is wrong. The least probable actual class comes first.\n\n"
+        "1 of 4 test pictures is wrong. Sorted by the probability of the actual class.\n\n"
         "| Picture      | Actual | Taken for | Probability | Of the actual class |\n"
         "| ------------ | -----: | --------: | ----------: | ------------------: |\n"
         r"| größe\n2.jpg |    dog |       cat |      0.6500 |              0.3500 |"
@@ -478,7 +478,7 @@ def test_wrong_pictures_are_listed_the_most_surely_wrong_first(
     lines = reports.wrong_pictures_text(said).splitlines()
     assert lines[0] == (
         "25 of 26 test pictures are wrong; these 20 most surely, all of them are in "
-        "predictions.csv. The least probable actual class comes first."
+        "predictions.csv. Sorted by the probability of the actual class."
     )
     assert [line.split()[1] for line in lines[4:]] == [f"{i:02d}" for i in range(24, 4, -1)]
     right = {"a": Prediction("a", "cat", "cat", 1, 1)}

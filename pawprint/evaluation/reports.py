@@ -50,7 +50,7 @@ def details(
 
     ``balanced_accuracy`` is the mean of the recalls of the classes that have test pictures.
     Source: Brodersen, Ong, Stephan and Buhmann 2010, The balanced accuracy and its posterior
-    distribution, section II, for more than two classes.
+    distribution; for more than two classes as scikit-learn's ``balanced_accuracy_score``.
 
     Args:
         y_true, predictions, class_names, confidence, bins: see the top of this module.
@@ -181,7 +181,7 @@ def wrong_pictures_text(said: Mapping[str, Prediction]) -> str:
         for one in wrong[:MOST_WRONG_PICTURES]
     ]
     header = ["Picture", "Actual", "Taken for", "Probability", "Of the actual class"]
-    return f"{text}. The least probable actual class comes first.\n\n" + (
+    return f"{text}. Sorted by the probability of the actual class.\n\n" + (
         markdown_table(header, rows, aligned=True) + "\n"
     )
 
