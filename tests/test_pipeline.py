@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +162,8 @@ def test_an_edit_of_the_plumbing_makes_nothing_stale(copied):
     ("module", "stages"),
     [
         ("pawprint/inspection/alignment.py", {"split"}),
-        ("pawprint/evaluation/selection.py", {"gradcam"}),
+        ("pawprint/evaluation/error_page.py", {"gradcam"}),
+        ("pawprint/evaluation/selection.py", {"evaluate", "gradcam"}),
         ("pawprint/evaluation/figures.py", {"evaluate"}),
         ("pawprint/inference/overlays.py", {"gradcam"}),
         ("pawprint/registry/models.py", {"evaluate", "export", "gradcam"}),
@@ -398,6 +401,22 @@ def test_overlays_are_pictures_of_each_model(base):
             with Image.open(path) as image:
                 image.load()
                 assert image.format == "PNG"
+
+
+def test_wrong_pictures_are_on_a_page_with_their_overlays(base):
+    page = base.read("plots/errors.html")
+    wrong = {
+        (name, row["path"])
+        for row in read_rows(base, "metrics/evaluate/predictions.csv")
+        for name in MODELS
+        if row[f"{name}_correct"] == "False"
+    }
+    assert wrong
+    shown = [base64.b64decode(text) for text in re.findall(r"image/png;base64,([^\"]*)", page)]
+    overlays = {path.read_bytes() for path in (base.root / "plots/gradcam").iterdir()}
+    assert set(shown) <= overlays
+    assert len(MODELS) <= len(shown) <= len(wrong)
+    assert set(re.findall(r"<td>([^<]*\.png)</td>", page)) <= {escape(path) for _, path in wrong}
 
 
 def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):

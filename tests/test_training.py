@@ -306,7 +306,7 @@ def test_every_printed_figure_says_of_which_weights_it_is(
         f"epoch {best} of 4 is kept; its weights, before the blend, computed in bfloat16: "
         f"val_accuracy {kept[0]:.4f}, val_log_loss {kept[1]:.4f} at the best temperature "
         f"(val_loss {kept[2]:.4f} at 1)",
-        "the saved model, 0.75 of them and 0.25 of the weights before training, at temperature "
+        "the saved model, 0.75 of these weights and 0.25 of those before training, at temperature "
         f"{trained.temperature:.4f}: val_accuracy {summary()['val_accuracy']:.4f}, "
         f"val_log_loss {summary()['val_log_loss']:.4f}; metrics/head.json holds these",
     ]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pawprint.evaluation.predictions import printable
 from pawprint.inference.classifier import Ranking
 
 
@@ -26,15 +27,6 @@ class Answer:
     ranking: Ranking
     error: str = ""
     overlay: str = ""
-
-
-def printable(text: str) -> str:
-    r"""A name with its line breaks, and whatever else cannot be printed, as escape sequences.
-
-    >>> printable("Käfer\n1.jpg")
-    'Käfer\\n1.jpg'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def as_text(answer: Answer) -> str:

@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pawprint.cli.answers import RENDERERS, Answer, csv_header, printable
+from pawprint.cli.answers import RENDERERS, Answer, csv_header
+from pawprint.evaluation.predictions import printable
 from pawprint.inference.classifier import Classifier, rank_classes
 from pawprint.inference.overlays import blend_heatmap
 from pawprint.runner.errors import ImageError, ModelError, PawprintError

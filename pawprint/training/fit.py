@@ -58,7 +58,7 @@ class Trained:
         if self.blend < 1:
             before = ", before the blend"
             mixed = (
-                f"{self.blend:g} of them and {1 - self.blend:g} of the weights before training, "
+                f"{self.blend:g} of these weights and {1 - self.blend:g} of those before training, "
             )
         if self.precision != "float32":
             before += f", computed in {self.precision}"
