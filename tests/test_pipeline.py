@@ -578,6 +578,20 @@ def test_division_of_an_archive_is_kept(archives):
     }
 
 
+def test_a_leak_in_a_given_division_is_a_warning_of_the_run(archives):
+    folders = {0: "train", 1: "valid", 2: "test"}
+    divided = {f"x/{folders[i % 3]}/{name}": grey for i, (name, grey) in enumerate(GREYS.items())}
+    archives.set_params({"split.near_duplicates": False})  # greys are alike
+    write_zip(archives.root / "data/source/pictures.zip", divided)
+    assert "warning:" not in archives.dvc("repro", "split").text
+    divided["x/test/a/copy.png"] = divided["x/train/a/0.png"]
+    write_zip(archives.root / "data/source/pictures.zip", divided)
+    (line,) = re.findall("^warning: .*", archives.dvc("repro", "split").text, re.MULTILINE)
+    assert line.startswith("warning: 1 of 7 pictures in test is also in train or val, as the same")
+    leaked = {row["path"] for row in read_rows(archives, "data/report/across_splits.csv")}
+    assert leaked == {"test/a/copy.png", "train/a/0.png"}
+
+
 def test_sample_source_needs_nothing(work):
     source = {"data.source": "sample", "data.sample_images": 20}
     project = make_project(work / "sample", work / "home", TINY | source)
