@@ -36,7 +36,8 @@ def main(params: Params) -> None:
     histories = {model.stage: read_history(Path("plots", model.stage)) for model in MODELS}
     figures = Path("plots/figures")
     write_figures(figures, labels, probs, class_names, bins, histories)
-    print(f"\n{table}\n\nper class: {metrics}/evaluate/report.md; charts: {figures}/")
+    reports = f"per class, and wrong pictures: {metrics}/evaluate/report.md"
+    print(f"\n{table}\n\n{reports}; charts: {figures}/")
 
 
 if __name__ == "__main__":
