@@ -15,9 +15,10 @@ repro: expect .venv/installed
 	@echo
 	@sed '/^## /,$$d' metrics/evaluate/report.md
 	@echo "Where to look next:"
-	@echo "  metrics/evaluate/report.md   the same, and each class"
+	@echo "  metrics/evaluate/report.md   the same, each class, and the wrong pictures"
 	@echo "  plots/figures/               curves, confusion matrices, ROC"
 	@echo "  plots/gradcam/               where the models look"
+	@echo "  plots/errors.html            the worst errors, with where the models looked"
 	@echo "  source $(BIN)/activate       then: dvc metrics show, dvc plots show, dvc exp run -S finetune.lr=1e-5"
 
 # Before the first run; the figures are explained in README.md.

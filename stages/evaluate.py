@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pawprint.data.datasets import read_class_names, read_labelled_images
+from pawprint.data.manifest import leaked_pictures, read_manifest
 from pawprint.networks.runtime import start_engine
 from pawprint.registry.models import MODELS
 from pawprint.runner.machine import name_maker
@@ -26,8 +27,9 @@ def main(params: Params) -> None:
         probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
 
     bins, labels = config.calibration_bins, test.labels
+    leaked = leaked_pictures(read_manifest(Path("data/split.csv")), "test", ("train", "val"))
     trained = {m.name: read_json(metrics / f"{m.stage}.json")["val_log_loss"] for m in MODELS}
-    table = write_metrics(metrics, test.paths, labels, probs, class_names, trained, config)
+    table = write_metrics(metrics, test.paths, labels, probs, class_names, trained, config, leaked)
     write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
     results = [metrics / "scores", metrics / "evaluate", *(Path(m.file) for m in MODELS)]
     record = metrics / "machine.json"
@@ -35,7 +37,8 @@ def main(params: Params) -> None:
     histories = {model.stage: read_history(Path("plots", model.stage)) for model in MODELS}
     figures = Path("plots/figures")
     write_figures(figures, labels, probs, class_names, bins, histories)
-    print(f"\n{table}\n\nper class: {metrics}/evaluate/report.md; charts: {figures}/")
+    reports = f"per class, and wrong pictures: {metrics}/evaluate/report.md"
+    print(f"\n{table}\n\n{reports}; charts: {figures}/")
 
 
 if __name__ == "__main__":

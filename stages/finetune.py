@@ -9,6 +9,7 @@ from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
 from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.class_weights import weigh_classes
 
 
 def main(params: Params) -> None:
@@ -22,7 +23,8 @@ def main(params: Params) -> None:
 
     head, boundary = Path("models/head.keras"), Path("data/features/boundary")
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
-    cut = read_cut(boundary)
+    info, cut = read_model_info(head), read_cut(boundary)
+    weights = weigh_classes(config, "finetune", train.labels, info.class_names)
     with unfinished_work("finetune", params) as work:
         with choose_strategy().scope():
             model = without_probs(load_model(head))
@@ -38,10 +40,13 @@ def main(params: Params) -> None:
                 factors=dict.fromkeys(head_layers(tail), config.head_lr / config.lr),
                 clip_norm=config.clip_norm,
                 blend=config.blend,
+                class_weights=weights,
             )
-        save_model(add_probs(model), Path("models/finetuned.keras"), read_model_info(head))
+        save_model(add_probs(model), Path("models/finetuned.keras"), info)
         move_directory(trained.curves, Path("plots/finetune"))
-    write_json(Path("metrics/finetune.json"), trained.summary)
+    metrics = Path("metrics/finetune.json")
+    write_json(metrics, trained.summary)
+    print(trained.describe(metrics))
 
 
 if __name__ == "__main__":

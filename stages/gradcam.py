@@ -1,13 +1,17 @@
-"""Where the models look: fixed test pictures, and the worst errors of each → plots/gradcam/."""
+"""Where the models look: fixed test pictures, and the worst errors of each.
+
+→ plots/gradcam/ (a PNG each), plots/errors.html (the worst errors in tables)
+"""
 
 from pathlib import Path
 
 from pawprint.data.datasets import read_class_names, read_labelled_images
+from pawprint.evaluation.error_page import render_error_page
 from pawprint.evaluation.predictions import read_predictions
 from pawprint.evaluation.selection import choose_pictures
 from pawprint.networks.runtime import start_engine
 from pawprint.registry.models import MODELS
-from pawprint.runner.files import atomic_directory
+from pawprint.runner.files import atomic_directory, atomic_write
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
 
@@ -21,9 +25,11 @@ def main(params: Params) -> None:
     config, processed, plots = params.gradcam, Path("data/processed"), Path("plots/gradcam")
     test, class_names = read_labelled_images(processed / "test"), read_class_names(processed)
     predictions = read_predictions(Path("metrics/evaluate/predictions.csv"))
-    count = 0
+    count, page = 0, Path("plots/errors.html")
+    wrong: dict[str, dict[str, bytes]] = {}
     with atomic_directory(plots) as out:
         for model in MODELS:
+            wrong[model.name] = {}
             chosen = choose_pictures(predictions[model.name], config.fixed, config.worst)
             if not chosen:
                 continue
@@ -34,7 +40,14 @@ def main(params: Params) -> None:
             captions = {f"{model.name}_{k}": f"{model.name}: {p}" for k, p in chosen.items()}
             render_overlays(out, captions, pictures, heatmaps, config.opacity)
             count += len(chosen)
-    print(f"{count} overlays in {plots}/")
+            wrong[model.name] = {
+                prediction.path: (out / f"{model.name}_{name}.png").read_bytes()
+                for name, prediction in chosen.items()
+                if not prediction.correct
+            }
+    with atomic_write(page) as file:
+        file.write(render_error_page(predictions, wrong).encode())
+    print(f"{count} overlays in {plots}/; the worst errors of each model: {page}")
 
 
 if __name__ == "__main__":

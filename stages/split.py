@@ -5,6 +5,7 @@ from pathlib import Path
 from pawprint.data.manifest import (
     assign_splits,
     check_splits,
+    describe_leaks,
     read_archive_index,
     summarize,
     write_manifest,
@@ -34,6 +35,8 @@ def main(params: Params) -> None:
     summary = summarize(divided)
     write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
+    for sentence in describe_leaks(divided):
+        print(f"warning: {sentence}; see data/report/across_splits.csv")
 
 
 if __name__ == "__main__":

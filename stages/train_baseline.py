@@ -9,6 +9,7 @@ from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
 from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.class_weights import weigh_classes
 
 
 def main(params: Params) -> None:
@@ -21,6 +22,7 @@ def main(params: Params) -> None:
 
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
     info = ModelInfo(read_class_names(processed), train.images.shape[1])
+    weights = weigh_classes(config, "baseline", train.labels, info.class_names)
     resizing = build_resizing(info.image_size, config.image_size)
     batches, inputs = pixel_batches(train, val, params.augment, config, resizing)
     with unfinished_work("train_baseline", params) as work:
@@ -32,11 +34,14 @@ def main(params: Params) -> None:
                 Validation(inputs, val.labels),
                 config,
                 Checkpoints(work),
+                class_weights=weights,
             )
         model = add_probs(chain(resizing, trained.model, "baseline"))
         save_model(model, Path("models/baseline.keras"), info)
         move_directory(trained.curves, Path("plots/train_baseline"))
-    write_json(Path("metrics/train_baseline.json"), trained.summary)
+    metrics = Path("metrics/train_baseline.json")
+    write_json(metrics, trained.summary)
+    print(trained.describe(metrics))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pawprint.runner.stage import run_stage, unfinished_work
 from pawprint.storage.shards import ShardedArray
 from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.class_weights import weigh_classes
 
 
 def main(params: Params) -> None:
@@ -28,6 +29,7 @@ def main(params: Params) -> None:
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
     labels, class_names = read_labels(processed / "train"), read_class_names(processed)
     check_rows(processed / "train", len(labels), train)
+    weights = weigh_classes(config, "head", labels, class_names)
     batches, inputs = feature_batches(train, val, labels, config)
     with unfinished_work("train_head", params) as work:
         with choose_strategy().scope():
@@ -38,13 +40,16 @@ def main(params: Params) -> None:
                 Validation(inputs, read_labels(processed / "val")),
                 config,
                 Checkpoints(work),
+                class_weights=weights,
             )
         backbone = Path("models/backbone.keras")
         model = add_probs(chain(load_model(backbone), trained.model, "classifier"))
         info = ModelInfo(class_names, read_model_info(backbone).image_size)
         save_model(model, Path("models/head.keras"), info)
         move_directory(trained.curves, Path("plots/train_head"))
-    write_json(Path("metrics/train_head.json"), trained.summary)
+    metrics = Path("metrics/train_head.json")
+    write_json(metrics, trained.summary)
+    print(trained.describe(metrics))
 
 
 if __name__ == "__main__":

@@ -47,8 +47,10 @@ REPORT = r"""# The pictures
 | groups of more than one class | 1 | conflicts.csv |
 | groups in more than one split | 1 | across_splits.csv |
 
-The data came divided, and its division was kept: the test score counts
-pictures that were trained on. Remove one of each pair from the source, or all folders of splits,
+The data came divided, and its division was kept.
+1 of 1 pictures in test is also in train or val, as the same file or a near duplicate:
+the test score counts pictures that the models have seen.
+Remove one of each pair from the source, or all folders of splits,
 to have the division made anew.
 
 ## Sizes

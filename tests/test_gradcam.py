@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pawprint.inference.gradcam import (
+    TailLayer,
     compute_heatmaps,
     load_tail,
     normalize_heatmap,
@@ -77,13 +78,46 @@ def test_heatmap_of_a_pooled_head_by_hand(class_: int, expected: list[list[float
 
 
 def test_heatmap_of_a_flattened_head_by_hand() -> None:
-    """The weight of a channel is the mean of the weights of its places."""
+    """Each place has weights of its own; in their mean over the map, they would cancel."""
     kernel = np.zeros((2, 2, 2, 2))  # row, column, channel, class
-    kernel[..., 0, 0] = [[4, 0], [0, 0]]  # mean 1
-    kernel[..., 1, 0] = [[0, 1], [1, -6]]  # mean -1
+    kernel[..., 0, 0] = [[4, -3], [2, -3]]  # of red; mean 0
+    kernel[..., 1, 0] = [[1, 5], [0, -6]]  # of green; mean 0
     heatmap = heatmaps(classifier("flatten", kernel.reshape(8, 2)), PICTURE, [0])
-    # red - green: -7, 2, 3, 0
-    np.testing.assert_allclose(heatmap[0], np.array([[0, 2 / 3], [1, 0]]), atol=1e-6)
+    # 4·1 + 1·8, -3·2 + 5·0, 2·3 + 0·0, -3·4 - 6·4
+    np.testing.assert_allclose(heatmap[0], np.array([[1, 0], [0.5, 0]]), atol=1e-6)
+
+
+def test_the_evidence_adds_up_to_the_score() -> None:
+    """Of a tail without biases: what lies behind the map is linear around each picture."""
+    rng = np.random.default_rng(5)
+    tail = [
+        TailLayer("max_pool", {"size": np.array([2, 2])}),
+        TailLayer("flatten"),
+        TailLayer("dense", {"kernel": rng.normal(size=(27, 8)), "bias": np.zeros(8)}),
+        TailLayer("relu"),
+        TailLayer("dense", {"kernel": rng.normal(size=(8, 4)), "bias": np.zeros(4)}),
+    ]
+    maps, classes = rng.normal(size=(5, 6, 6, 3)), np.array([0, 3, 1, 2, 3])
+    pooled = maps.reshape(5, 3, 2, 3, 2, 3).max(axis=(2, 4)).reshape(5, 27)
+    hidden = np.maximum(pooled @ tail[2].arrays["kernel"], 0)
+    scores = (hidden @ tail[4].arrays["kernel"])[np.arange(5), classes]
+    evidence = score_gradient(tail, maps, classes) * maps
+    np.testing.assert_allclose(evidence.sum(axis=(1, 2, 3)), scores, atol=1e-9)
+    shown = compute_heatmaps(tail, maps, classes)
+    np.testing.assert_allclose(shown, normalize_heatmap(evidence.sum(axis=-1)), atol=1e-6)
+
+
+def test_behind_average_pooling_this_is_grad_cam() -> None:
+    """Equations 1 and 2: a channel's weight is the mean of its gradient over the map."""
+    kernel = np.array([[2.0, -1, 1], [-1, 0, 1]])
+    trunk, tail = cut_model(without_probs(classifier("avg", kernel)), FEATURE_MAP)
+    layers, maps = read_tail(tail.layers[1:]), trunk(PICTURE.astype(np.float32)).numpy()
+    for class_ in range(3):
+        gradient = score_gradient(layers, maps, np.array([class_]))
+        weights = gradient.mean(axis=(1, 2), keepdims=True)
+        expected = normalize_heatmap((weights * maps).sum(axis=-1))
+        found = compute_heatmaps(layers, maps, np.array([class_]))
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_layers_between_the_map_and_the_logits_are_differentiated() -> None:
@@ -214,6 +248,18 @@ def test_an_overlay_is_the_same_bytes_every_time(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         render_overlay(tmp_path / name, picture(), heatmap, 0.4, "caption")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_an_empty_heatmap_is_said_to_be_empty(tmp_path: Path) -> None:
+    """Without a colour in the picture; with evidence, the caption is as it was given."""
+    for name, heatmap in {"none": np.zeros((3, 3)), "some": np.eye(3)}.items():
+        for caption in ("c", "no positive evidence | c"):
+            path = tmp_path / f"{name} {len(caption)}.png"
+            render_overlay(path, picture(), heatmap.astype(np.float32), 0.4, caption)
+    pixels = {path.stem: np.asarray(Image.open(path)) for path in tmp_path.iterdir()}
+    np.testing.assert_array_equal(pixels["none 1"][:48, 48:], picture())
+    np.testing.assert_array_equal(pixels["none 1"][48:], pixels["some 24"][48:])
+    assert (pixels["some 1"][48:] != pixels["none 1"][48:]).any()
 
 
 def test_no_opacity_leaves_the_picture_as_it_is(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from pawprint.data.manifest import (
     Picture,
     assign_splits,
     check_splits,
+    describe_leaks,
     is_divided,
+    leaked_pictures,
     read_archive_index,
     read_manifest,
     split_counts,
@@ -289,3 +291,27 @@ def test_manifest_round_trips_with_any_name(tmp_path: Path) -> None:
     rows = [picture('cat/a, "b"\n.jpg', "cat", "train"), picture("Käfer/日本.jpg", "Käfer", "test")]
     write_manifest(tmp_path / "split.csv", rows)
     assert read_manifest(tmp_path / "split.csv") == rows
+
+
+def test_leaks_are_told_split_by_split() -> None:
+    """By groups: the same file, or what was found to be a near duplicate."""
+    rows = [
+        picture("a", "cat", "train", "one"),
+        picture("b", "cat", "test", "one"),
+        picture("c", "cat", "val", "two"),
+        picture("d", "dog", "test", "two"),
+        picture("e", "cat", "test", "three"),
+        picture("f", "cat", "test", "three"),  # twice in one split is no leak
+    ]
+    assert leaked_pictures(rows, "test", ("train", "val")) == ["b", "d"]
+    assert leaked_pictures(rows, "test", ("train",)) == ["b"]
+    assert describe_leaks(rows) == [
+        "2 of 4 pictures in test are also in train or val, as the same file or a near duplicate: "
+        "the test score counts pictures that the models have seen"
+    ]
+    rows.append(picture("g", "cat", "val", "one"))
+    assert describe_leaks(rows)[1] == (
+        "1 of 2 pictures in val is also in train, as the same file or a near duplicate: "
+        "the best epoch is chosen on pictures that were trained on"
+    )
+    assert describe_leaks([row for row in rows if row.split == "test"]) == []

@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from pawprint.evaluation import metrics, reports
+from pawprint.evaluation import metrics, reports, results
+from pawprint.evaluation.predictions import Prediction
 from pawprint.runner.errors import DataError, ModelError
+from pawprint.runner.params import Params
 from pawprint.training.temperature import fit_temperature
 
 # covers: R6, R11, B6
@@ -338,8 +342,9 @@ def test_comparison_table_as_a_reader_sees_it() -> None:
     assert lines[1] == "| ------------------- | ---------------: | ---------------: |"
     assert lines[2] == "| Accuracy            |          50.00 % |          75.00 % |"
     assert lines[3] == "| 95 % interval       | 15.00 to 85.00 % | 30.06 to 95.44 % |"
-    assert lines[6] == "| F1, weighted        |           0.5000 |           0.7333 |"
-    assert lines[11].split("|")[1:4:2] == [" ROC AUC             ", "           0.7500 "]
+    assert lines[4] == "| Balanced accuracy   |          50.00 % |          75.00 % |"
+    assert lines[7] == "| F1, weighted        |           0.5000 |           0.7333 |"
+    assert lines[12].split("|")[1:4:2] == [" ROC AUC             ", "           0.7500 "]
     assert "Test split: 4 pictures of 2 classes; each is 25 points of accuracy." in lines
     cells = [cell.strip() for cell in lines[-1].split("|")]
     assert cells == ["", "baseline and head", "0", "1", "1.0000", ""]
@@ -351,6 +356,133 @@ def test_comparison_table_admits_what_is_undefined() -> None:
     assert "| ROC AUC             |               n/a |" in text
     assert "90 % interval" in text
     assert "All test pictures are of one class" in text
+
+
+def test_balanced_accuracy_by_hand() -> None:
+    # 3 of 4 cats, 1 of 1 dogs, 0 of 1 foxes; owls have no picture: (3/4 + 1 + 0) / 3.
+    y_true = np.array([0, 0, 0, 0, 1, 2])
+    probs = one_hot([0, 0, 0, 3, 1, 1], 4)
+    found = reports.details(y_true, {"head": probs}, ["cat", "dog", "fox", "owl"], 0.95, 15)
+    assert found["models"]["head"]["balanced_accuracy"] == 0.583333
+    assert found["models"]["head"]["metrics"]["accuracy"] == 0.666667
+    (row,) = re.findall(r"\| Balanced accuracy +\| +(.*) \|", reports.comparison_table(found))
+    assert row == "58.33 %"
+
+
+def test_macro_averages_say_over_which_classes_they_are() -> None:
+    y_true, names = np.array([0, 1, 1]), ["cat", "dog", "fox", "owl"]
+    found = reports.details(y_true, {"head": one_hot([0, 1, 1], 4)}, names, 0.95, 15)
+    note = "Macro average over 2 of 4 classes: no test pictures of fox, owl."
+    assert note in reports.comparison_table(found).splitlines()
+    text = reports.class_report_text(found["models"]["head"]["report"])
+    assert "| *macro average over 2 of 4 classes* |" in text
+    many = [str(k) for k in range(20)]
+    found = reports.details(y_true, {"head": one_hot([0, 1, 1], 20)}, many, 0.95, 15)
+    assert "of 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more." in reports.comparison_table(found)
+    whole = reports.details(y_true, {"head": one_hot([0, 1, 1], 2)}, ["cat", "dog"], 0.95, 15)
+    assert "Macro average over" not in reports.comparison_table(whole)
+    assert "| *macro average*    |" in reports.class_report_text(whole["models"]["head"]["report"])
+
+
+SEEN = np.array([False, True, False, False])
+
+
+def test_scores_without_the_pictures_that_were_seen_by_hand() -> None:
+    # Left are the first (0.9 for its class), the third (0.35, wrong) and the last (0.8).
+    found = reports.details(FOUR_Y, {"head": FOUR_PROBS}, ["cat", "dog"], 0.95, 2, SEEN)
+    low, high = metrics.wilson_interval(2, 3, 0.95) or (0, 0)
+    assert found["leak"] == {
+        "pictures": 1,
+        "left": 3,
+        "models": {
+            "head": {
+                "accuracy": 0.666667,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "log_loss": round(-math.log(0.9 * 0.35 * 0.8) / 3, 6),
+            }
+        },
+    }
+    assert reports.leak_text(found).splitlines() == [
+        "**Warning: 1 of 4 test pictures is also in train or val**, as the same file or a near "
+        "duplicate (data/report/across_splits.csv lists them). The models have seen them, so the "
+        "scores of the whole test split are too good.",
+        "",
+        "|                              |             head |",
+        "| ---------------------------- | ---------------: |",
+        "| Accuracy, all 4              |          75.00 % |",
+        "| Accuracy, the 3 without them |          66.67 % |",
+        "| 95 % interval                | 20.77 to 93.85 % |",
+        "| Log loss, all 4              |           0.4723 |",
+        "| Log loss, the 3 without them |           0.4594 |",
+    ]
+
+
+def test_a_leak_of_the_whole_test_split_leaves_no_score() -> None:
+    seen = np.full(4, True)
+    found = reports.details(FOUR_Y, {"head": FOUR_PROBS}, ["cat", "dog"], 0.95, 2, seen)
+    assert found["leak"] == {"pictures": 4, "left": 0, "models": {}}
+    (text,) = reports.leak_text(found).splitlines()
+    assert text.startswith("**Warning: 4 of 4 test pictures are also in train or val**")
+    assert "Without them, none are left" in text
+
+
+@pytest.mark.parametrize("seen", [None, np.full(4, False)])
+def test_without_a_leak_nothing_is_said_of_it(seen: np.ndarray | None) -> None:
+    found = reports.details(FOUR_Y, {"head": FOUR_PROBS}, ["cat", "dog"], 0.95, 2, seen)
+    assert found["leak"] is None
+    assert reports.leak_text(found) == ""
+
+
+NAMES = ["cat 1.jpg", 'ca"t<b>|.jpg', "größe\n2.jpg", "dog.jpg"]
+
+
+def write_report(directory: Path, leaked: list[str], committed: Params) -> tuple[str, str]:
+    """report.md of one model, and what the stage prints."""
+    probs = {"head": FOUR_PROBS}
+    classes = ["cat", "dog"]
+    printed = results.write_metrics(
+        directory, NAMES, FOUR_Y, probs, classes, committed.evaluate, leaked
+    )
+    return (directory / "evaluate/report.md").read_text(encoding="utf-8"), printed
+
+
+def test_a_leak_stands_at_the_top_of_the_report_and_is_printed(
+    tmp_path: Path, committed: Params
+) -> None:
+    plain, printed = write_report(tmp_path / "plain", [], committed)
+    assert "Warning" not in plain + printed
+    # Pictures are known by their paths; one that was set aside is not in the test split.
+    text, printed = write_report(tmp_path / "leak", ["quarantined.jpg", NAMES[1]], committed)
+    assert text.splitlines()[2].startswith("**Warning: 1 of 4 test pictures is also in train")
+    assert "| Accuracy, the 3 without them |          66.67 % |" in text
+    assert printed in text
+    assert printed.endswith(plain.split("\n\n", 1)[1].split("\n\n## head")[0].rstrip() + "\n")
+    assert "Warning" not in write_report(tmp_path / "no", ["quarantined.jpg"], committed)[0]
+
+
+def test_wrong_pictures_are_listed_the_most_surely_wrong_first(
+    tmp_path: Path, committed: Params
+) -> None:
+    text, _ = write_report(tmp_path, [], committed)
+    assert text.endswith(
+        "### Wrong pictures of head\n\n"
+        "1 of 4 test pictures is wrong. Sorted by the probability of the actual class.\n\n"
+        "| Picture      | Actual | Taken for | Probability | Of the actual class |\n"
+        "| ------------ | -----: | --------: | ----------: | ------------------: |\n"
+        r"| größe\n2.jpg |    dog |       cat |      0.6500 |              0.3500 |"
+        "\n\n"
+    )
+    wrong = [Prediction(f"{i:02d}", "cat", "dog", 0.5 + i / 100, 0.5 - i / 100) for i in range(25)]
+    said = {one.path: one for one in [*wrong, Prediction("right", "cat", "cat", 1, 1)]}
+    lines = reports.wrong_pictures_text(said).splitlines()
+    assert lines[0] == (
+        "25 of 26 test pictures are wrong; these 20 most surely, all of them are in "
+        "predictions.csv. Sorted by the probability of the actual class."
+    )
+    assert [line.split()[1] for line in lines[4:]] == [f"{i:02d}" for i in range(24, 4, -1)]
+    right = {"a": Prediction("a", "cat", "cat", 1, 1)}
+    assert reports.wrong_pictures_text(right) == "None of the 1 test pictures is wrong.\n"
 
 
 def test_class_report_text_survives_a_name_with_a_bar() -> None:

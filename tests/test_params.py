@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -262,3 +263,32 @@ def test_a_path_as_model_weights_names_the_key_for_it(tmp_path: Path) -> None:
     assert chosen_weights(load(tmp_path, named).model) == "imagenet"
     chosen = named.replace("weights: imagenet", "weights: file")
     assert chosen_weights(load(tmp_path, chosen).model) == "mine/notop.h5"
+
+
+@pytest.mark.parametrize("value", ["none", "balanced", "[1.0, 2.5]", "[1, 2]"])
+@pytest.mark.parametrize("section", ["baseline", "head", "finetune"])
+def test_weights_of_classes_are_a_word_or_numbers(section: str, value: str, tmp_path: Path) -> None:
+    params = load(tmp_path, edited(section, "class_weights", value))
+    found = getattr(params, section).class_weights
+    assert found == (value if value[0] != "[" else json.loads(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("balance", "'balance' (str)"),
+        ("2.0", "2.0 (float)"),
+        ("[]", "[] (list)"),
+        ("[1, 0]", "[1, 0] (list)"),
+        ("[1, -2]", "[1, -2] (list)"),
+        ("[1, .inf]", "[1, inf] (list)"),
+        ("[1, .nan]", "[1, nan] (list)"),
+        ("[1, true]", "[1, True] (list)"),
+        ("[1, two]", "[1, 'two'] (list)"),
+        ("~", "None (NoneType)"),
+    ],
+)
+def test_other_weights_of_classes_are_refused(value: str, found: str, tmp_path: Path) -> None:
+    expected = "none, balanced, or a list of a positive number for each class"
+    message = complaint(tmp_path, edited("head", "class_weights", value))
+    assert message.endswith(f": head.class_weights: expected {expected}, found {found}")

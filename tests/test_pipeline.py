@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +159,8 @@ def test_an_edit_of_the_plumbing_makes_nothing_stale(copied):
     ("module", "stages"),
     [
         ("pawprint/inspection/alignment.py", {"split"}),
-        ("pawprint/evaluation/selection.py", {"gradcam"}),
+        ("pawprint/evaluation/error_page.py", {"gradcam"}),
+        ("pawprint/evaluation/selection.py", {"evaluate", "gradcam"}),
         ("pawprint/evaluation/figures.py", {"evaluate"}),
         ("pawprint/inference/overlays.py", {"gradcam"}),
         ("pawprint/registry/models.py", {"evaluate", "export", "gradcam"}),
@@ -403,6 +406,22 @@ def test_overlays_are_pictures_of_each_model(base):
                 assert image.format == "PNG"
 
 
+def test_wrong_pictures_are_on_a_page_with_their_overlays(base):
+    page = base.read("plots/errors.html")
+    wrong = {
+        (name, row["path"])
+        for row in read_rows(base, "metrics/evaluate/predictions.csv")
+        for name in MODELS
+        if row[f"{name}_correct"] == "False"
+    }
+    assert wrong
+    shown = [base64.b64decode(text) for text in re.findall(r"image/png;base64,([^\"]*)", page)]
+    overlays = {path.read_bytes() for path in (base.root / "plots/gradcam").iterdir()}
+    assert set(shown) <= overlays
+    assert len(MODELS) <= len(shown) <= len(wrong)
+    assert set(re.findall(r"<td>([^<]*\.png)</td>", page)) <= {escape(path) for _, path in wrong}
+
+
 def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
     before = copied.lock()
     outcome = copied.dvc("exp", "run", "--name", "slow", "-S", "finetune.lr=1e-5")
@@ -559,6 +578,20 @@ def test_division_of_an_archive_is_kept(archives):
         f"{kept[path.split('/')[1]]}/{path.split('/', 2)[2]}": kept[path.split("/")[1]]
         for path in divided
     }
+
+
+def test_a_leak_in_a_given_division_is_a_warning_of_the_run(archives):
+    folders = {0: "train", 1: "valid", 2: "test"}
+    divided = {f"x/{folders[i % 3]}/{name}": grey for i, (name, grey) in enumerate(GREYS.items())}
+    archives.set_params({"split.near_duplicates": False})  # greys are alike
+    write_zip(archives.root / "data/source/pictures.zip", divided)
+    assert "warning:" not in archives.dvc("repro", "split").text
+    divided["x/test/a/copy.png"] = divided["x/train/a/0.png"]
+    write_zip(archives.root / "data/source/pictures.zip", divided)
+    (line,) = re.findall("^warning: .*", archives.dvc("repro", "split").text, re.MULTILINE)
+    assert line.startswith("warning: 1 of 7 pictures in test is also in train or val, as the same")
+    leaked = {row["path"] for row in read_rows(archives, "data/report/across_splits.csv")}
+    assert leaked == {"test/a/copy.png", "train/a/0.png"}
 
 
 def test_sample_source_needs_nothing(work):

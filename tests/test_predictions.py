@@ -11,6 +11,7 @@ import pytest
 from pawprint.evaluation.predictions import (
     Prediction,
     make_predictions,
+    printable,
     read_predictions,
     write_predictions,
 )
@@ -38,6 +39,22 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert said["head"][PATHS[1]] == Prediction(PATHS[1], "dog", "cat", 0.666667, 0.333333)
     assert [p.correct for p in said["head"].values()] == [True, False]
     assert str(said["head"][PATHS[0]]) == "cat 0.750, actual cat | cat/1.jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Käfer  1.jpg", "Käfer  1.jpg"),
+        ("a\nb\tc\x1b[31m", r"a\nb\tc\x1b[31m"),
+        ("a\u2028b\u202egpj.exe", r"a\u2028b\u202egpj.exe"),
+        ("\udce4.jpg", r"\udce4.jpg"),
+        ("👨\u200d👩 猫\u3000🐶", "👨\u200d👩 猫\u3000🐶"),
+    ],
+)
+def test_names_are_shown_in_one_line(name: str, shown: str) -> None:
+    assert printable(name) == shown
+    caption = str(Prediction(name, "cat", "dog", 0.75, 0.25))
+    assert caption == f"dog 0.750, actual cat | {shown}"
 
 
 @pytest.mark.parametrize(

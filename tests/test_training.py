@@ -24,7 +24,7 @@ from pawprint.runner.files import move_directory
 from pawprint.runner.params import HeadParams, Params
 from pawprint.storage.tables import read_json, write_json
 from pawprint.training.checkpoints import Checkpoints
-from pawprint.training.fit import Validation, log_loss, train_model
+from pawprint.training.fit import Trained, Validation, _build_loss, log_loss, train_model
 
 # covers: R8, R14, R17, R20, B1, B6, C6
 
@@ -67,7 +67,7 @@ def train(
     watch: type[Validation] = Validation,
     raw: bool = False,
     **options: Any,
-) -> None:
+) -> Trained:
     """Train on labelled features; validate on the same features, with these or other labels.
 
     The results go where a stage would write them. If `raw`, the temperature is taken out again.
@@ -84,6 +84,7 @@ def train(
     shutil.rmtree("plots", ignore_errors=True)
     move_directory(trained.curves, Path("plots"))
     write_json(Path("summary.json"), trained.summary)
+    return trained
 
 
 def curve(name: str) -> list[float]:
@@ -190,12 +191,15 @@ def test_warmup_starts_small(committed: Params) -> None:
         np.testing.assert_allclose(moves, moved, atol=1e-5)
 
 
-def test_two_accumulated_batches_are_one_of_twice_the_size(committed: Params) -> None:
+@pytest.mark.parametrize("weights", [None, np.array([2.0, 0.5], np.float32)])
+def test_two_accumulated_batches_are_one_of_twice_the_size(
+    weights: np.ndarray | None, committed: Params
+) -> None:
     models = []
     for batch_size, accumulate in ((16, 1), (8, 2), (8, 1)):
         params = section(committed, epochs=2, batch_size=batch_size, accumulate=accumulate)
         models.append(new_head(params))
-        train(params, models[-1], raw=True)
+        train(params, models[-1], raw=True, class_weights=weights)
     large, accumulated, small = (model.get_layer(LOGITS).kernel.numpy() for model in models)
     np.testing.assert_allclose(accumulated, large, atol=1e-5)
     assert np.abs(small - large).max() > 1e-3
@@ -230,6 +234,88 @@ def test_label_smoothing_by_hand(committed: Params) -> None:
     train(params, model, np.zeros_like(FEATURES), np.zeros(64, int), LABELS, raw=True)
     expected = -0.9 * np.log(0.75) - 0.1 * np.log(0.25)
     assert curve("train/loss") == [pytest.approx(expected, rel=1e-5)]
+
+
+WEIGHTS = np.array([2.0, 0.5], np.float32)
+UNEQUAL = np.where(np.arange(64) < 16, 0, 1)
+
+
+@pytest.mark.parametrize(("smoothing", "precision"), [(0, "float32"), (0.2, "bfloat16")])
+def test_weights_of_classes_in_the_loss_by_hand(
+    smoothing: float, precision: str, committed: Params
+) -> None:
+    """The mean over the pictures of weight times loss, and not over the sum of the weights."""
+    changes = {"hidden": [6], "epochs": 1, "batch_size": 64}
+    params = section(committed, label_smoothing=smoothing, precision=precision, **changes)
+    model = new_head(params)
+    model.get_layer(LOGITS).bias.assign([np.log(3), 0])  # probabilities 3/4 and 1/4
+    train(params, model, np.zeros_like(FEATURES), UNEQUAL, class_weights=WEIGHTS)
+    hit, miss = 1 - smoothing / 2, smoothing / 2
+    losses = (
+        -hit * np.log(0.75) - miss * np.log(0.25),
+        -hit * np.log(0.25) - miss * np.log(0.75),
+    )
+    expected = (16 * 2.0 * losses[0] + 48 * 0.5 * losses[1]) / 64
+    assert curve("train/loss") == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_weights_of_one_are_no_weights_to_the_bit(committed: Params) -> None:
+    params, kernels = section(committed, hidden=[6], epochs=3), []
+    for weights in (None, np.ones(2, np.float32), WEIGHTS):
+        kernels.append(new_head(params))
+        train(params, kernels[-1], class_weights=weights, raw=True)
+    plain, ones, weighed = (model.get_layer(LOGITS).kernel.numpy() for model in kernels)
+    np.testing.assert_array_equal(plain, ones)
+    assert np.abs(plain - weighed).max() > 1e-3
+
+
+def test_without_weights_the_loss_has_none() -> None:
+    """No operation more than before, so that trainings without weights keep their bytes."""
+    shapes = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 2], tf.float32)
+
+    def operations(weights: np.ndarray | None) -> list[str]:
+        graph = tf.function(_build_loss(2, 0.1, weights)).get_concrete_function(*shapes).graph
+        return [operation.type for operation in graph.get_operations()]
+
+    plain, weighed = operations(None), operations(WEIGHTS)
+    assert not {"GatherV2", "ResourceGather"} & set(plain)
+    assert "GatherV2" in weighed
+    assert len(plain) < len(weighed)
+
+
+def test_validation_knows_no_weights(committed: Params) -> None:
+    params = section(committed, epochs=1, batch_size=64, lr=1e-9)
+    found = []
+    for weights in (None, WEIGHTS):
+        train(params, new_head(params), labels=UNEQUAL, class_weights=weights)
+        found.append((curve("train/loss")[0], curve("val/loss")[0], curve("val/log_loss")[0]))
+    plain, weighed = found
+    assert plain[0] != pytest.approx(weighed[0], rel=1e-2)
+    assert plain[1:] == pytest.approx(weighed[1:], rel=1e-5)
+
+
+def test_every_printed_figure_says_of_which_weights_it_is(
+    committed: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noisy = np.where(RNG.random(64) < 0.3, 1 - LABELS, LABELS)
+    params = section(committed, hidden=[8], epochs=4, lr=0.05, precision="bfloat16")
+    trained = train(params, new_head(params), val_labels=noisy, blend=0.75)
+    best = int(summary()["best_epoch"])
+    kept = [curve(f"val/{name}")[best - 1] for name in ("accuracy", "log_loss", "loss")]
+    assert trained.describe(Path("metrics/head.json")).splitlines() == [
+        f"epoch {best} of 4 is kept; its weights, before the blend, computed in bfloat16: "
+        f"val_accuracy {kept[0]:.4f}, val_log_loss {kept[1]:.4f} at the best temperature "
+        f"(val_loss {kept[2]:.4f} at 1)",
+        "the saved model, 0.75 of these weights and 0.25 of those before training, at temperature "
+        f"{trained.temperature:.4f}: val_accuracy {summary()['val_accuracy']:.4f}, "
+        f"val_log_loss {summary()['val_log_loss']:.4f}; metrics/head.json holds these",
+    ]
+    # what Keras printed of this epoch is what the first line repeats
+    assert f"val_accuracy: {kept[0]:.4f}" in capsys.readouterr().out
+    plain = train(section(committed, epochs=1), new_head(section(committed)))
+    first, second = plain.describe(Path("metrics/head.json")).splitlines()
+    assert first.startswith("epoch 1 of 1 is kept; its weights: val_accuracy ")
+    assert second.startswith("the saved model, at temperature ")
 
 
 def test_small_gradients_are_unmoved_by_clipping_and_large_ones_are_not(committed: Params) -> None:
@@ -344,7 +430,7 @@ replicas = strategy.num_replicas_in_sync
 print(replicas)
 
 
-def train(kept):
+def train(kept, class_weights=None):
     with strategy.scope():
         model = build_head(params, 4, 2)
         for weights in model.weights:
@@ -352,7 +438,7 @@ def train(kept):
         validation = Validation(tf.data.Dataset.from_tensor_slices(x).batch(16), y)
         batches = training_batches(lambda epoch, rows: (x[rows],), y, params, lambda x: x)
         train_model(model, batches, 4, validation, params, Checkpoints(kept),
-                    factors={"logits": 0.5})
+                    factors={"logits": 0.5}, class_weights=class_weights)
     return model.get_weights()[0]
 
 
@@ -362,12 +448,13 @@ np.save("kernel.npy", kernel)
 np.testing.assert_array_equal(train(kept), kernel)  # nothing is left to do
 max(kept.iterdir()).unlink()
 np.testing.assert_array_equal(train(kept), kernel)  # the last epoch is
+np.save("weighed.npy", train(Path(f"weighed/{replicas}"), np.array([2.0, 0.5], np.float32)))
 """
 
 
 def test_several_devices_train_the_same_model_as_one(tmp_path: Path) -> None:
     np.savez("data.npz", x=FEATURES, y=LABELS)
-    kernels = []
+    kernels, weighed = [], []
     for devices, replicas in (("", "1"), ("CPU:0,CPU:1", "2")):
         run = subprocess.run(
             [sys.executable, "-c", MIRRORED, str(ROOT / "params.yaml"), devices],
@@ -379,5 +466,8 @@ def test_several_devices_train_the_same_model_as_one(tmp_path: Path) -> None:
         assert run.returncode == 0, run.stderr[-3000:]
         assert run.stdout.splitlines()[0] == replicas
         kernels.append(np.load("kernel.npy"))
+        weighed.append(np.load("weighed.npy"))
     assert np.abs(kernels[0]).max() > 0.05
     np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-4)
+    np.testing.assert_allclose(weighed[0], weighed[1], atol=1e-4)
+    assert np.abs(kernels[0] - weighed[0]).max() > 1e-3

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pawprint.answers.ranking import Ranking
+from pawprint.storage.tables import printable
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,6 @@ class Answer:
     ranking: Ranking
     error: str = ""
     overlay: str = ""
-
-
-def printable(text: str) -> str:
-    r"""A name with its line breaks, and whatever else cannot be printed, as escape sequences.
-
-    >>> printable("Käfer\n1.jpg")
-    'Käfer\\n1.jpg'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def as_text(answer: Answer) -> str:

@@ -23,11 +23,12 @@ from tqdm import tqdm
 
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
-from pawprint.cli.answers import RENDERERS, Answer, csv_header, printable
+from pawprint.cli.answers import RENDERERS, Answer, csv_header
 from pawprint.inference.classifier import Classifier
 from pawprint.inference.overlays import blend_heatmap
 from pawprint.runner.errors import ImageError, ModelError, PawprintError
 from pawprint.runner.processes import available_cores
+from pawprint.storage.tables import printable
 
 STDIN = "-"
 BATCH_SIZE = 32

@@ -236,6 +236,36 @@ def across_splits(members: Iterable[Picture]) -> bool:
     return len({picture.split for picture in members}) > 1
 
 
+def leaked_pictures(pictures: Sequence[Picture], split: str, seen_in: Iterable[str]) -> list[str]:
+    """Paths of the pictures of one split whose group also has a picture in others.
+
+    Args:
+        pictures: each with its split.
+        split: whose pictures are asked for.
+        seen_in: the splits that were seen before it.
+    """
+    seen = set(seen_in)
+    groups = {picture.group for picture in pictures if picture.split in seen}
+    return [p.path for p in pictures if p.split == split and p.group in groups]
+
+
+def describe_leaks(pictures: Sequence[Picture]) -> list[str]:
+    """A sentence for each kind of leak between the splits; none if there is no leak."""
+    sentences = []
+    for split, seen_in, effect in (
+        ("test", ("train", "val"), "the test score counts pictures that the models have seen"),
+        ("val", ("train",), "the best epoch is chosen on pictures that were trained on"),
+    ):
+        if leaked := leaked_pictures(pictures, split, seen_in):
+            total = sum(picture.split == split for picture in pictures)
+            verb = "is" if len(leaked) == 1 else "are"
+            sentences.append(
+                f"{len(leaked)} of {total} pictures in {split} {verb} also in "
+                f"{' or '.join(seen_in)}, as the same file or a near duplicate: {effect}"
+            )
+    return sentences
+
+
 def write_manifest(path: Path, pictures: Iterable[Picture]) -> None:
     header = [field.name for field in fields(Picture)]
     write_csv(path, header, (list(asdict(picture).values()) for picture in pictures))

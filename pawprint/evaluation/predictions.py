@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.runner.errors import DataError
-from pawprint.storage.tables import read_csv, write_csv
+from pawprint.storage.tables import printable, read_csv, write_csv
 
 DECIMALS = 6  # of the probabilities
 MODEL_COLUMNS = ("predicted", "probability", "actual_probability", "correct")  # of each model
@@ -40,7 +40,7 @@ class Prediction:
     def __str__(self) -> str:
         """For the caption of the picture."""
         said = f"{self.predicted} {self.probability:.3f}"
-        return f"{said}, actual {self.actual} | {self.path}"
+        return printable(f"{said}, actual {self.actual} | {self.path}")
 
     @property
     def correct(self) -> bool:

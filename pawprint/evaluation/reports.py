@@ -24,12 +24,19 @@ from pawprint.evaluation.metrics import (
     headline_metrics,
     mcnemar_pairs,
     metric_intervals,
+    picture_losses,
     reliability_curve,
     undefined_metrics,
+    wilson_interval,
 )
+from pawprint.evaluation.predictions import Prediction
+from pawprint.evaluation.selection import worst_pictures
+from pawprint.storage.tables import printable
 
 MOST_CURVE_POINTS = 200
 MOST_CONFUSED_PAIRS = 10
+MOST_WRONG_PICTURES = 20
+_MOST_NAMES = 10  # of classes, in a sentence
 
 
 def details(
@@ -38,14 +45,24 @@ def details(
     class_names: list[str],
     confidence: float,
     bins: int,
+    seen: Array | None = None,
 ) -> dict[str, Any]:
     """Everything that is known about the models, fit for JSON; the input of the texts below.
 
+    ``balanced_accuracy`` is the mean of the recalls of the classes that have test pictures.
+    Source: Brodersen, Ong, Stephan and Buhmann 2010, The balanced accuracy and its posterior
+    distribution; for more than two classes as scikit-learn's ``balanced_accuracy_score``.
+
+    Args:
+        y_true, predictions, class_names, confidence, bins: see the top of this module.
+        seen: bool [n], the test pictures that are in train or val too; None: none of them.
+
     Returns:
         {"pictures": int, "classes": int, "confidence": float, "undefined": names of headline
-        metrics without meaning here, "models": {name: {"metrics": headline_metrics,
-        "intervals": metric_intervals, "report": class_report, "reliability":
-        reliability_curve, "confused": the ten most frequent errors}}, "mcnemar": mcnemar_pairs}
+        metrics without meaning here, "leak": ``_without_seen``, "models": {name: {"metrics":
+        headline_metrics, "balanced_accuracy": float, "intervals": metric_intervals, "report":
+        class_report, "reliability": reliability_curve, "confused": the ten most frequent
+        errors}}, "mcnemar": mcnemar_pairs}
     Raises:
         DataError, ModelError: see ``metrics.check_predictions``; the message names the model.
     """
@@ -53,10 +70,12 @@ def details(
     for name, probs in predictions.items():
         check_predictions(y_true, probs, name)
         y_pred = probs.argmax(axis=1)
+        report = class_report(y_true, y_pred, class_names, confidence)
         models[name] = {
             "metrics": headline_metrics(y_true, probs, confidence, bins),
+            "balanced_accuracy": report["macro"]["recall"],
             "intervals": metric_intervals(y_true, probs, confidence),
-            "report": class_report(y_true, y_pred, class_names, confidence),
+            "report": report,
             "reliability": reliability_curve(y_true, probs, bins),
             "confused": _confused(y_true, y_pred, class_names),
         }
@@ -65,11 +84,107 @@ def details(
         "classes": len(class_names),
         "confidence": confidence,
         "undefined": undefined_metrics(y_true),
+        "leak": _without_seen(y_true, predictions, seen, confidence),
         "models": models,
         "mcnemar": mcnemar_pairs(
             y_true, {name: probs.argmax(axis=1) for name, probs in predictions.items()}
         ),
     }
+
+
+def _without_seen(
+    y_true: Array, predictions: Mapping[str, Array], seen: Array | None, confidence: float
+) -> dict[str, Any] | None:
+    """How the models do on the test pictures that are in no other split.
+
+    Returns:
+        None if that is all of them. Else {"pictures": of the test split that were seen, "left":
+        the others, "models": {name: {"accuracy", "accuracy_low", "accuracy_high",
+        "log_loss"}}}, on those that are left; no models if none are.
+    """
+    if seen is None or not seen.any():
+        return None
+    left = int((~seen).sum())
+    models = {}
+    for name, probs in predictions.items() if left else ():
+        actual, kept = y_true[~seen], probs[~seen]
+        right = int((kept.argmax(axis=1) == actual).sum())
+        low, high = wilson_interval(right, left, confidence) or (0.0, 1.0)
+        models[name] = {
+            "accuracy": round(right / left, 6),
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "log_loss": round(float(picture_losses(actual, kept).mean()), 6),
+        }
+    return {"pictures": int(seen.sum()), "left": left, "models": models}
+
+
+def leak_text(found: Mapping[str, Any]) -> str:
+    """The warning that stands above all figures; empty if no test picture was seen.
+
+    Args:
+        found: what ``details`` returns.
+    """
+    leak, n = found["leak"], found["pictures"]
+    if leak is None:
+        return ""
+    count, left = leak["pictures"], leak["left"]
+    text = (
+        f"**Warning: {count} of {n} test pictures {'is' if count == 1 else 'are'} also in train or "
+        "val**, as the same file or a near duplicate (data/report/across_splits.csv lists them). "
+        "The models have seen them, so the scores of the whole test split are too good."
+    )
+    if not left:
+        return f"{text} Without them, none are left: nothing here tells how new pictures fare."
+    models = found["models"]
+    whole, rest = f"all {n}", f"the {left} without them"
+    rows = [
+        [
+            f"Accuracy, {whole}",
+            *(f"{100 * m['metrics']['accuracy']:.2f} %" for m in models.values()),
+        ],
+        [f"Accuracy, {rest}", *(f"{100 * m['accuracy']:.2f} %" for m in leak["models"].values())],
+        [
+            f"{100 * found['confidence']:.6g} % interval",
+            *(
+                f"{100 * m['accuracy_low']:.2f} to {100 * m['accuracy_high']:.2f} %"
+                for m in leak["models"].values()
+            ),
+        ],
+        [f"Log loss, {whole}", *(f"{m['metrics']['log_loss']:.4f}" for m in models.values())],
+        [f"Log loss, {rest}", *(f"{m['log_loss']:.4f}" for m in leak["models"].values())],
+    ]
+    return f"{text}\n\n{markdown_table(['', *models], rows, aligned=True)}"
+
+
+def wrong_pictures_text(said: Mapping[str, Prediction]) -> str:
+    """The wrong pictures of one model, the most surely wrong first: as ``worst_pictures`` does.
+
+    Args:
+        said: what the model said of each test picture, by path.
+    """
+    wrong = worst_pictures(said.values(), len(said))
+    if not wrong:
+        return f"None of the {len(said):,} test pictures is wrong.\n"
+    text = (
+        f"{len(wrong):,} of {len(said):,} test pictures {'is' if len(wrong) == 1 else 'are'} wrong"
+    )
+    if len(wrong) > MOST_WRONG_PICTURES:
+        text += f"; these {MOST_WRONG_PICTURES} most surely, all of them are in predictions.csv"
+    rows = [
+        [
+            printable(one.path),
+            printable(one.actual),
+            printable(one.predicted),
+            f"{one.probability:.4f}",
+            f"{one.actual_probability:.4f}",
+        ]
+        for one in wrong[:MOST_WRONG_PICTURES]
+    ]
+    header = ["Picture", "Actual", "Taken for", "Probability", "Of the actual class"]
+    return f"{text}. Sorted by the probability of the actual class.\n\n" + (
+        markdown_table(header, rows, aligned=True) + "\n"
+    )
 
 
 def _confused(y_true: Array, y_pred: Array, class_names: list[str]) -> list[dict[str, Any]]:
@@ -94,6 +209,7 @@ def comparison_table(found: Mapping[str, Any]) -> str:
     labels = [
         "Accuracy",
         level,
+        "Balanced accuracy",
         "Precision, weighted",
         "Recall, weighted",
         "F1, weighted",
@@ -123,6 +239,7 @@ def _column(model: Mapping[str, Any], undefined: list[str]) -> list[str]:
     return [
         f"{100 * scores['accuracy']:.2f} %",
         f"{100 * scores['accuracy_low']:.2f} to {100 * scores['accuracy_high']:.2f} %",
+        f"{100 * model['balanced_accuracy']:.2f} %",
         f"{weighted['precision']:.4f}",
         f"{weighted['recall']:.4f}",
         cell("f1"),
@@ -149,7 +266,9 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
         f"Test split: {n:,} picture{'s' * (n > 1)} of {classes} classes; "
         f"each is {100 / n:.2g} points of accuracy.",
         "Weighted: by the number of pictures of a class (weighted recall is accuracy by "
-        f"definition); macro: plain mean over the classes{ranking}.",
+        f"definition); macro: plain mean over the classes{ranking}; balanced "
+        "accuracy: macro recall.",
+        *_lacking_note(found),
         "Intervals: accuracy Wilson, F1 bootstrap, log loss Student, ROC AUC DeLong.",
     ]
     if found["undefined"]:
@@ -160,6 +279,26 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
     if any(None in model["intervals"].values() for model in found["models"].values()):
         notes.append("An interval is n/a where the pictures cannot tell it, as when all are right.")
     return notes
+
+
+def _lacking_note(found: Mapping[str, Any]) -> list[str]:
+    """Over which classes the macro averages are, where that is not all of them."""
+    report = next(iter(found["models"].values()))["report"]
+    lacking = _lacking(report)
+    if not lacking:
+        return []
+    names = ", ".join(lacking[:_MOST_NAMES])
+    more = f" and {len(lacking) - _MOST_NAMES} more" if len(lacking) > _MOST_NAMES else ""
+    classes = found["classes"]
+    return [
+        f"Macro average over {classes - len(lacking)} of {classes} classes: "
+        f"no test pictures of {names}{more}."
+    ]
+
+
+def _lacking(report: Mapping[str, Any]) -> list[str]:
+    """The classes of a ``class_report`` that have no test picture."""
+    return [name for name, scores in report["classes"].items() if not scores["support"]]
 
 
 def _mcnemar_table(found: Mapping[str, Any]) -> str:
@@ -189,7 +328,10 @@ def class_report_text(report: Mapping[str, Any]) -> str:
         return [*cells, f"{scores['f1']:.4f}", str(scores["support"])]
 
     rows = [row(name, scores) for name, scores in report["classes"].items()]
-    rows += [row(f"*{key} average*", report[key]) for key in ("macro", "weighted")]
+    counted = len(rows) - len(_lacking(report))
+    over = f" over {counted} of {len(rows)} classes" if counted < len(rows) else ""
+    rows.append(row(f"*macro average{over}*", report["macro"]))
+    rows.append(row("*weighted average*", report["weighted"]))
     return (
         markdown_table(["Class", "Precision", "Recall", "F1", "Pictures"], rows, aligned=True)
         + "\n"

@@ -1,7 +1,7 @@
 """Writes everything that evaluation says about the models, from labels and probabilities.
 
 metrics/scores/<model>.json      the few figures by which one chooses
-metrics/evaluate/report.md       comparison and per-class tables, to read
+metrics/evaluate/report.md       comparison, per-class tables, wrong pictures, to read
 metrics/evaluate/details.json    the same and more, for programs
 metrics/evaluate/predictions.csv one row a picture
 plots/evaluate/                  points of the charts that DVC draws
@@ -11,8 +11,10 @@ plots/figures/                   the charts as pictures
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from pawprint.evaluation import figures
 from pawprint.evaluation.metrics import Array, reliability_curve
@@ -22,8 +24,10 @@ from pawprint.evaluation.reports import (
     comparison_table,
     confusion_rows,
     details,
+    leak_text,
     precision_recall_points,
     roc_points,
+    wrong_pictures_text,
 )
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import EvaluateParams
@@ -40,8 +44,11 @@ def write_metrics(
     class_names: list[str],
     val_log_losses: Mapping[str, float],
     params: EvaluateParams,
+    leaked: Collection[str],
 ) -> str:
     """Write ``scores/`` and ``evaluate/``; return the comparison table.
+
+    If there is a leak, a warning stands above the table.
 
     Args:
         directory: where, such as ``metrics``.
@@ -51,22 +58,27 @@ def write_metrics(
         class_names: c names.
         val_log_losses: of each model, as its training wrote it.
         params: confidence of the intervals, calibration bins.
+        leaked: paths of the test pictures that are in train or val, too; others do not count.
     """
-    found = details(y_true, predictions, class_names, params.confidence, params.calibration_bins)
+    seen = np.isin(paths, list(leaked)) if leaked else None
+    found = details(
+        y_true, predictions, class_names, params.confidence, params.calibration_bins, seen
+    )
     with atomic_directory(directory / "scores") as scores:
         for name, model in found["models"].items():
             chosen = {key: model["metrics"][key] for key in SCORES}
             write_json(scores / f"{name}.json", {**chosen, "val_log_loss": val_log_losses[name]})
-    table = comparison_table(found)
+    table = "\n\n".join(filter(None, [leak_text(found), comparison_table(found)]))
+    said = make_predictions(paths, y_true, predictions, class_names)
     sections = [
-        f"## {name}\n\n{class_report_text(model['report'])}"
+        f"## {name}\n\n{class_report_text(model['report'])}\n"
+        f"### Wrong pictures of {name}\n\n{wrong_pictures_text(said[name])}"
         for name, model in found["models"].items()
     ]
     text = "\n\n".join(["# Evaluation on the test split", table, *sections])
     with atomic_directory(directory / "evaluate") as reports:
         write_json(reports / "details.json", found)
         (reports / "report.md").write_text(text + "\n", encoding="utf-8")
-        said = make_predictions(paths, y_true, predictions, class_names)
         write_predictions(reports / "predictions.csv", said)
     return table
 

@@ -1,11 +1,19 @@
 """Where a classifier looks: Grad-CAM heatmaps.
 
 The score of a class is differentiated with respect to the last feature map, whatever lies behind
-it (average pooling, or flattening and dense layers): a channel's weight is the mean of its gradient
-over the map. Engines for inference run the network up to the map, but have no gradients; so the few
-layers behind it, the tail, are read from the Keras model as plain arrays and differentiated here.
+it (average pooling, or flattening and dense layers). The evidence at a place is the sum over the
+channels of gradient times activation; its positive part is shown. Behind average pooling the
+gradient of a channel is the same at all places, and this is Grad-CAM. Behind flattening each place
+has weights of its own, of both signs. Grad-CAM takes their mean over the map, in which they cancel:
+an eighth of the baseline's was left, and most of its heatmaps were blank or nearly so. HiResCAM
+takes no mean, and the evidence of all places adds up to the score, but for what the biases add.
 
-Source: Selvaraju et al., Grad-CAM (2017), equations 1 and 2.
+Engines for inference run the network up to the map, but have no gradients; so the few layers behind
+it, the tail, are read from the Keras model as plain arrays and differentiated here.
+
+Source: Selvaraju et al., Grad-CAM (2017), equations 1 and 2, for pooled maps. Draelos & Carin, Use
+HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks (2020), for
+all: the sum over the channels k of dy/dA_k * A_k, element by element, which generalizes CAM.
 """
 
 from __future__ import annotations
@@ -134,8 +142,9 @@ def compute_heatmaps(
         class: then all of it is 0.
     """
     gradient = score_gradient(tail, feature_map, classes)
-    weights = gradient.mean(axis=(1, 2), keepdims=True)
-    return normalize_heatmap((weights * feature_map).sum(axis=-1))
+    if tail[0].kind == "average_pool":  # the same at all places: Grad-CAM, to the last bit
+        gradient = gradient.mean(axis=(1, 2), keepdims=True)
+    return normalize_heatmap((gradient * feature_map).sum(axis=-1))
 
 
 def score_gradient(

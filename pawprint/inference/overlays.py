@@ -91,13 +91,15 @@ def render_overlay(
         image: uint8 [size, size, 3].
         heatmap: float32 [h, w] in 0...1.
         opacity: see ``blend_heatmap``.
-        caption: one line; cut off where it is too long.
+        caption: one line; cut off where it is too long. That a heatmap is empty is said before it.
     """
     import matplotlib
 
     size = image.shape[0]
     font_file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
     font = ImageFont.truetype(str(font_file), 12)
+    if not heatmap.any():
+        caption = f"no positive evidence | {caption}"
     canvas = Image.new("RGB", (2 * size, size + 20), "white")
     canvas.paste(Image.fromarray(image), (0, 0))
     canvas.paste(Image.fromarray(blend_heatmap(image, heatmap, opacity)), (size, 0))

@@ -17,6 +17,7 @@ from pawprint.data.manifest import (
     SPLITS,
     Picture,
     across_splits,
+    describe_leaks,
     group_members,
     in_conflict,
     summarize,
@@ -111,11 +112,12 @@ def _duplicates(pictures: Sequence[Picture], groups: Sequence[Sequence[Picture]]
         ["groups in more than one split", summary["across_splits"], "across_splits.csv"],
     ]
     text = "## Duplicates\n\n" + _table(["what", "how many", "listed in"], rows)
-    if summary["across_splits"]:
+    if leaks := describe_leaks(pictures):
         text += (
-            "\nThe data came divided, and its division was kept: the test score counts\n"
-            "pictures that were trained on. Remove one of each pair from the source, or all "
-            "folders of splits,\nto have the division made anew.\n"
+            "\nThe data came divided, and its division was kept.\n"
+            + "".join(f"{sentence}.\n".replace(": ", ":\n") for sentence in leaks)
+            + "Remove one of each pair from the source, or all folders of splits,\n"
+            "to have the division made anew.\n"
         )
     return text
 

@@ -5,6 +5,7 @@ No key has a default here: params.yaml is the only place where a value stands.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from pawprint.registry.backbones import BACKBONES, check_cut, find_backbone
 from pawprint.registry.models import MODEL_NAMES
@@ -100,6 +102,19 @@ def _known_weights(value: Any) -> Any:
     return value
 
 
+def _known_class_weights(value: Any) -> Any:
+    """In one message: a union would tell of each of its types what it lacks."""
+    numbers = isinstance(value, list) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) and 0 < v < math.inf for v in value
+    )
+    if value not in ("none", "balanced") and not (numbers and value):
+        raise PydanticCustomError(
+            "class_weights",
+            "expected none, balanced, or a list of a positive number for each class",
+        )
+    return value
+
+
 def _known_model(value: str) -> str:
     if value not in ("best", *MODEL_NAMES):
         known = ", ".join(("best", *MODEL_NAMES))
@@ -141,6 +156,9 @@ class TrainingParams(Section):
     patience: Positive
     accumulate: Positive
     label_smoothing: BelowOne
+    class_weights: Annotated[
+        Literal["none", "balanced"] | list[float], BeforeValidator(_known_class_weights)
+    ]
     precision: Literal["auto", "float32", "bfloat16"]
     seed: Seed
 

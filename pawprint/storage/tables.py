@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,19 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a table with a header line."""
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def printable(text: str) -> str:
+    """A name in one line: control characters, line breaks and lone surrogates as escapes.
+
+    So are the marks that turn the direction of what follows.
+
+    >>> printable("Käfer\\n1 \\u202egpj.exe")
+    'Käfer\\\\n1 \\\\u202egpj.exe'
+    """
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_shown(c: str) -> bool:
+    joins = c in "\u200c\u200d"  # within letters of some scripts, and within emojis
+    return c.isprintable() or unicodedata.category(c) == "Zs" or joins

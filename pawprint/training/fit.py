@@ -33,12 +33,44 @@ class Trained:
         temperature: by which its logits have been divided.
         summary: best_epoch, val_accuracy and val_log_loss of that model.
         curves: directory of dvclive's curves; to be moved where they shall stay.
+        epochs: figures of each epoch, of the weights as they were trained: before the blend, and
+            in the precision of the training.
+        precision: of the training.
+        blend: share of the trained weights in the model.
     """
 
     model: keras.Model
     temperature: float
     summary: dict[str, float]
     curves: Path
+    epochs: list[dict[str, float]]
+    precision: str
+    blend: float
+
+    def describe(self, metrics: Path) -> str:
+        """Two lines for the user: what the kept epoch scored, and what the saved model scores.
+
+        Args:
+            metrics: the file that holds the latter.
+        """
+        best, saved = int(self.summary["best_epoch"]), self.summary
+        kept, before, mixed = self.epochs[best - 1], "", ""
+        if self.blend < 1:
+            before = ", before the blend"
+            mixed = (
+                f"{self.blend:g} of these weights and {1 - self.blend:g} of those before training, "
+            )
+        if self.precision != "float32":
+            before += f", computed in {self.precision}"
+        return (
+            f"epoch {best} of {len(self.epochs)} is kept; its weights{before}: "
+            f"val_accuracy {kept['val_accuracy']:.4f}, "
+            f"val_log_loss {kept[MONITOR]:.4f} at the best temperature "
+            f"(val_loss {kept['val_loss']:.4f} at 1)\n"
+            f"the saved model, {mixed}at temperature {self.temperature:.4f}: "
+            f"val_accuracy {saved['val_accuracy']:.4f}, val_log_loss {saved['val_log_loss']:.4f}; "
+            f"{metrics} holds these"
+        )
 
 
 class AdamW(keras.optimizers.AdamW):
@@ -131,6 +163,7 @@ class Continuation(keras.callbacks.Callback):
 
     Attributes:
         first_epoch: that to begin with, from 0; ``epochs`` if nothing is left to train.
+        epoch_logs: the figures of each epoch so far.
     """
 
     def __init__(
@@ -144,14 +177,14 @@ class Continuation(keras.callbacks.Callback):
         self._checkpoints, self._epochs = checkpoints, epochs
         self._stopping, self._others = stopping, others
         self._found = checkpoints.load()
-        self._logs = self._found.logs if self._found else []
-        self.first_epoch = epochs if self._found and self._found.stopped else len(self._logs)
+        self.epoch_logs = self._found.logs if self._found else []
+        self.first_epoch = epochs if self._found and self._found.stopped else len(self.epoch_logs)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._found is None:
             return
-        print(f"continuing after epoch {len(self._logs)} of {self._epochs}", flush=True)
-        for epoch, epoch_logs in enumerate(self._logs):
+        print(f"continuing after epoch {len(self.epoch_logs)} of {self._epochs}", flush=True)
+        for epoch, epoch_logs in enumerate(self.epoch_logs):
             for callback in self._others:
                 callback.on_epoch_end(epoch, dict(epoch_logs))
         optimizer = self.model.optimizer
@@ -172,10 +205,10 @@ class Continuation(keras.callbacks.Callback):
                 state.assign([state.numpy()[0], epoch * self.params["steps"]])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._logs.append(dict(logs or {}))
+        self.epoch_logs.append(dict(logs or {}))
         self._checkpoints.save(
             Progress(
-                self._logs,
+                self.epoch_logs,
                 self.model.stop_training,
                 self.model.get_weights(),
                 [variable.numpy() for variable in self.model.optimizer.variables],
@@ -195,6 +228,7 @@ def train_model(
     factors: Mapping[str, float] = MappingProxyType({}),
     clip_norm: float = 0.0,
     blend: float = 1.0,
+    class_weights: np.ndarray | None = None,
 ) -> Trained:
     """Train a model: it gets the weights of its best epoch, calibrated.
 
@@ -215,13 +249,15 @@ def train_model(
         clip_norm: largest norm of a step's gradients; 0: unlimited.
         blend: share of the trained weights in the result; the rest is those from before.
             Source: Wortsman et al., Robust fine-tuning of zero-shot models (2022), equation 1.
+        class_weights: float32 [c], of the pictures of each class in the loss; None: all weigh the
+            same. Validation, and so the choice of the best epoch, knows no weights.
     """
     before = model.get_weights()
     precision = choose_precision(params.precision)
     trained = model if precision == "float32" else with_precision(model, precision)
     trained.compile(
         optimizer=_build_optimizer(params, steps, factors, clip_norm),
-        loss=_build_loss(model.output_shape[-1], params.label_smoothing),
+        loss=_build_loss(model.output_shape[-1], params.label_smoothing, class_weights),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=False,
     )
@@ -253,7 +289,7 @@ def train_model(
     }
     Path(live.metrics_file).unlink()  # the last epoch's figures; those of the result are these
     scale_logits(model, temperature)
-    return Trained(model, temperature, summary, curves)
+    return Trained(model, temperature, summary, curves, continuation.epoch_logs, precision, blend)
 
 
 def _build_optimizer(
@@ -278,12 +314,19 @@ def _build_optimizer(
     )
 
 
-def _build_loss(num_classes: int, label_smoothing: float) -> Callable[[Any, Any], Any]:
+def _build_loss(
+    num_classes: int, label_smoothing: float, class_weights: np.ndarray | None
+) -> Callable[[Any, Any], Any]:
+    """The loss of each picture of a batch, float32 [k]; Keras takes the mean over the batch."""
+
     def loss(y_true: Any, logits: Any) -> Any:
         one_hot = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), num_classes)
-        return keras.losses.categorical_crossentropy(
+        losses = keras.losses.categorical_crossentropy(
             one_hot, logits, from_logits=True, label_smoothing=label_smoothing
         )
+        if class_weights is None:
+            return losses
+        return losses * keras.ops.take(class_weights, keras.ops.cast(y_true, "int32"))
 
     return loss
 
