@@ -24,8 +24,8 @@ def main(params: Params) -> None:
     losses = {m.name: read_json(metrics / f"{m.stage}.json")["val_log_loss"] for m in MODELS}
     name = choose_model(config.model, losses)
     source = next(Path(model.file) for model in MODELS if model.name == name)
-    evaluated, max_pixels = read_json(metrics / "evaluate.json")[name], params.preprocess.max_pixels
-    card = make_card(source, Path("data/split.csv"), max_pixels, params.augment, evaluated)
+    evaluated, data = read_json(metrics / "evaluate.json")[name], Path("data/split.csv")
+    card = make_card(source, data, params.preprocess, params.augment, evaluated)
     train, test = (read_labelled_images(processed / split) for split in ("train", "test"))
     said = read_predictions(metrics / "evaluate/predictions.csv")[name]
     model = load_model(source)

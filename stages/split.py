@@ -19,12 +19,13 @@ from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
-    archive, max_pixels = Path("data/raw/images.zip"), params.preprocess.max_pixels
+    archive = Path("data/raw/images.zip")
+    max_pixels, max_value = params.preprocess.max_pixels, params.preprocess.max_value
     pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
     names = [picture.path for picture in pictures]
     with unfinished_work("split", params) as work:
         pixels, journal = work / "thumbnails", work / "journal"
-        thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal)
+        thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal, max_value)
         grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
     divided = assign_splits(grouped, params.split)
     check_splits(divided)

@@ -22,7 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pawprint.cli.answers import RENDERERS, Answer, csv_header, printable
-from pawprint.inference.classifier import Classifier, rank_classes
+from pawprint.inference.classifier import LIMIT_OF_MODEL, Classifier, rank_classes
 from pawprint.inference.overlays import blend_heatmap
 from pawprint.runner.errors import ImageError, ModelError, PawprintError
 from pawprint.runner.processes import available_cores
@@ -310,6 +310,6 @@ def _read(classifier: Classifier, source: Source, content: bytes | None) -> np.n
     try:
         return classifier.decode(Path(source.path).read_bytes() if content is None else content)
     except ImageError as error:
-        return str(error)
+        return error.reason(LIMIT_OF_MODEL)
     except OSError as error:
         return _reason(error)

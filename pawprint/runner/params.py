@@ -79,6 +79,7 @@ class PreprocessParams(Section):
     image_size: Annotated[int, Field(ge=32, le=2048)]
     max_bad: Share
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]  # Pillow itself refuses more
+    max_value: Annotated[int, Field(ge=0, le=65_535)]
 
 
 class AugmentParams(Section):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.data.images import decode_image
-from pawprint.inference.classifier import CARD, MAX_PIXELS, Classifier
+from pawprint.inference.classifier import CARD, LIMIT_OF_MODEL, MAX_PIXELS, Classifier
 from pawprint.runner.errors import ModelError
 from pawprint.runner.files import file_digest
 from pawprint.serving.settings import Settings
@@ -26,12 +26,14 @@ class Served:
         classifier: the model.
         hash: the first 16 digits of a SHA-256 that changes with the model.
         max_pixels: pictures with more are refused.
+        limit_name: who says so.
     """
 
     role: str
     classifier: Classifier
     hash: str
     max_pixels: int
+    limit_name: str = LIMIT_OF_MODEL
 
     @property
     def class_names(self) -> list[str]:
@@ -39,7 +41,8 @@ class Served:
 
     def decode(self, content: bytes) -> np.ndarray:
         """A picture as the model sees it, uint8 [size, size, 3]; ImageError if it is none."""
-        return decode_image(content, self.classifier.card.image_size, self.max_pixels)
+        card = self.classifier.card
+        return decode_image(content, card.image_size, self.max_pixels, card.max_value)
 
     def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, C]; `classes` are not looked at."""
@@ -104,8 +107,9 @@ def open_models(settings: Settings) -> Models:
 def _open(role: str, name: str, settings: Settings) -> Served:
     path = Path(name)
     classifier = Classifier.open(path, settings.cores or None)
-    max_pixels = min(settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels)
-    return Served(role, classifier, _hash(path), max_pixels)
+    allowed, of_model = settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels
+    limit_name = "the server's --max-pixels" if allowed < of_model else LIMIT_OF_MODEL
+    return Served(role, classifier, _hash(path), min(allowed, of_model), limit_name)
 
 
 def _hash(path: Path) -> str:
