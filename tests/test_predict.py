@@ -105,7 +105,7 @@ def test_a_bad_picture_is_a_line_and_stops_nothing(project: Path) -> None:
     assert lines[1:] == [
         "photos/a/same.jpg: red 100.0 %",
         "photos/b.png: error: not a picture in a known format",
-        "photos/c/large.png: error: 200x100 pixels, more than 10000",
+        "photos/c/large.png: error: 200x100 pixels, more than the model's max_pixels = 10000",
         "photos/c/same.jpg: green 100.0 %",
         "nowhere.png: error: no such file or folder",
         "nothing*: error: no picture matches",

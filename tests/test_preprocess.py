@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -97,6 +98,23 @@ def test_bad_pictures_are_set_aside_and_the_others_keep_their_rows(
     train = read_labelled_images(tmp_path / "out/train")
     assert train.paths == ["Käfer/0.png", "dog/3.png"]
     assert train.images.gather([0, 1])[:, 0, 0, 0].tolist() == [0, 30]
+
+
+def test_the_limit_of_pixels_and_the_range_of_16_bits_are_those_of_params(
+    archive: Path, tmp_path: Path
+) -> None:
+    grey = io.BytesIO()
+    Image.fromarray(np.full((32, 32), 1023, np.uint16)).save(grey, "PNG")
+    contents = good_pictures() | {"dog/0.png": grey.getvalue()}
+    rows = write_archive(archive, contents)
+    limits = params().model_copy(update={"max_pixels": 1100, "max_value": 1023})
+    with pytest.raises(DataError, match="40x30 pixels, more than preprocess.max_pixels = 1100"):
+        preprocess_pictures(archive, rows, limits, tmp_path / "out")
+    limits = limits.model_copy(update={"max_pixels": 1200})
+    preprocess_pictures(archive, rows, limits, tmp_path / "out")
+    train = read_labelled_images(tmp_path / "out/train")
+    bright = train.images.gather([train.paths.index("dog/0.png")])
+    assert np.unique(bright).tolist() == [255]
 
 
 def test_a_shard_of_bad_pictures_alone_does_no_harm(
