@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
+from PIL import Image
 
 from pawprint.data.images import decode_image
 from pawprint.inference.classifier import Classifier

@@ -108,7 +108,7 @@ def test_the_limit_of_pixels_and_the_range_of_16_bits_are_those_of_params(
     contents = good_pictures() | {"dog/0.png": grey.getvalue()}
     rows = write_archive(archive, contents)
     limits = params().model_copy(update={"max_pixels": 1100, "max_value": 1023})
-    with pytest.raises(DataError, match="40x30 pixels, more than preprocess.max_pixels = 1100"):
+    with pytest.raises(DataError, match=r"40x30 pixels, more than preprocess.max_pixels = 1100"):
         preprocess_pictures(archive, rows, limits, tmp_path / "out")
     limits = limits.model_copy(update={"max_pixels": 1200})
     preprocess_pictures(archive, rows, limits, tmp_path / "out")
