@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from corpus import UPRIGHT, encode, heic
@@ -157,6 +158,32 @@ def test_a_given_range_holds_for_32_bits_too_also_where_a_picture_is_dark() -> N
         content = encode(Image.fromarray(grey_16(stored).astype(np.int32)), "TIFF")
         assert np.unique(decode_image(content, 32, CAP, 4095)).tolist() == [shown]
         assert largest_value(content) == stored
+
+
+DEEP_FILES = {
+    "PNG": (".png", []),
+    "TIFF": (".tiff", [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE]),
+    "LZW": (".tiff", [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW]),
+}
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("kind", DEEP_FILES)
+def test_the_range_can_be_given_for_colours_of_16_bits_too(
+    kind: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written by OpenCV, for Pillow cannot; its channels are in the order blue, green, red."""
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32, channels)).astype(np.uint16)
+    values[..., 3:] = 4095
+    values[0, 0, :3] = 4095
+    suffix, options = DEEP_FILES[kind]
+    content = cv2.imencode(suffix, values, options)[1].tobytes()
+    monkeypatch.setattr(images, "_BAND_PIXELS", 100)
+    shown = np.floor(values[..., 2::-1] / 4095 * 255 + 0.5)
+    np.testing.assert_array_equal(decode_image(content, 32, CAP, 4095), shown)
+    assert largest_value(content) == 4095
+    if channels == 3:  # without a range as ever: the upper 8 bits
+        np.testing.assert_array_equal(decode_image(content, 32, CAP), values[..., ::-1] >> 8)
 
 
 def says_its_range() -> dict[str, bytes]:

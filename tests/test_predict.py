@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from classifiers import COLOURS, ROOT, colour_probs, colours_models, run_python
+from corpus import heic
 from living import wait_until
 from PIL import Image
 
@@ -85,6 +86,15 @@ def test_globs_that_no_shell_has_expanded(project: Path) -> None:
 def test_a_name_that_looks_like_a_glob_is_a_name(project: Path) -> None:
     (project / "a[1].png").write_bytes(picture(RED))
     assert predict(project, "a[1].png", "--top", "1")[0] == "a[1].png: red 100.0 %\n"
+
+
+def test_a_heic_is_read_and_what_is_no_picture_is_named(project: Path) -> None:
+    (project / "photo.HEIC").write_bytes(heic(Image.new("RGB", (60, 40), RED)))
+    (project / "page.jpg").write_bytes(b"<!DOCTYPE html><title>404</title>")
+    out, _ = predict(project, "photo.HEIC", "page.jpg", "--top", "1", code=1)
+    first, second = out.splitlines()
+    assert first == "photo.HEIC: red 100.0 %"
+    assert second.startswith("page.jpg: error: not a picture that can be read: an HTML page; ")
 
 
 def test_standard_input(project: Path) -> None:

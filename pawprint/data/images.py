@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
@@ -23,6 +25,8 @@ PIXELS_KEY = "preprocess.max_pixels"  # of params.yaml; a server has a limit of 
 MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
 END_OF_JPEG = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a segment with a length, or the end
+_DEEP_COLOUR = re.compile("RGBA?;16[BLN]")  # Pillow's names of three or four channels of 16 bits
+_Box = tuple[int, int, int, int]
 _SCAN = b"\xff\xda"
 _BAND_PIXELS = 2**20  # converted at once
 
@@ -66,7 +70,7 @@ def decode_image(
         raise _translate(error, content, max_pixels) from None
 
 
-def open_image(content: bytes) -> Image.Image:
+def open_image(content: bytes) -> ImageFile:
     """Read a picture's header; nothing is decoded yet.
 
     Raises:
@@ -79,7 +83,7 @@ def open_image(content: bytes) -> Image.Image:
         from pi_heif import HeifImageFile  # not registered with Pillow: others may do that
     except ImportError:
         raise ImageError(f"{HEIC.name}; install pi-heif to read it", ImageFault.FORMAT) from None
-    return cast(Image.Image, HeifImageFile(io.BytesIO(content)))
+    return cast(ImageFile, HeifImageFile(io.BytesIO(content)))
 
 
 def largest_value(content: bytes) -> int | None:
@@ -93,13 +97,15 @@ def largest_value(content: bytes) -> int | None:
     Returns:
         The value; None for all other pictures.
     """
-    with open_image(content) as image:
+    with warnings.catch_warnings(action="ignore"), open_image(content) as image:
         if _told_range(image) is not None:
             return None
-        return max(0, int(np.asarray(image).max()))
+        if image.mode.startswith("I"):
+            return max(0, int(np.asarray(image).max()))
+        return max(int(band[..., :3].max()) for _, band in _deep_bands(image, content))
 
 
-def _told_range(image: Image.Image) -> int | None:
+def _told_range(image: ImageFile) -> int | None:
     """The value that is white, as its file says; None: it has 16 bits, and says nothing.
 
     HEIC says it, and Netpbm; both arrive here scaled already.
@@ -107,10 +113,59 @@ def _told_range(image: Image.Image) -> int | None:
     Args:
         image: not decoded yet.
     """
-    if not image.mode.startswith("I") or image.format not in ("PNG", "TIFF"):
+    if image.format not in ("PNG", "TIFF"):
         return FULL_RANGE
+    if not image.mode.startswith("I"):
+        return None if _is_deep_colour(image) else FULL_RANGE
     bits = image.tag_v2.get(BITSPERSAMPLE, (16,))[0] if isinstance(image, TiffImageFile) else 16
     return 2**bits - 1 if bits < 16 else None
+
+
+def _raw_modes(image: ImageFile) -> list[str]:
+    """How the bytes of a picture that is not decoded yet are laid out, as Pillow names it."""
+    return [
+        tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0])
+        for tile in image.tile
+    ]
+
+
+def _is_deep_colour(image: ImageFile) -> bool:
+    modes = _raw_modes(image)
+    return bool(modes) and all(_DEEP_COLOUR.fullmatch(mode) for mode in modes)
+
+
+def _deep_bands(image: ImageFile, content: bytes) -> Iterator[tuple[_Box, np.ndarray]]:
+    """Colours of 16 bits, some rows at a time; Pillow keeps the upper 8 of them only.
+
+    Told that the bytes stand the other way round, it keeps the lower ones, see
+    tests/test_private_sides.py.
+
+    Args:
+        image: ``_is_deep_colour``; not decoded yet.
+        content: the same file.
+
+    Yields:
+        Where the rows are, and their values, uint16 [h, w, 3 or 4].
+    """
+    with open_image(content) as low:
+        turned = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+        low.tile = [
+            tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
+            for tile, raw in zip(low.tile, _raw_modes(low), strict=True)
+            for mode in [raw[:-1] + turned[raw[-1]]]
+        ]
+        low.load()
+        image.load()
+        for box in _boxes(image):
+            upper, lower = (np.asarray(side.crop(box)) for side in (image, low))
+            yield box, upper.astype(np.uint16) << 8 | lower
+
+
+def _scale_colour(image: ImageFile, content: bytes, white: int) -> None:
+    """Decode a ``_is_deep_colour``, and make ``white`` white."""
+    levels = _levels(white)
+    for box, band in _deep_bands(image, content):
+        image.paste(Image.fromarray(levels[band]), box)
 
 
 def _translate(error: Exception, content: bytes, max_pixels: int) -> ImageError:
@@ -150,6 +205,8 @@ def _decode(content: bytes, size_px: int, max_pixels: int, max_value: int) -> np
         header_bytes = _check_jpeg(content, image) if isinstance(image, JpegImageFile) else 0
         # JPEG: let the decoder itself halve the picture while it stays twice too large.
         image.draft(None, (2 * size_px, 2 * size_px))
+        if white and _is_deep_colour(image):
+            _scale_colour(image, content, white)
         image.load()
         if header_bytes and _may_be_cut_short(image):
             _check_whole(content, header_bytes, image, size_px)
@@ -219,8 +276,7 @@ def _flatten(image: Image.Image, white: int) -> Image.Image:
         raise ImageError("floating-point pixels, whose range is unknown")
     if image.mode.startswith("I"):  # convert("RGB") would clip instead of scaling
         is_8_bit = image.mode == "I" and cast(int, image.getextrema()[1]) <= 255
-        scaled = np.arange(65536) / (white or (255 if is_8_bit else 65535)) * 255 + 0.5
-        levels = scaled.clip(0, 255).astype(np.uint8)
+        levels = _levels(white or (255 if is_8_bit else 65535))
         return _in_bands(image, "L", lambda band: _look_up(band, levels))
     if image.has_transparency_data:
         return _in_bands(image, "RGB", _lay_over_white)
@@ -232,11 +288,20 @@ def _in_bands(
 ) -> Image.Image:
     """Convert some rows at a time."""
     whole = Image.new(mode, image.size)
-    rows = max(1, _BAND_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        box = (0, top, image.width, min(top + rows, image.height))
+    for box in _boxes(image):
         whole.paste(convert(image.crop(box)), box)
     return whole
+
+
+def _boxes(image: Image.Image) -> Iterator[_Box]:
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _levels(white: int) -> np.ndarray:
+    """What each value of 16 bits is in 8: uint8 [65536]."""
+    return (np.arange(65536) / white * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _look_up(band: Image.Image, levels: np.ndarray) -> Image.Image:

@@ -117,7 +117,7 @@ def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str
                 row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
             except ImageError as error:
                 reason = error.reason(PIXELS_KEY)
-            if header and header.mode.startswith("I") and not reason:
+            if header and header.format in ("PNG", "TIFF") and not reason:
                 largest = largest_value(content)
             looks.append((asdict(header) if header else None, reason, largest))
     write_shard(shard.output, pixels)
