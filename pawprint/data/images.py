@@ -42,8 +42,8 @@ def decode_image(
     in the data that backbones were trained on. Width and height are scaled independently
     (antialiased bilinear), so that nothing is cut off.
 
-    A picture that lacks pixels is refused. Flipped bits inside of JPEG and lossy WebP cannot be
-    noticed: these formats have no checksum.
+    A picture that lacks pixels is refused. Flipped bits inside of JPEG, HEIC and lossy WebP cannot
+    be noticed: these formats have no checksum.
 
     Args:
         content: the file's bytes.
@@ -176,6 +176,8 @@ def _translate(error: Exception, content: bytes, max_pixels: int) -> ImageError:
     if isinstance(error, Image.UnidentifiedImageError):
         return ImageError(_name_unidentified(content), ImageFault.FORMAT)
     reason = one_line(error, most=1000) or type(error).__name__
+    if recognize(content[:HEAD_BYTES]) is HEIC:
+        reason = f"{HEIC.name} that cannot be decoded: {reason}"
     if isinstance(error, Image.DecompressionBombError):  # more than any max_pixels may be
         found = re.search(r"\d+ pixels", reason)
         return ImageError(found[0] if found else "too many pixels", ImageFault.PIXELS, max_pixels)
