@@ -25,8 +25,8 @@ def main(params: Params) -> None:
     name = choose_model(config.model, losses)
     source = next(Path(model.file) for model in MODELS if model.name == name)
     evaluated = read_json(metrics / "evaluate/details.json")["models"][name]["metrics"]
-    max_pixels = params.preprocess.max_pixels
-    card = make_card(source, Path("data/split.csv"), max_pixels, params.augment, evaluated)
+    data = Path("data/split.csv")
+    card = make_card(source, data, params.preprocess, params.augment, evaluated)
     train, test = (read_labelled_images(processed / split) for split in ("train", "test"))
     said = read_predictions(metrics / "evaluate/predictions.csv")[name]
     model = load_model(source)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.data.groups import read_groups, unite
 from pawprint.data.manifest import (
     assign_splits,
     check_splits,
@@ -12,6 +13,7 @@ from pawprint.data.manifest import (
 )
 from pawprint.inspection.data_report import write_data_report
 from pawprint.inspection.duplicates import group_near_duplicates
+from pawprint.inspection.remarks import list_remarks
 from pawprint.inspection.thumbnails import write_thumbnails
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import Params
@@ -20,21 +22,27 @@ from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
-    archive, max_pixels = Path("data/raw/images.zip"), params.preprocess.max_pixels
+    archive = Path("data/raw/images.zip")
+    max_pixels, max_value = params.preprocess.max_pixels, params.preprocess.max_value
     pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
     names = [picture.path for picture in pictures]
+    groups = read_groups(params.split, pictures)
     with unfinished_work("split", params) as work:
         pixels, journal = work / "thumbnails", work / "journal"
-        thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal)
+        thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal, max_value)
         grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
-    divided = assign_splits(grouped, params.split)
-    check_splits(divided)
+    together = unite(grouped, groups) if groups else {}
+    divided = assign_splits(grouped, params.split, together)
+    check_splits(divided, together)
+    remarks = list_remarks(divided, thumbnails, max_value, groups, together)
     write_manifest(Path("data/split.csv"), divided)
     with atomic_directory(Path("data/report")) as report:
-        write_data_report(report, divided, thumbnails, links)
-    summary = summarize(divided)
+        write_data_report(report, divided, thumbnails, links, remarks, groups)
+    summary = summarize(divided) | ({"groups": len(groups.names)} if groups else {})
     write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
+    for remark in remarks:
+        print(f"warning: {remark}")
     for sentence in describe_leaks(divided):
         print(f"warning: {sentence}; see data/report/across_splits.csv")
 

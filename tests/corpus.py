@@ -10,15 +10,17 @@ import base64
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 SIDE = 64
 UNKNOWN_FORMAT = "^not a picture in a known format$"
+DAMAGED_HEADER = "^a JPEG whose header is damaged|^a PNG whose header is damaged"
 TRUNCATED = "truncated|Truncated"
 BOMB = "pixels.* exceeds limit|pixels, more than"
 ANYTHING = r"\w"
@@ -92,7 +94,7 @@ def replaced(content: bytes, at: int, new: bytes) -> bytes:
 def pictures() -> dict[str, Case]:
     """name → case; names tell the suffix."""
     families = [
-        *(whole_jpegs, oriented, whole_pngs, other_formats, odd_sizes),
+        *(whole_jpegs, oriented, whole_pngs, other_formats, heics, odd_sizes),
         *(cut_jpegs, flipped_jpegs, cut_others, bombs, no_pictures),
     ]
     cases: dict[str, Case] = {}
@@ -188,23 +190,24 @@ def four_quarters() -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
+# What stands in the file → what a viewer shows. Source: EXIF 2.32, tag 0x0112.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),  # a quarter turn clockwise
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored, 1),
+}
+
+
 def oriented() -> Iterator[tuple[str, Case]]:
-    """What stands in the file → what a viewer shows. Source: EXIF 2.32, tag 0x0112."""
-    stored = scene()
-    upright = {
-        1: stored,
-        2: stored[:, ::-1],
-        3: stored[::-1, ::-1],
-        4: stored[::-1],
-        5: stored.swapaxes(0, 1),
-        6: np.rot90(stored, -1),  # a quarter turn clockwise
-        7: stored[::-1, ::-1].swapaxes(0, 1),
-        8: np.rot90(stored, 1),
-    }
-    for orientation, pixels in upright.items():
+    for orientation, upright in UPRIGHT.items():
         exif = Image.Exif()
         exif[0x0112] = orientation
-        yield f"orientation {orientation}.jpg", Case(jpeg(exif=exif), pixels, 4)
+        yield f"orientation {orientation}.jpg", Case(jpeg(exif=exif), upright(scene()), 4)
 
 
 def whole_pngs() -> Iterator[tuple[str, Case]]:
@@ -271,6 +274,54 @@ def other_formats() -> Iterator[tuple[str, Case]]:
     )
 
 
+def heic(image: Image.Image, **options: Any) -> bytes:
+    """As a telephone writes it; orientation in ``exif`` becomes the file's own rotation."""
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, **{"quality": 100, "chroma": 444} | options)
+    return file.getvalue()
+
+
+def heics() -> Iterator[tuple[str, Case]]:
+    pixels, image = scene(), Image.fromarray(scene())
+    yield "plain.heic", Case(heic(image), pixels, 6)
+    yield "telephone as a.jpg", Case(heic(image, chroma=420), pixels, 20)
+    grey = image.convert("L")
+    three = np.stack([np.asarray(grey)] * 3, -1)
+    yield "grey.heic", Case(heic(grey), three, 6)
+    for brand in ("mif1", "msf1", "heic"):
+        renamed = replaced(heic(image), 8, brand.encode())
+        yield f"major brand {brand}.heic", Case(renamed, pixels, 6)
+    avif = encode(image, "AVIF", quality=95, subsampling="4:4:4")
+    yield "major brand mif1.avif", Case(replaced(avif, 8, b"mif1"), pixels, 8)
+    clear = image.copy()
+    clear.putalpha(51)  # a fifth of the picture, four fifths white
+    fifth = (pixels * 0.2 + 204).round().astype(np.uint8)
+    yield "alpha.heic", Case(heic(clear), fifth, 6)
+    deep = file_of(pillow_heif.from_bytes("RGB;16", (SIDE, SIDE), wide(pixels)))
+    yield "10 bits.heic", Case(deep, pixels, 6)
+    grey16 = Image.fromarray(np.asarray(grey) * np.uint16(257))
+    yield "10 bits grey.heic", Case(heic(grey16), three, 6)
+    album = pillow_heif.from_pillow(Image.new("RGB", (SIDE, SIDE), "red"))
+    album.add_from_pillow(image)
+    album.add_from_pillow(Image.new("RGB", (32, 32), "blue"))
+    yield "second of three.heic", Case(file_of(album, primary_index=1), pixels, 6)
+    for orientation, upright in UPRIGHT.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = heic(image, exif=exif.tobytes())
+        yield f"orientation {orientation}.heic", Case(content, upright(pixels), 6)
+
+
+def wide(pixels: np.ndarray) -> bytes:
+    return (pixels * np.uint16(257)).tobytes()
+
+
+def file_of(pictures: pillow_heif.HeifFile, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pictures.save(file, quality=100, chroma=444, **options)
+    return file.getvalue()
+
+
 def few_frames(first: Image.Image) -> bytes:
     other = Image.new("P", (SIDE, SIDE))
     return encode(first, "GIF", save_all=True, append_images=[other], duration=100)
@@ -301,8 +352,8 @@ def cut_jpegs() -> Iterator[tuple[str, Case]]:
     start = scan_start(baseline)
     places = [2, 50, start - 4, start + 1, *(int(len(baseline) * k / 10) for k in (3, 5, 7, 9))]
     for place in (*places, len(baseline) - 20, len(baseline) - 2):
-        reason = TRUNCATED if place > 20 else UNKNOWN_FORMAT
-        yield f"cut at {place}.jpg", Case(baseline[:place], reason=f"{reason}|{UNKNOWN_FORMAT}")
+        reason = f"{TRUNCATED}|{DAMAGED_HEADER}" if place > 2 else UNKNOWN_FORMAT
+        yield f"cut at {place}.jpg", Case(baseline[:place], reason=reason)
     middle = (start + len(baseline)) // 2
     yield "progressive, cut.jpg", Case(progressive[: len(progressive) // 2], reason=TRUNCATED)
     for name, content in (("baseline", baseline), ("progressive", progressive)):
@@ -340,12 +391,19 @@ def cut_others() -> Iterator[tuple[str, Case]]:
         for share in (0.1, 0.5, 0.95):
             short = content[: int(len(content) * share)]
             yield f"cut at {share}.{format_.lower()}", Case(short, reason=ANYTHING)
+    for share in (0.1, 0.5, 0.95):
+        content = heic(image)
+        short = content[: int(len(content) * share)]
+        yield (
+            f"cut at {share}.heic",
+            Case(short, reason="^a HEIC that cannot be decoded: Invalid input: "),
+        )
     content = encode(image)
     flipped = replaced(content, len(content) // 2, bytes([content[len(content) // 2] ^ 4]))
     yield "flipped.png", Case(flipped, reason=ANYTHING)
     header_sum = content.index(b"IHDR") + 17
     wrong = replaced(content, header_sum, bytes([content[header_sum] ^ 1]))
-    yield "wrong sum of the header.png", Case(wrong, reason=UNKNOWN_FORMAT)
+    yield "wrong sum of the header.png", Case(wrong, reason=DAMAGED_HEADER)
     start = content[: content.index(b"IDAT") - 4]
     empty = start + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     yield "no rows.png", Case(empty, reason=TRUNCATED)
@@ -366,6 +424,10 @@ def bombs() -> Iterator[tuple[str, Case]]:
     flat_bmp = replaced(encode(Image.new("RGB", (8, 8)), "BMP"), 18, struct.pack("<ii", huge, huge))
     yield "bomb.bmp", Case(flat_bmp, reason=BOMB)
     yield "bomb.ppm", Case(b"P6 60000 60000 255\n", reason=BOMB)
+    small, large = struct.pack(">II", SIDE, SIDE), struct.pack(">II", huge, huge)
+    ispe = b"ispe\0\0\0\0"  # of the picture, in the header; the pixels are those of a small one
+    lie = heic(Image.fromarray(scene())).replace(ispe + small, ispe + large)
+    yield "bomb.heic", Case(lie, reason="^60000x60000 pixels, more than")
     yield "bomb.webp", Case(webp_header(16_383), reason=ANYTHING)
     content = jpeg(progressive=True)
     last = content.rindex(b"\xff\xda")
@@ -381,22 +443,45 @@ def webp_header(side: int) -> bytes:
 
 def no_pictures() -> Iterator[tuple[str, Case]]:
     yield "empty.jpg", Case(b"", reason="^empty file$")
-    kinds = {
+    unknown = {
         "zeros.jpg": bytes(5000),
-        "web page.jpg": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
         "text.jpg": "Käse".encode() * 100,
         "json.png": b'{"error": "rate limit"}',
-        "vector.svg.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
-        "photoshop.psd.jpg": b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 64, 64, 8, 3) + bytes(99),
-        "telephone.heic.jpg": struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(99),
-        "film.mp4.jpg": struct.pack(">I", 24) + b"ftypisom\0\0\2\0isomiso2" + bytes(99),
-        "page.pdf.jpg": b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n",
         "script.eps.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        "icon.ico.jpg": struct.pack("<HHHBBBBHHII", 0, 1, 1, 9, 9, 0, 0, 1, 32, 9, 22) + bytes(9),
-        "archive.zip.jpg": b"PK\x05\x06" + bytes(18),
         "byte order mark.jpg": b"\xef\xbb\xbf" + jpeg(),
     }
-    for name, content in kinds.items():
+    for name, content in unknown.items():
         yield name, Case(content, reason=UNKNOWN_FORMAT)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n"
+    page = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
+    kinds = {
+        "web page.jpg": ("an HTML page; .*: download it again", page),
+        "pointer.jpg": ("a Git LFS pointer; .*: git lfs pull", pointer),
+        "vector.svg.png": (
+            "an SVG drawing; convert it to JPEG or PNG",
+            b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        ),
+        "photoshop.psd.jpg": (
+            "a Photoshop file; convert it to JPEG or PNG",
+            b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 64, 64, 8, 3) + bytes(99),
+        ),
+        "film.mp4.jpg": (
+            "a film",
+            struct.pack(">I", 24) + b"ftypisom\0\0\2\0isomiso2" + bytes(99),
+        ),
+        "page.pdf.jpg": ("a PDF; export its pictures", b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n"),
+        "icon.ico.jpg": (
+            "an icon; convert it to JPEG or PNG",
+            struct.pack("<HHHBBBBHHII", 0, 1, 1, 9, 9, 0, 0, 1, 32, 9, 22) + bytes(9),
+        ),
+        "archive.zip.jpg": ("a zip; unpack it", b"PK\x05\x06" + bytes(18)),
+    }
+    for name, (kind, content) in kinds.items():
+        yield name, Case(content, reason=f"^not a picture that can be read: {kind}$")
+    nothing = struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + bytes(99)
+    yield (
+        "no more than a header of a heic.jpg",
+        Case(nothing, reason="^a HEIC that cannot be decoded: Invalid input: "),
+    )
     floats = Image.fromarray(np.full((SIDE, SIDE), 0.5, np.float32))
     yield "floats.tiff", Case(encode(floats, "TIFF"), reason="floating-point")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
+from PIL import Image
 
 from pawprint.data.images import decode_image
 from pawprint.inference.classifier import Classifier
@@ -234,6 +236,8 @@ def test_a_damaged_card_is_one_line(copy: Path, text: str, found: str) -> None:
         {"image_size": "32"},
         {"image_size": 16},
         {"max_pixels": 0},
+        {"max_value": -1},
+        {"max_value": "4095"},
         {"name": None},
         {"augment": None},
         {"hashes": {"models/head.keras": 1}},
@@ -246,6 +250,19 @@ def test_a_card_of_another_model_is_refused(copy: Path, changes: dict[str, objec
     edit_card(copy, **changes)
     with pytest.raises(ModelError, match=r"^\S+model\.(json|xml): [^\n]*; run dvc repro$"):
         Classifier.open(copy)
+
+
+def test_a_card_says_which_value_of_16_bits_is_white(copy: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((COLOURS_SIZE, COLOURS_SIZE), 4095, np.uint16)).save(file, "TIFF")
+    card = json.loads((copy / "model.json").read_bytes())
+    assert card["max_value"] == 0
+    del card["max_value"]  # as in those of models that were exported before there was one
+    for value, shown in ((None, 16), (0, 16), (4095, 255)):
+        given = {} if value is None else {"max_value": value}
+        (copy / "model.json").write_text(json.dumps(card | given))
+        decoded = Classifier.open(copy).decode(file.getvalue())
+        assert np.unique(decoded).tolist() == [shown]
 
 
 def test_no_model_is_one_line(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ INDEPENDENT = [
     name
     for name in USED
     if re.fullmatch(
-        r"(?!arith|orient|line|upright|dot|damaged|wrong|rgb\.jpg|.*(holes|alpha|rgba)).*\.(jpg|png|gif)",
+        r"(?!arith|orient|telephone|line|upright|dot|damaged|wrong|rgb\.jpg|.*(holes|alpha|rgba)).*\.(jpg|png|gif)",
         name,
     )
 ]
@@ -83,7 +83,9 @@ def test_all_bad_pictures_at_once_are_quarantined(tmp_path: Path, committed: Par
     """Through the functions of the stages download, split and preprocess."""
     good = {f"{kind}/{name}": USED[name].content for kind in ("cat", "dog") for name in USED}
     bad = {f"dog/{name}": case.content for name, case in BAD.items()}
-    suffixed = {name.replace(".mpo", ".mpo.jpg"): data for name, data in (good | bad).items()}
+    suffixed = {
+        re.sub(r"\.(mpo|heic)$", r".\1.jpg", name): data for name, data in (good | bad).items()
+    }
     (tmp_path / "source.zip").write_bytes(pack(suffixed))
     quota = Quota(data_params(), "source")
     with open_zip(tmp_path / "source.zip", tmp_path / "work", quota) as listing:
@@ -95,13 +97,14 @@ def test_all_bad_pictures_at_once_are_quarantined(tmp_path: Path, committed: Par
     assert len(rows) - len(decoded) == len(BAD)
     with (out / "quarantine.csv").open(encoding="utf-8", newline="") as file:
         reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    reasons = {path.replace(".heic.jpg", ".heic"): reason for path, reason in reasons.items()}
     assert set(reasons) == set(bad)
     for name, case in BAD.items():
         assert re.search(case.reason, reasons[f"dog/{name}"]), name
     for split in ("train", "val", "test"):
         images = read_labelled_images(out / split)
         for i, path in enumerate(images.paths):
-            name = path.split("/")[1].replace(".mpo.jpg", ".mpo")
+            name = re.sub(r"\.(mpo|heic)\.jpg$", r".\1", path.split("/")[1])
             pixels = images.images.gather([i])[0].astype(int)
             assert np.abs(pixels - USED[name].pixels).max() <= USED[name].tolerance, name
 

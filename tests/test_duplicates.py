@@ -277,7 +277,7 @@ def test_thumbnails_of_whatever_there_is(images: list[Image.Image], tmp_path: Pa
     assert found["cut"].reason.startswith("image file is truncated")
     assert found["text"] == Thumbnail(None, "not a picture in a known format")
     assert found["empty"] == Thumbnail(None, "empty file")
-    assert found["large"].reason == "101x100 pixels, more than 10000"
+    assert found["large"].reason == "101x100 pixels, more than preprocess.max_pixels = 10000"
     pixels = ShardedArray(tmp_path / "pixels")
     assert (pixels.shape, pixels.dtype) == ((6, 64, 64), np.uint8)
     stored = pixels.gather(range(6))

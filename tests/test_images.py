@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
+import re
 import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from corpus import UPRIGHT, encode, heic
+from PIL import Image, UnidentifiedImageError
 
 from pawprint.data import images
-from pawprint.data.images import decode_image
-from pawprint.runner.errors import ImageError
+from pawprint.data.images import decode_image, largest_value
+from pawprint.runner.errors import ImageError, ImageFault
 
 # covers: R5, B5
 
 CAP = 100_000_000
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
-
-
-def encode(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format_, **options)
-    return file.getvalue()
 
 
 def quarters(size: int = 32) -> np.ndarray:
@@ -58,19 +55,6 @@ def test_pixels_of_the_asked_size_are_unchanged() -> None:
     assert decoded.dtype == np.uint8
     assert decoded.shape == (32, 32, 3)
     np.testing.assert_array_equal(decoded, pixels)
-
-
-# What stands in the file → what a viewer shows. Source: EXIF 2.32, tag 0x0112.
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda stored: stored,
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: np.rot90(stored, -1),  # a quarter turn clockwise
-    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
-    8: lambda stored: np.rot90(stored, 1),
-}
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -142,6 +126,138 @@ def test_a_large_16_bit_picture_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
         check=True,
     )
     assert int(done.stdout) / side**2 < 5  # two of the file's, one of the grey picture
+
+
+def grey_16(value: int) -> np.ndarray:
+    return np.full((32, 32), value, np.uint16)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+@pytest.mark.parametrize(
+    ("stored", "max_value", "shown"),
+    [
+        (4095, 0, 16),  # 4,095 / 65,535 · 255 = 15.9: nearly black
+        (4095, 4095, 255),
+        (1638, 4095, 102),  # two fifths
+        (1023, 1023, 255),
+        (5000, 4095, 255),  # brighter than white
+        (0, 4095, 0),
+        (200, 4095, 12),
+    ],
+)
+def test_the_range_of_16_bits_can_be_given(
+    format_: str, stored: int, max_value: int, shown: int
+) -> None:
+    content = encode(Image.fromarray(grey_16(stored)), format_)
+    assert np.unique(decode_image(content, 32, CAP, max_value)).tolist() == [shown]
+    assert largest_value(content) == stored
+
+
+def test_a_given_range_holds_for_32_bits_too_also_where_a_picture_is_dark() -> None:
+    for stored, shown in ((200, 12), (4095, 255)):
+        content = encode(Image.fromarray(grey_16(stored).astype(np.int32)), "TIFF")
+        assert np.unique(decode_image(content, 32, CAP, 4095)).tolist() == [shown]
+        assert largest_value(content) == stored
+
+
+DEEP_FILES = {
+    "PNG": (".png", []),
+    "TIFF": (".tiff", [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE]),
+    "LZW": (".tiff", [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_LZW]),
+}
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("kind", DEEP_FILES)
+def test_the_range_can_be_given_for_colours_of_16_bits_too(
+    kind: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written by OpenCV, for Pillow cannot; its channels are in the order blue, green, red."""
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32, channels)).astype(np.uint16)
+    values[..., 3:] = 4095
+    values[0, 0, :3] = 4095
+    suffix, options = DEEP_FILES[kind]
+    content = cv2.imencode(suffix, values, options)[1].tobytes()
+    monkeypatch.setattr(images, "_BAND_PIXELS", 100)
+    shown = np.floor(values[..., 2::-1] / 4095 * 255 + 0.5)
+    np.testing.assert_array_equal(decode_image(content, 32, CAP, 4095), shown)
+    assert largest_value(content) == 4095
+    if channels == 3:  # without a range as ever: the upper 8 bits
+        np.testing.assert_array_equal(decode_image(content, 32, CAP), values[..., ::-1] >> 8)
+
+
+def says_its_range() -> dict[str, bytes]:
+    """Pictures at half of their range."""
+    grey = Image.new("L", (32, 32), 128)
+    ten_of_16 = Image.fromarray(grey_16(128 * 257))
+    netpbm = b"P5 32 32 4095\n" + (2048).to_bytes(2, "big") * 32 * 32
+    return {
+        "8 bits": encode(grey),
+        "RGB": encode(grey.convert("RGB"), "TIFF"),
+        "Netpbm": netpbm,
+        "HEIC of 10 bits": heic(ten_of_16),
+        "TIFF of 12 bits": tiff_12(2048),
+    }
+
+
+def tiff_12(value: int) -> bytes:
+    """32x32 pixels of 12 bits each, packed; by hand, for Pillow does not write it."""
+    pixels = b"".join([(value << 12 | value).to_bytes(3, "big")] * (32 * 32 // 2))
+    tags = {256: 32, 257: 32, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 32, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, number) for tag, number in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory
+
+
+@pytest.mark.parametrize("kind", says_its_range())
+def test_a_given_range_leaves_pictures_alone_that_say_their_own(kind: str) -> None:
+    content = says_its_range()[kind]
+    decoded = decode_image(content, 32, CAP, 1023)
+    assert np.abs(decoded.astype(int) - 128).max() <= 2
+    np.testing.assert_array_equal(decoded, decode_image(content, 32, CAP))
+    assert largest_value(content) is None
+
+
+def test_a_heic_without_its_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ImageError, match=r"^a HEIC; install pi-heif to read it$") as caught:
+        decode_image(heic(Image.fromarray(quarters())), 32, CAP)
+    assert caught.value.fault is ImageFault.FORMAT
+
+
+def test_reading_a_heic_leaves_pillow_as_it_was() -> None:
+    content = heic(Image.fromarray(quarters()))
+    decode_image(content, 32, CAP)
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(content))
+
+
+def test_importing_does_not_load_the_decoder_of_heic() -> None:
+    code = "import sys, pawprint.data.images; assert 'pi_heif' not in sys.modules"
+    root = str(Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": root})
+
+
+def test_the_pixel_cap_of_a_heic_is_read_from_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pi_heif
+
+    def load(self: object) -> None:
+        raise AssertionError("decoded")
+
+    content = heic(Image.new("RGB", (300, 200)))
+    monkeypatch.setattr(pi_heif.HeifImageFile, "load", load)
+    with pytest.raises(ImageError, match=r"^300x200 pixels, more than 59999$"):
+        decode_image(content, 32, 59_999)
+
+
+def test_who_sets_the_limit_of_pixels_names_it() -> None:
+    for content in (png_header(16_000, 10_000), png_header(60_000, 60_000)):
+        with pytest.raises(ImageError) as caught:
+            decode_image(content, 32, CAP)
+        error = pickle.loads(pickle.dumps(caught.value))  # as from a process of its own
+        assert error.fault is ImageFault.PIXELS
+        reason = error.reason("preprocess.max_pixels")
+        assert re.fullmatch(r"\d+(x\d+)? pixels, more than preprocess.max_pixels = \d+", reason)
 
 
 def test_transparent_places_of_a_palette_are_white() -> None:
@@ -257,9 +373,8 @@ def test_a_damaged_png_is_refused() -> None:
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"<!DOCTYPE html><html>404 Not Found</html>", "not a picture in a known format"),
         (b"\x00" * 1000, "not a picture in a known format"),
-        (b"\xff\xd8\xff", "not a picture in a known format"),
+        (b"\xff\xd8\xff", "a JPEG whose header is damaged, or of a sort that is not read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a known format"),
     ],
 )

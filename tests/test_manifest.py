@@ -36,7 +36,14 @@ def params(
     train: float = 0.7, val: float = 0.15, test: float = 0.15, seed: int = 42
 ) -> SplitParams:
     return SplitParams(
-        train=train, val=val, test=test, seed=seed, near_duplicates=True, similarity=0.62
+        train=train,
+        val=val,
+        test=test,
+        seed=seed,
+        near_duplicates=True,
+        similarity=0.62,
+        groups_file="data/groups",
+        groups_pattern="",
     )
 
 
@@ -189,6 +196,31 @@ def test_too_few_pictures_are_refused() -> None:
     rows = assign_splits(pictures(1, "cat") + pictures(2, "dog"), params())
     with pytest.raises(DataError, match=r"split val is empty: 3 pictures .* add pictures"):
         check_splits(rows)
+
+
+def test_few_groups_of_near_duplicates_are_told_with_the_ways_out() -> None:
+    rows = [
+        replace(p, group=f"camera of {p.class_name}")
+        for p in pictures(30, "cat") + pictures(28, "dog")
+    ]
+    with pytest.raises(
+        DataError, match=r"^the split \w+ is empty: 58 pictures form 2 groups"
+    ) as caught:
+        check_splits(assign_splits(rows, params()))
+    message = str(caught.value)
+    for way in ("add other pictures", "split.near_duplicates=false", "a higher split.similarity"):
+        assert way in message
+
+
+def test_a_class_that_is_in_a_group_of_another_is_told_with_its_groups() -> None:
+    rows = [
+        *pictures(5, "cat", "train"),
+        *pictures(5, "cat", "val"),
+        *pictures(5, "cat", "test"),
+        *(replace(p, group="one") for p in pictures(5, "owl", "test")),
+    ]
+    with pytest.raises(DataError, match=r"no training pictures of owl: 5 pictures form 1 group of"):
+        check_splits(assign_splits(rows, params()))
 
 
 def test_no_pictures_are_refused() -> None:

@@ -442,7 +442,7 @@ def write_report(directory: Path, leaked: list[str], committed: Params) -> tuple
     probs = {"head": FOUR_PROBS}
     classes = ["cat", "dog"]
     printed = results.write_metrics(
-        directory, NAMES, FOUR_Y, probs, classes, committed.evaluate, leaked
+        directory, NAMES, FOUR_Y, probs, classes, {"head": 0.25}, committed.evaluate, leaked
     )
     return (directory / "evaluate/report.md").read_text(encoding="utf-8"), printed
 

@@ -206,6 +206,8 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
         unread -= {f"models/{name}.keras" for name in MODELS if name != exported_name(base)}
     if stage == "features":  # watched whichever weights are chosen
         unread -= {"data/weights"}
+    if stage == "split":  # a folder names no groups
+        unread -= {"data/groups"}
     assert unread == set(), f"{stage} never reads these deps"
 
 
@@ -311,6 +313,29 @@ def test_damaged_picture_is_quarantined_and_counted(base):
     ]
     assert len(indexed) == sum(CLASS_SIZES.values())
     assert DAMAGED not in indexed
+
+
+def test_named_groups_stay_together_and_a_change_of_their_file_runs_split_again(copied):
+    rows = read_rows(copied, "data/split.csv")
+    table = copied.root / "data/groups/cameras.csv"
+    lines = [f'"{row["path"]}",camera {i % 12}' for i, row in enumerate(rows)]
+    table.write_text("\n".join(["path,group", *lines, ""]), encoding="utf-8")
+    params = copied.root / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    changed = text.replace("groups_file: data/groups", "groups_file: data/groups/cameras.csv")
+    assert changed != text
+    params.write_text(changed, encoding="utf-8")
+    assert copied.dvc("repro", "split").stages == ["split"]
+    splits: dict[str, set[str]] = {}
+    camera = {row["path"]: f"camera {i % 12}" for i, row in enumerate(rows)}
+    for row in read_rows(copied, "data/split.csv"):
+        splits.setdefault(camera[row["path"]], set()).add(row["split"])
+    assert len(splits) == 12
+    assert all(len(found) == 1 for found in splits.values())
+    assert json.loads(copied.read("metrics/data.json"))["groups"] == 12
+    assert "split" not in copied.stale()
+    table.write_text(table.read_text(encoding="utf-8") + "x,y\n", encoding="utf-8")
+    assert "split" in copied.stale()
 
 
 def test_too_many_damaged_pictures_stop_preprocess(copied):

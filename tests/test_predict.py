@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from classifiers import COLOURS, ROOT, colour_probs, colours_models, run_python
+from corpus import heic
 from living import wait_until
 from PIL import Image
 from terminals import in_terminal
@@ -91,6 +92,15 @@ def test_a_name_that_looks_like_a_glob_is_a_name(project: Path) -> None:
     assert predict(project, "a[1].png", "--top", "1")[0] == "a[1].png: red 100.0 %\n"
 
 
+def test_a_heic_is_read_and_what_is_no_picture_is_named(project: Path) -> None:
+    (project / "photo.HEIC").write_bytes(heic(Image.new("RGB", (60, 40), RED)))
+    (project / "page.jpg").write_bytes(b"<!DOCTYPE html><title>404</title>")
+    out, _ = predict(project, "photo.HEIC", "page.jpg", "--top", "1", code=1)
+    first, second = out.splitlines()
+    assert first == "photo.HEIC: red 100.0 %"
+    assert second.startswith("page.jpg: error: not a picture that can be read: an HTML page; ")
+
+
 def test_standard_input(project: Path) -> None:
     out, _ = predict(project, "-", "--top", "1", stdin=picture(BLUE))
     assert out == "-: blue 100.0 %\n"
@@ -109,7 +119,7 @@ def test_a_bad_picture_is_a_line_and_stops_nothing(project: Path) -> None:
     assert lines[1:] == [
         "photos/a/same.jpg: red 100.0 %",
         "photos/b.png: error: not a picture in a known format",
-        "photos/c/large.png: error: 200x100 pixels, more than 10000",
+        "photos/c/large.png: error: 200x100 pixels, more than the model's max_pixels = 10000",
         "photos/c/same.jpg: green 100.0 %",
         "nowhere.png: error: no such file or folder",
         "nothing*: error: no picture matches",

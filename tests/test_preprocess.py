@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -25,7 +26,7 @@ HTML = b"<html>404 Not Found</html>"
 
 
 def params(max_bad: float = 0.5) -> PreprocessParams:
-    return PreprocessParams(image_size=32, max_bad=max_bad, max_pixels=1_000_000)
+    return PreprocessParams(image_size=32, max_bad=max_bad, max_pixels=1_000_000, max_value=0)
 
 
 def png(value: int) -> bytes:
@@ -94,10 +95,28 @@ def test_bad_pictures_are_set_aside_and_the_others_keep_their_rows(
         ("dog/5.png", "dog", "test"),
     ]
     reasons = [row["reason"] for row in read_quarantine(tmp_path / "out")]
-    assert reasons[:2] == ["not a picture in a known format", "empty file"]
+    assert reasons[0].startswith("not a picture that can be read: an HTML page; ")
+    assert reasons[1] == "empty file"
     train = read_labelled_images(tmp_path / "out/train")
     assert train.paths == ["Käfer/0.png", "dog/3.png"]
     assert train.images.gather([0, 1])[:, 0, 0, 0].tolist() == [0, 30]
+
+
+def test_the_limit_of_pixels_and_the_range_of_16_bits_are_those_of_params(
+    archive: Path, tmp_path: Path
+) -> None:
+    grey = io.BytesIO()
+    Image.fromarray(np.full((32, 32), 1023, np.uint16)).save(grey, "PNG")
+    contents = good_pictures() | {"dog/0.png": grey.getvalue()}
+    rows = write_archive(archive, contents)
+    limits = params().model_copy(update={"max_pixels": 1100, "max_value": 1023})
+    with pytest.raises(DataError, match=r"40x30 pixels, more than preprocess.max_pixels = 1100"):
+        preprocess_pictures(archive, rows, limits, tmp_path / "out")
+    limits = limits.model_copy(update={"max_pixels": 1200})
+    preprocess_pictures(archive, rows, limits, tmp_path / "out")
+    train = read_labelled_images(tmp_path / "out/train")
+    bright = train.images.gather([train.paths.index("dog/0.png")])
+    assert np.unique(bright).tolist() == [255]
 
 
 def test_a_shard_of_bad_pictures_alone_does_no_harm(

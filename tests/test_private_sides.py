@@ -395,6 +395,14 @@ def test_a_picture_of_two_eyes_is_a_jpeg():
     )
 
 
+@pytest.mark.parametrize("order", ["B", "L"])
+def test_a_colour_of_16_bits_has_its_lower_bytes_in_the_other_order(order: str):
+    """`pawprint.data.images._deep_bands`: Pillow's raw modes of 16 bits keep the upper byte."""
+    pixel = bytes([1, 2, 3, 4, 5, 6])
+    kept = list(Image.frombytes("RGB", (1, 1), pixel, "raw", f"RGB;16{order}").tobytes())
+    assert kept == ([1, 3, 5] if order == "B" else [2, 4, 6])
+
+
 # ---- PyYAML, DVC, Python, Linux
 
 

@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from corpus import heic
 from living import wait_until
 from PIL import Image
 from served import (
@@ -115,6 +116,17 @@ def test_a_bad_picture_is_an_entry_with_its_reason(server):
     assert [p["class"] for p in good["predictions"]] == ["green"]
     assert bad == {"name": "b.png", "error": "not a picture in a known format"}
     assert answer.json()["model"]["name"] == "colours"
+
+
+def test_a_heic_is_classified_as_any_picture(server):
+    content = heic(Image.open(io.BytesIO(picture("green"))))
+    assert served_probs(server.predict(content)) == expected_probs(content).tolist()
+    assert expected_probs(content).argmax() == CLASSES.index("green")
+
+
+def test_what_is_no_picture_is_named(server):
+    (page,) = server.predict(b"<!DOCTYPE html><title>404</title>").json()["results"]
+    assert page["error"].startswith("not a picture that can be read: an HTML page; ")
 
 
 def test_no_good_picture_at_all_is_refused(server):

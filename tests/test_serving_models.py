@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import io
+import json
+import shutil
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from living import wait_until
+from PIL import Image
 from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
 
 from pawprint.serving.models import CANDIDATE, Models, open_models
@@ -171,3 +175,39 @@ def test_files_that_a_shadow_wants_in_another_size_are_few():
         assert outcomes(service) == {"dropped": 12 - most, "other": most + 1}
 
     shadow_of(SIZE + 16, scenario)
+
+
+@pytest.mark.parametrize(
+    ("of_server", "said"),
+    [
+        (0, "the model's max_pixels = 1000000"),
+        (500_000, "the server's --max-pixels = 500000"),
+        (1_500_000, "the model's max_pixels = 1000000"),
+    ],
+)
+def test_a_picture_of_too_many_pixels_is_told_whose_limit_it_exceeds(of_server: int, said: str):
+    settings = Settings(model=str(colours()), max_pixels=of_server)
+    service = Service(settings, open_models(settings))
+
+    async def scenario() -> list[str]:
+        async with in_process(service) as client:
+            files = {"files": picture("red", (2000, 1000))}
+            answer = await client.post("/v1/predict", files=files)
+            drawn = await client.post("/v1/gradcam", files=files)
+            return [answer.json()["results"][0]["error"], drawn.json()["error"]]
+
+    expected = f"2000x1000 pixels, more than {said}"
+    assert asyncio.run(scenario()) == [expected, expected]
+
+
+def test_16_bit_pictures_are_decoded_by_the_card(tmp_path):
+    shutil.copytree(colours(), tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"max_value": 4095}))
+    file = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(file, "PNG")
+    served = open_models(Settings(model=str(tmp_path))).primary
+    assert np.unique(served.decode(file.getvalue())).tolist() == [255]
+    np.testing.assert_array_equal(
+        served.decode(file.getvalue()), served.classifier.decode(file.getvalue())
+    )

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
 from pawprint.cli.answers import RENDERERS, Answer, csv_header
-from pawprint.inference.classifier import Classifier
+from pawprint.inference.classifier import LIMIT_OF_MODEL, Classifier
 from pawprint.inference.overlays import blend_heatmap
 from pawprint.runner.errors import ImageError, ModelError, PawprintError
 from pawprint.runner.processes import available_cores
@@ -341,6 +341,6 @@ def _read(classifier: Classifier, source: Source, content: bytes | None) -> np.n
     try:
         return classifier.decode(Path(source.path).read_bytes() if content is None else content)
     except ImageError as error:
-        return str(error)
+        return error.reason(LIMIT_OF_MODEL)
     except OSError as error:
         return _reason(error)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
@@ -80,7 +80,9 @@ def is_divided(names: Sequence[str]) -> bool:
     return all(name.split("/")[0] in SPLITS and name.count("/") >= 2 for name in names)
 
 
-def assign_splits(pictures: Iterable[Picture], params: SplitParams) -> list[Picture]:
+def assign_splits(
+    pictures: Iterable[Picture], params: SplitParams, together: Mapping[str, str] | None = None
+) -> list[Picture]:
     """Divide pictures into train, val and test.
 
     Stratified by class. Within a class, groups are ordered by a keyed hash of their content and
@@ -92,6 +94,7 @@ def assign_splits(pictures: Iterable[Picture], params: SplitParams) -> list[Pict
     Args:
         pictures: in any order; ``split`` is empty or given by the data.
         params: shares and seed.
+        together: groups that must stay together get the same name; the others keep their own.
 
     Returns:
         The pictures sorted by path, each with its split.
@@ -103,10 +106,14 @@ def assign_splits(pictures: Iterable[Picture], params: SplitParams) -> list[Pict
         return pictures
     whole = {"train": params.train, "val": params.val, "test": params.test}
     shares = {split: whole[split] for split in missing} | {"train": params.train}
-    movable = [p for p in pictures if p.split in ("", "train")]
+    unit = together or {}
+    movable = [
+        replace(p, group=unit.get(p.group, p.group)) for p in pictures if p.split in ("", "train")
+    ]
     assigned = _assign_groups(movable, shares, params.seed)
     return [
-        replace(p, split=assigned[p.group]) if p.split in ("", "train") else p for p in pictures
+        replace(p, split=assigned[unit.get(p.group, p.group)]) if p.split in ("", "train") else p
+        for p in pictures
     ]
 
 
@@ -170,8 +177,14 @@ def _keyed_hash(group: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{group}".encode()).digest()
 
 
-def check_splits(pictures: Sequence[Picture]) -> list[str]:
+def check_splits(
+    pictures: Sequence[Picture], together: Mapping[str, str] | None = None
+) -> list[str]:
     """Check that a classifier can be trained and judged on a division.
+
+    Args:
+        pictures: each with its split.
+        together: as of ``assign_splits``.
 
     Returns:
         The class names, sorted: a class's place in this list is its label.
@@ -185,16 +198,37 @@ def check_splits(pictures: Sequence[Picture]) -> list[str]:
     counts = Counter(picture.split for picture in pictures)
     for split in SPLITS:
         if not counts[split]:
-            raise DataError(
-                f"the split {split} is empty: {len(pictures)} pictures in {len(class_names)} "
-                "classes are too few; add pictures"
+            reason = _tell_groups(pictures, together or {}) or (
+                f"{len(pictures)} pictures in {len(class_names)} classes are too few; add pictures"
             )
+            raise DataError(f"the split {split} is empty: {reason}")
     trained = {picture.class_name for picture in pictures if picture.split == "train"}
     if lacking := [name for name in class_names if name not in trained]:
+        reason = _tell_groups([p for p in pictures if p.class_name in lacking], together or {})
         raise DataError(
-            f"no training pictures of {', '.join(lacking)}: add some or remove the class"
+            f"no training pictures of {', '.join(lacking)}: "
+            f"{reason or 'add some or remove the class'}"
         )
     return class_names
+
+
+def _tell_groups(pictures: Sequence[Picture], together: Mapping[str, str]) -> str:
+    """How few groups some pictures are, and the ways out; empty: each picture is its own."""
+    count = len({together.get(picture.group, picture.group) for picture in pictures})
+    if count == len(pictures):
+        return ""
+    groups = "1 group" if count == 1 else f"{count} groups"
+    if together:
+        return (
+            f"{len(pictures)} pictures form {groups}, by split.groups_file or split.groups_pattern "
+            "and by near duplicates, and a group stays in one split; add other pictures, or name "
+            "smaller groups"
+        )
+    return (
+        f"{len(pictures)} pictures form {groups} of near duplicates, and a group stays in one "
+        "split; add other pictures, or, if these differ in what matters, set "
+        "split.near_duplicates=false or a higher split.similarity"
+    )
 
 
 def summarize(pictures: Sequence[Picture]) -> dict[str, int]:

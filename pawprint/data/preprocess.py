@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.data.images import decode_image
+from pawprint.data.images import PIXELS_KEY, decode_image
 from pawprint.data.manifest import SPLITS, Picture, check_splits, open_archive
 from pawprint.runner.errors import DataError, ImageError
 from pawprint.runner.journal import map_shards
@@ -35,6 +35,7 @@ class DecodingShard:
     output: Path
     size_px: int
     max_pixels: int
+    max_value: int
 
     @property
     def files(self) -> list[Path]:
@@ -97,6 +98,7 @@ def _list_shards(
                     out / split / shard_name(number),
                     params.image_size,
                     params.max_pixels,
+                    params.max_value,
                 )
             )
     return shards
@@ -113,9 +115,10 @@ def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
         for picture in shard.pictures:
             content = archive.read(picture.path)
             try:
-                rows.append(decode_image(content, shard.size_px, shard.max_pixels))
+                limits = (shard.max_pixels, shard.max_value)
+                rows.append(decode_image(content, shard.size_px, *limits))
             except ImageError as error:
-                bad.append((picture, str(error)))
+                bad.append((picture, error.reason(PIXELS_KEY)))
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)
     write_shard(shard.output, np.stack(rows) if rows else empty)
     return [(picture.path, reason) for picture, reason in bad]

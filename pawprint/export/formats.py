@@ -24,7 +24,7 @@ from tqdm import tqdm
 from pawprint.inference.classifier import ModelCard, embedded
 from pawprint.networks.model_files import read_model_info
 from pawprint.runner.files import file_digest
-from pawprint.runner.params import AugmentParams, ExportParams
+from pawprint.runner.params import AugmentParams, ExportParams, PreprocessParams
 from pawprint.runner.processes import worker_pool
 from pawprint.storage.shards import ShardedArray
 
@@ -54,7 +54,7 @@ def choose_model(model: str, val_log_losses: Mapping[str, float]) -> str:
 def make_card(
     source: Path,
     data: Path,
-    max_pixels: int,
+    limits: PreprocessParams,
     augment: AugmentParams,
     metrics: Mapping[str, float],
 ) -> ModelCard:
@@ -64,7 +64,7 @@ def make_card(
         source: the file.
         data: the list of all pictures, ``data/split.csv``. The hashes of both files are in
             dvc.lock, and so lead to the commit, the parameters and the pictures.
-        max_pixels: pictures with more are refused.
+        limits: what pictures are refused, and which value of 16 bits is white.
         augment: how the model was trained.
         metrics: of the model on the test split.
     """
@@ -73,7 +73,8 @@ def make_card(
         name=source.stem,
         class_names=info.class_names,
         image_size=info.image_size,
-        max_pixels=max_pixels,
+        max_pixels=limits.max_pixels,
+        max_value=limits.max_value,
         augment=augment.model_dump(),
         hashes={path.as_posix(): file_digest(path, "md5") for path in (source, data)},
         metrics=dict(metrics),

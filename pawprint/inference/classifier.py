@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pawprint.data.images import decode_image
+from pawprint.data.images import FULL_RANGE, decode_image
 from pawprint.inference.gradcam import TailLayer, compute_heatmaps, load_tail, read_tail, save_tail
 from pawprint.networks.model_files import load_model, read_model_info
 from pawprint.networks.predictor import Predictor, build_predictor, open_predictor
@@ -37,6 +37,7 @@ BATCH = 1
 CARD, GRAPH, WEIGHTS, TAIL = "model.json", "model.xml", "model.bin", "gradcam.npz"
 # A .keras file does not say how many pixels are too many; Pillow refuses more than these itself
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+LIMIT_OF_MODEL = "the model's max_pixels"  # as messages name it
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class ModelCard:
         hashes: MD5, as in dvc.lock, of what the model was made of, by path.
         metrics: of the model on the test split.
         versions: of the packages that made it, by name.
+        max_value: white in pictures of 16 bits; 0: the type's full range. Older cards lack it.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ModelCard:
     hashes: dict[str, str]
     metrics: dict[str, Any]
     versions: dict[str, str]
+    max_value: int = FULL_RANGE
 
 
 def embedded(card: ModelCard) -> dict[str, str]:
@@ -143,7 +146,8 @@ class Classifier:
         Raises:
             ImageError: the reason in a few words.
         """
-        return decode_image(content, self.card.image_size, self.card.max_pixels)
+        card = self.card
+        return decode_image(content, card.image_size, card.max_pixels, card.max_value)
 
     def probs(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, classes] of uint8 [n, size, size, 3]; one caller at a time.
@@ -218,7 +222,7 @@ def _read_card(directory: Path) -> ModelCard:
     """Read the card, and check that the other files are those that were written with it."""
     path = directory / CARD
     try:
-        content = json.loads(path.read_bytes())
+        content = {"max_value": FULL_RANGE, **json.loads(path.read_bytes())}
         card = ModelCard(**{field.name: content[field.name] for field in fields(ModelCard)})
         written = dict(content["files"])
         found = {name: file_digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}
@@ -235,6 +239,7 @@ def _read_card(directory: Path) -> ModelCard:
         and all(isinstance(name, str) for name in card.class_names),
         "image_size": isinstance(card.image_size, int) and card.image_size > 0,
         "max_pixels": isinstance(card.max_pixels, int) and card.max_pixels > 0,
+        "max_value": isinstance(card.max_value, int) and 0 <= card.max_value <= 65_535,
         "augment": isinstance(card.augment, dict),
         "hashes": _holds_texts(card.hashes),
         "metrics": isinstance(card.metrics, dict),

@@ -4,6 +4,7 @@ report.md           counts, duplicates, sizes, formats, damaged files and what i
 duplicates.csv      every picture that is in the data more than once, group by group
 conflicts.csv       those of them whose group has more than one class
 across_splits.csv   those of them whose group is in more than one split
+parted_groups.csv   pictures of named groups that are in more than one split, if groups are named
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
+from pawprint.data.groups import Groups, parted_groups
 from pawprint.data.manifest import (
     SPLITS,
     Picture,
@@ -24,16 +26,23 @@ from pawprint.data.manifest import (
 )
 from pawprint.evaluation.markdown import markdown_table
 from pawprint.inspection.duplicates import Link
+from pawprint.inspection.remarks import RANGES, values_of_16_bits
 from pawprint.inspection.thumbnails import Header, Thumbnail
 from pawprint.runner.files import atomic_write
 from pawprint.storage.tables import write_csv
 
+PARTED = "parted_groups.csv"
 COLUMNS = ("group", "path", "class", "split", "kind", "similarity", "most_like")
 _LISTED = 20  # files named in report.md; the tables have them all
 
 
 def write_data_report(
-    out: Path, pictures: Sequence[Picture], thumbnails: Sequence[Thumbnail], links: Sequence[Link]
+    out: Path,
+    pictures: Sequence[Picture],
+    thumbnails: Sequence[Thumbnail],
+    links: Sequence[Link],
+    remarks: Sequence[str] = (),
+    groups: Groups | None = None,
 ) -> None:
     """Write the files described at the top of this module.
 
@@ -42,22 +51,31 @@ def write_data_report(
         pictures: sorted by path, each with its split.
         thumbnails: of the same pictures.
         links: the near duplicates among them.
+        remarks: see ``pawprint.inspection.remarks``.
+        groups: the named ones.
     """
-    groups = [members for members in group_members(pictures).values() if len(members) > 1]
+    duplicates = [members for members in group_members(pictures).values() if len(members) > 1]
     most_like = _most_like(links)
     tables = {
-        "duplicates": groups,
-        "conflicts": [members for members in groups if in_conflict(members)],
-        "across_splits": [members for members in groups if across_splits(members)],
+        "duplicates": duplicates,
+        "conflicts": [members for members in duplicates if in_conflict(members)],
+        "across_splits": [members for members in duplicates if across_splits(members)],
     }
     for name, chosen in tables.items():
         rows = [row for members in chosen for row in _duplicate_rows(members, most_like)]
         write_csv(out / f"{name}.csv", COLUMNS, rows)
+    if groups:
+        parted = parted_groups(pictures, groups)
+        rows = [(name, p.path, p.class_name, p.split) for name in parted for p in parted[name]]
+        write_csv(out / PARTED, ("group", "path", "class", "split"), rows)
     headers = [thumbnail.header for thumbnail in thumbnails if thumbnail.header is not None]
     sections = [
         _counts(pictures),
-        _duplicates(pictures, groups),
+        *([_remarks(remarks)] if remarks else ()),
+        _duplicates(pictures, duplicates),
+        *([_named_groups(pictures, groups)] if groups else ()),
         _sizes(headers),
+        *([_values(values)] if (values := values_of_16_bits(thumbnails)) else ()),
         _damaged(pictures, thumbnails),
     ]
     with atomic_write(out / "report.md") as file:
@@ -99,6 +117,33 @@ def _counts(pictures: Sequence[Picture]) -> str:
 
 def _count_row(name: str, counts: Sequence[int]) -> list[object]:
     return [name, *counts, sum(counts)]
+
+
+def _remarks(remarks: Sequence[str]) -> str:
+    return "## To mind\n\n" + "".join(f"- {remark}.\n" for remark in remarks)
+
+
+def _named_groups(pictures: Sequence[Picture], groups: Groups) -> str:
+    sizes = Counter(groups.name_of.values())
+    rows: list[list[object]] = [
+        ["groups", len(sizes), groups.source],
+        ["pictures with a group", len(groups.name_of), ""],
+        ["pictures without one", len(pictures) - len(groups.name_of), ""],
+        ["pictures in the largest group", max(sizes.values()), ""],
+        ["rows that name no picture", groups.unknown, ""],
+        ["groups in more than one split", len(parted_groups(pictures, groups)), PARTED],
+    ]
+    return "## Groups\n\n" + _table(["what", "how many", "see"], rows)
+
+
+def _values(values: Sequence[int]) -> str:
+    """Which part of their range pictures of 16 bits use."""
+    counts = Counter(next(most for most in RANGES if value <= most) for value in values)
+    rows = [[f"{most}", f"{most.bit_length()}", counts[most]] for most in RANGES if counts[most]]
+    return (
+        f"## 16-bit pictures\n\n{len(values)} do not say which value is white; the largest value "
+        f"in them is {max(values)}.\nWhite is preprocess.max_value; 0 stands for 65535.\n\n"
+    ) + _table(["values up to", "bits", "pictures"], rows)
 
 
 def _duplicates(pictures: Sequence[Picture], groups: Sequence[Sequence[Picture]]) -> str:

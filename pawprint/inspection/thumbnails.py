@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from pawprint.data.images import READABLE, decode_image
+from pawprint.data.images import (
+    FULL_RANGE,
+    PIXELS_KEY,
+    decode_image,
+    largest_value,
+    open_image,
+)
 from pawprint.data.manifest import open_archive
 from pawprint.runner.errors import ImageError
 from pawprint.runner.journal import map_shards
@@ -40,10 +44,12 @@ class Thumbnail:
     Attributes:
         header: None if there is none that can be read.
         reason: why the picture cannot be used; empty if it can.
+        largest: the largest value of a picture of 16 bits that does not say its range, else None.
     """
 
     header: Header | None
     reason: str = ""
+    largest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class ThumbnailShard:
     archive: Path
     names: tuple[str, ...]
     max_pixels: int
+    max_value: int
     output: Path
 
     @property
@@ -59,7 +66,12 @@ class ThumbnailShard:
 
 
 def write_thumbnails(
-    archive: Path, names: Sequence[str], max_pixels: int, out: Path, journal: Path | None = None
+    archive: Path,
+    names: Sequence[str],
+    max_pixels: int,
+    out: Path,
+    journal: Path | None = None,
+    max_value: int = FULL_RANGE,
 ) -> list[Thumbnail]:
     """Look at pictures of an archive; none of them raises.
 
@@ -70,6 +82,7 @@ def write_thumbnails(
         out: directory of the shards to write: uint8 [n, 64, 64], a picture a row, in the order of
             their names; grey, both sides scaled by themselves, zeros where there is a reason.
         journal: see ``map_shards``.
+        max_value: white in pictures of 16 bits, see ``decode_image``.
 
     Raises:
         DataError: the archive is damaged.
@@ -79,42 +92,45 @@ def write_thumbnails(
             archive,
             tuple(names[start : start + _PICTURES_PER_SHARD]),
             max_pixels,
+            max_value,
             out / shard_name(number),
         )
         for number, start in enumerate(range(0, len(names), _PICTURES_PER_SHARD))
     ]
     results = map_shards(_write_shard, shards, "looking", journal=journal)
     return [
-        Thumbnail(Header(**header) if header else None, reason)
+        Thumbnail(Header(**header) if header else None, reason, largest)
         for looks in results
-        for header, reason in looks
+        for header, reason, largest in looks
     ]
 
 
-def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str]]:
-    """Write one shard; for each picture the fields of its header, and the reason."""
+def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str, int | None]]:
+    """Write one shard; for each picture the fields of its header, the reason, the largest value."""
     looks = []
     pixels = np.zeros((len(shard.names), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     with open_archive(shard.archive) as archive:
         for row, name in zip(pixels, shard.names, strict=True):
             content = archive.read(name)
-            header, reason = _read_header(content), ""
+            header, reason, largest = _read_header(content), "", None
             try:
-                row[:] = make_thumbnail(content, shard.max_pixels)
+                row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
             except ImageError as error:
-                reason = str(error)
-            looks.append((asdict(header) if header else None, reason))
+                reason = error.reason(PIXELS_KEY)
+            if header and header.format in ("PNG", "TIFF") and not reason:
+                largest = largest_value(content)
+            looks.append((asdict(header) if header else None, reason, largest))
     write_shard(shard.output, pixels)
     return looks
 
 
-def make_thumbnail(content: bytes, max_pixels: int) -> np.ndarray:
+def make_thumbnail(content: bytes, max_pixels: int, max_value: int = FULL_RANGE) -> np.ndarray:
     """A picture in grey, both sides scaled by themselves, uint8 [64, 64].
 
     Raises:
         ImageError: it has more pixels than ``max_pixels``, or cannot be decoded.
     """
-    rgb = decode_image(content, THUMBNAIL_PX, max_pixels)
+    rgb = decode_image(content, THUMBNAIL_PX, max_pixels, max_value)
     return np.rint(rgb @ _LUMA).astype(np.uint8)
 
 
@@ -122,7 +138,7 @@ def _read_header(content: bytes) -> Header | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=READABLE) as image:
+            with open_image(content) as image:
                 return Header(image.width, image.height, str(image.format), image.mode)
     except Exception:  # decoders raise almost anything on damaged bytes
         return None

@@ -38,6 +38,9 @@ def _ftyp(*brands: bytes) -> re.Pattern[bytes]:
     return _starts(rb".{4}ftyp(?:" + b"|".join(brands) + rb")")
 
 
+# What says HEIF in general, and its codec among the compatible brands only
+_ANY_HEIF = rb"(?:mif[12]|msf1|miaf)"
+HEIC = FileKind("a HEIC", "picture", _ftyp(b"hei[cxms]", b"hev[cxms]", _ANY_HEIF))
 _MARKUP = rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*"
 _CONVERT = "convert it to JPEG or PNG"
 _UNPACK = "unpack it"
@@ -49,10 +52,11 @@ FILE_KINDS = (
     FileKind("a WebP", "picture", _starts(rb"RIFF.{4}WEBP")),
     FileKind("a TIFF", "picture", _starts(rb"II[*+]\0|MM\0[*+]")),
     FileKind("a Netpbm picture", "picture", _starts(rb"P[1-6][\s#]")),
-    FileKind("an AVIF", "picture", _ftyp(b"avif", b"avis")),
     FileKind(
-        "a HEIC", "picture", _ftyp(b"hei[cxms]", b"hev[cxms]", b"mif1", b"msf1", b"mif2", b"miaf")
+        *("an AVIF", "picture"),
+        _ftyp(b"avi[fs]", _ANY_HEIF + rb".{4}(?:(?!he[iv]).{4}){0,8}?avi[fs]"),
     ),
+    HEIC,
     FileKind("a BMP", "picture", _starts(rb"BM.{4}\0{4}")),
     FileKind("a JPEG 2000", "other", _starts(rb"\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51"), _CONVERT),
     FileKind("a JPEG XL", "other", _starts(rb"\xff\x0a|\0\0\0\x0cJXL \r\n"), _CONVERT),

@@ -56,16 +56,31 @@ class ImageError(PawprintError):
     """One picture cannot be decoded; its message is the reason for its quarantine.
 
     Args:
-        message: the reason in a few words.
+        message: the reason in a few words; of too many pixels: how many there are.
         fault: its kind.
+        limit: of too many pixels: how many may be.
     """
 
-    def __init__(self, message: str, fault: ImageFault = ImageFault.DAMAGED) -> None:
-        super().__init__(message, fault)  # both, or a worker process could not hand it on
+    def __init__(
+        self, message: str, fault: ImageFault = ImageFault.DAMAGED, limit: int = 0
+    ) -> None:
+        super().__init__(message, fault, limit)  # all, or a worker process could not hand it on
         self.fault = fault
+        self.limit = limit
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return self.reason()
+
+    def reason(self, limit_name: str = "") -> str:
+        """The message; whoever set the limit of pixels names it.
+
+        >>> ImageError("9x9 pixels", ImageFault.PIXELS, 80).reason("preprocess.max_pixels")
+        '9x9 pixels, more than preprocess.max_pixels = 80'
+        """
+        if not self.limit:
+            return str(self.args[0])
+        name = f"{limit_name} = " if limit_name else ""
+        return f"{self.args[0]}, more than {name}{self.limit}"
 
 
 class DataError(PawprintError):

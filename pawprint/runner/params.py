@@ -58,6 +58,21 @@ class DataParams(Section):
     max_ratio: Annotated[float, Field(ge=1, le=1e6)]
 
 
+def _finds_a_group(value: str) -> str:
+    try:
+        fits = not value or re.compile(value).groups > 0
+    except re.error as error:
+        raise ValueError(
+            f"split.groups_pattern: expected a regular expression, found {value!r} ({error})"
+        ) from None
+    if not fits:
+        raise ValueError(
+            "split.groups_pattern: expected brackets around what names the group, as in "
+            f"'(patient[0-9]+)'; found {value!r}"
+        )
+    return value
+
+
 class SplitParams(Section):
     train: OpenShare
     val: OpenShare
@@ -65,6 +80,8 @@ class SplitParams(Section):
     seed: Seed
     near_duplicates: bool
     similarity: Annotated[float, Field(ge=0.5, le=1)]  # below, different pictures are alike
+    groups_file: Annotated[str, Field(min_length=1)]
+    groups_pattern: Annotated[str, AfterValidator(_finds_a_group)]
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitParams:
@@ -81,6 +98,7 @@ class PreprocessParams(Section):
     image_size: Annotated[int, Field(ge=32, le=2048)]
     max_bad: Share
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]  # Pillow itself refuses more
+    max_value: Annotated[int, Field(ge=0, le=65_535)]
 
 
 class AugmentParams(Section):

@@ -184,7 +184,7 @@ def _answer(
         request_id=request.state.request_id,
         model=schemas.ModelName(name=served.classifier.card.name, hash=served.hash),
         results=[
-            _describe_result(upload.name, result, served.class_names, uploads.top)
+            _describe_result(upload.name, result, served, uploads.top)
             for upload, result in zip(uploads.files, results, strict=True)
         ],
     )
@@ -196,11 +196,11 @@ def _answer(
 
 
 def _describe_result(
-    name: str | None, result: Seen | ImageError, class_names: list[str], top: int
+    name: str | None, result: Seen | ImageError, served: Served, top: int
 ) -> schemas.ClassifiedPicture | schemas.UnusablePicture:
     if isinstance(result, ImageError):
-        return schemas.UnusablePicture(name=name, error=str(result))
-    ranking = rank_classes(result.probs, class_names, top)
+        return schemas.UnusablePicture(name=name, error=result.reason(served.limit_name))
+    ranking = rank_classes(result.probs, served.class_names, top)
     predictions = [schemas.ClassProbability(class_=best, probability=p) for best, p in ranking]
     return schemas.ClassifiedPicture(name=name, predictions=predictions)
 
@@ -219,7 +219,7 @@ async def _draw(
     try:
         image = await service.decode(served, upload)
     except ImageError as error:
-        raise Refusal(422, "pictures", str(error)) from None
+        raise Refusal(422, "pictures", error.reason(served.limit_name)) from None
     if view == "input":
         return await service.run(encode_png, image)
     heatmap = await service.look(served, image, class_)

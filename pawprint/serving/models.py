@@ -10,7 +10,7 @@ import numpy as np
 
 from pawprint.answers.staleness import find_staleness
 from pawprint.data.images import decode_image
-from pawprint.inference.classifier import CARD, MAX_PIXELS, Classifier
+from pawprint.inference.classifier import CARD, LIMIT_OF_MODEL, MAX_PIXELS, Classifier
 from pawprint.runner.errors import ModelError
 from pawprint.runner.files import file_digest
 from pawprint.serving.settings import Settings
@@ -28,6 +28,7 @@ class Served:
         hash: the first 16 digits of a SHA-256 that changes with the model.
         max_pixels: pictures with more are refused.
         stale: why it is not what the pipeline has by now; empty if nothing tells so.
+        limit_name: who says so.
     """
 
     role: str
@@ -35,6 +36,7 @@ class Served:
     hash: str
     max_pixels: int
     stale: str = ""
+    limit_name: str = LIMIT_OF_MODEL
 
     @property
     def class_names(self) -> list[str]:
@@ -42,7 +44,8 @@ class Served:
 
     def decode(self, content: bytes) -> np.ndarray:
         """A picture as the model sees it, uint8 [size, size, 3]; ImageError if it is none."""
-        return decode_image(content, self.classifier.card.image_size, self.max_pixels)
+        card = self.classifier.card
+        return decode_image(content, card.image_size, self.max_pixels, card.max_value)
 
     def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, C]; `classes` are not looked at."""
@@ -107,9 +110,10 @@ def open_models(settings: Settings) -> Models:
 def _open(role: str, name: str, settings: Settings) -> Served:
     path = Path(name)
     classifier = Classifier.open(path, settings.cores or None)
-    max_pixels = min(settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels)
+    allowed, of_model = settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels
+    limit_name = "the server's --max-pixels" if allowed < of_model else LIMIT_OF_MODEL
     stale = find_staleness(classifier.card, path)
-    return Served(role, classifier, _hash(path), max_pixels, stale)
+    return Served(role, classifier, _hash(path), min(allowed, of_model), stale, limit_name)
 
 
 def _hash(path: Path) -> str:

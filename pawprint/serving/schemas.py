@@ -87,6 +87,7 @@ class ServedModel(Schema):
     class_names: list[str]
     image_size: int = Field(description="side of the square that the model sees, in pixels")
     max_pixels: int = Field(description="pictures with more are refused")
+    max_value: int = Field(description="the value that is white in 16-bit pictures; 0: 65535")
     augment: dict[str, Any] = Field(description="how the model's training pictures were changed")
     hashes: dict[str, str] = Field(description="MD5 of what the model was made of, by path")
     metrics: dict[str, Any] = Field(description="on the test split")
