@@ -37,9 +37,10 @@ from pawprint.backbones.legacy_weights import read_state_dict
 from pawprint.data.images import decode_image
 from pawprint.runner.errors import ImageError, ParamsError, SourceError, WeightsError
 from pawprint.runner.params import Params, load_params
-from pawprint.sources.archive import open_zip, write_archive
+from pawprint.sources.archive import write_archive
 from pawprint.sources.layout import read_layout
 from pawprint.sources.quota import Quota
+from pawprint.sources.zips import open_zip
 
 MORE = os.environ.get("FUZZ_EXAMPLES")
 LIMIT_S = 10

@@ -42,13 +42,14 @@ _MARKUP = rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*"
 _CONVERT = "convert it to JPEG or PNG"
 _UNPACK = "unpack it"
 
+EMPTY_FILE = FileKind("an empty file", "other", re.compile(rb"\Z"))  # has no first bytes
 FILE_KINDS = (
     FileKind("a JPEG", "picture", _starts(rb"\xff\xd8\xff")),
     FileKind("a PNG", "picture", _starts(rb"\x89PNG\r\n\x1a\n")),
     FileKind("a GIF", "picture", _starts(rb"GIF8[79]a")),
     FileKind("a WebP", "picture", _starts(rb"RIFF.{4}WEBP")),
     FileKind("a TIFF", "picture", _starts(rb"II[*+]\0|MM\0[*+]")),
-    FileKind("a Netpbm picture", "picture", _starts(rb"P[1-6][\s#]")),
+    FileKind("a Netpbm picture", "picture", _starts(rb"P[1-6]\s(?:\s*#[^\n]*\n)*\s*\d+\s+\d+\s")),
     FileKind("an AVIF", "picture", _ftyp(b"avif", b"avis")),
     FileKind(
         "a HEIC", "picture", _ftyp(b"hei[cxms]", b"hev[cxms]", b"mif1", b"msf1", b"mif2", b"miaf")
