@@ -41,7 +41,7 @@ class Section(BaseModel):
 
 def _known_encoding(value: str) -> str:
     try:
-        b"".decode(value or "utf-8")
+        b"a".decode(value or "utf-8")  # of no bytes, Python does not look for the codec
     except (LookupError, ValueError):
         raise ValueError(
             f"data.names_encoding: expected '' or an encoding that Python knows, such as cp932, "

@@ -74,6 +74,7 @@ def write_archive(listing: Listing, out: Path, quota: Quota) -> FetchReport:
         kinds=recognize_others(listing, quota.place),
         sizes=[member.size for member in listing.members],
         left_out=listing.ignored,
+        links=listing.links,
     )
     total = 0
     for picture in layout.pictures:

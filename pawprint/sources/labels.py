@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pawprint.sources.tree import (
     find_division,
     group,
     has_classes,
+    inner_names,
     is_copy,
     label_by_folder,
     label_by_prefix,
@@ -52,6 +54,11 @@ DERIVED = frozenset(
 PLAIN = frozenset(  # and of the pictures themselves
     {"color", "colored", "colour", "coloured", "image", "img", "input", "jpegimage", "jpg"}
     | {"original", "photo", "pic", "picture", "png", "raw", "rgb", "source"}
+)
+
+COLLECTION = re.compile(  # fold1, site_b
+    r"(batch|camera|cam|collection|day|fold|group|part|round|scanner|session|site|source|subset)"
+    r"[\W_]*(\d+|[a-z])"
 )
 
 
@@ -219,7 +226,7 @@ class LabelReader:
             raise LayoutError(
                 f"{self.place}: expected folders of classes, or train beside val or test with such "
                 f"folders in them, found {quote(unclear)} beside {quote(others)}: rename what is a "
-                "class (as my_test), and move elsewhere what is none"
+                f"class (as {'class_' + unclear[0]!r}), and move elsewhere what is none"
             )
 
     # An undivided set: folders of classes, or prefixes
@@ -229,17 +236,30 @@ class LabelReader:
         own, folders = group(self._step_in(files))
         if len(folders) < 2:
             return label_by_prefix(own, split)
+        self._refuse_forms_and_collections(folders)
+        if not split and (labels := self._read_divided_classes(folders)):
+            return labels
+        self._check_subfolders(folders)
+        return label_by_folder(folders, split)
+
+    def _refuse_forms_and_collections(self, folders: Folders) -> None:
+        """Refuses folders that are no classes, but hold all classes each, in a form or a part."""
         words = set(map(_bare, folders))
-        if words <= DERIVED | PLAIN and words & DERIVED:
+        forms = [name for name in sorted(folders) if _bare(name) in DERIVED]
+        alike = {tuple(sorted(inner_names(files))) for files in folders.values()}
+        in_each = len(alike) == 1 and len(next(iter(alike))) > 1
+        if forms and (in_each or words <= DERIVED | PLAIN):
             raise LayoutError(
                 f"{self.place}: expected folders of classes, found {quote(sorted(folders))}, which "
                 "seem to hold the same pictures in several forms: name one of them as the source, "
                 "or rename them if they are classes"
             )
-        if not split and (labels := self._read_divided_classes(folders)):
-            return labels
-        self._check_subfolders(folders)
-        return label_by_folder(folders, split)
+        if in_each and all(COLLECTION.fullmatch(name.lower()) for name in folders):
+            raise LayoutError(
+                f"{self.place}: expected folders of classes, found {quote(sorted(folders))}, each "
+                f"of which has the folders {quote(next(iter(alike)))}: put the pictures of each "
+                "class in one folder, or rename the outer ones if they are the classes"
+            )
 
     def _read_divided_classes(self, folders: Folders) -> list[Label]:
         """Labels `cat/train/1.jpg`; nothing, if no class is divided so."""

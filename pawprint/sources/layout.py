@@ -79,6 +79,7 @@ def read_layout(
     kinds: Mapping[int, FileKind] | None = None,
     sizes: Sequence[int] = (),
     left_out: Mapping[str, int] | None = None,
+    links: Sequence[str] = (),
 ) -> Layout:
     """Finds the class and the split of every picture among `names`.
 
@@ -89,6 +90,7 @@ def read_layout(
             a picture by its bytes counts as such.
         sizes: of all files in bytes, by which copies are told apart; empty: by their names alone.
         left_out: reason → number of files that are not among `names`, for messages.
+        links: those of them that are links which are not followed.
 
     Returns:
         The labelled pictures, how many names were ignored as `hidden` (also __MACOSX and
@@ -112,6 +114,7 @@ def read_layout(
                 others.append((parts, reason))
         else:
             files.append(FoundFile(index, parts, 0, sizes[index] if sizes else 0))
+    others += [(split_name(name, place), "symbolic link") for name in links]
     reader = LabelReader(place)
     labels = reader.read(files)
     pictures = sorted((LabelledFile(*label) for label in labels), key=lambda picture: picture.path)

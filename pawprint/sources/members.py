@@ -51,9 +51,13 @@ class Member:
 
 @dataclass
 class Listing:
-    """The files of a source, and the number of those left out, by reason."""
+    """The files of a source, the number of those left out, by reason, and links among these.
+
+    A link to a folder has the name of something in it: `<link>/*`.
+    """
 
     members: list[Member] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
 

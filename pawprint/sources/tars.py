@@ -9,7 +9,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,7 @@ from pawprint.sources.members import DAMAGE, Listing, Member, open_part, reading
 from pawprint.sources.quota import Quota
 
 MAX_HEADER_BYTES = 1 << 20  # of one name, or one set of attributes
+MAX_OFFSET = 1 << 60
 _OPENERS: dict[str, Callable[[Any], Any]] = {
     "a gzip archive": gzip.open,
     "a bzip2 archive": bz2.open,
@@ -27,10 +28,16 @@ _OPENERS: dict[str, Callable[[Any], Any]] = {
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file is a tar, or a compressed one."""
-    with suppress(OSError, *DAMAGE), _decompressed(path) as file:
-        return _has_header(file.read(tarfile.BLOCKSIZE))
-    return False
+    """Whether a file is a tar, or a compressed one, also where too little of that is left."""
+    try:
+        with _decompressed(path) as file:
+            return _has_header(file.read(tarfile.BLOCKSIZE))
+    except DAMAGE:
+        return True
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return True  # so say gzip and bz2
 
 
 def _has_header(block: bytes) -> bool:
@@ -134,6 +141,8 @@ class _Headers:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if abs(offset) > MAX_OFFSET:
+            raise tarfile.ReadError(f"a header at byte {offset}")
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
