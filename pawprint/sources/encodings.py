@@ -28,16 +28,19 @@ def decode_names(names: Sequence[str | bytes], encoding: str, place: str) -> lis
     Raises:
         SourceError: they are not of this encoding, or none is given and they are not UTF-8.
     """
-    try:
-        return [
-            name if isinstance(name, str) else name.decode(encoding or "utf-8") for name in names
-        ]
-    except UnicodeDecodeError as error:
-        if encoding:
-            raise SourceError(
-                f"{place}: expected names in data.names_encoding = {encoding}, found "
-                f"{error.object[:80]!r}: set another one, or '' where it is UTF-8"
-            ) from None
+    texts = []
+    for name in names:
+        try:
+            texts.append(name if isinstance(name, str) else name.decode(encoding or "utf-8"))
+        except UnicodeError:
+            if encoding:
+                raise SourceError(
+                    f"{place}: expected names in data.names_encoding = {encoding}, found "
+                    f"{name[:80]!r}: set another one, or '' where it is UTF-8"
+                ) from None
+            break
+    else:
+        return texts
     unknown = [name for name in names if isinstance(name, bytes) and not name.isascii()]
     readings = _read_in_all(unknown)
     shown = ", ".join(f"{text!r} in {codec}" for codec, text in readings.items())

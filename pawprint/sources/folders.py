@@ -29,18 +29,17 @@ def list_folder(folder: Path, quota: Quota) -> Listing:
 
     for directory, subfolders, names in os.walk(root, onerror=refuse):
         linked = [path for name in subfolders if (path := Path(directory, name)).is_symlink()]
-        listing.links += [f"{path.relative_to(root).as_posix()}/*" for path in linked]
         quota.count_files(len(names) + len(linked))
+        for path in linked:
+            listing.leave_out_link(f"{path.relative_to(root).as_posix()}/*")
         for name in names:
             _list_file(Path(directory, name), root, listing)
-    if listing.links:
-        listing.ignored["symbolic link"] = len(listing.links)
     return listing
 
 
 def _list_file(path: Path, root: Path, listing: Listing) -> None:
     if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root)):
-        listing.links.append(path.relative_to(root).as_posix())
+        listing.leave_out_link(path.relative_to(root).as_posix())
     elif path.is_file():
         name = path.relative_to(root).as_posix()
         listing.members.append(Member(name, path.stat().st_size, 0, _open_file, path))

@@ -16,6 +16,7 @@ from pawprint.sources.tree import (
     Label,
     find_copied,
     find_division,
+    find_twins,
     group,
     has_classes,
     inner_names,
@@ -332,7 +333,12 @@ class LabelReader:
     def _without_copies(self, files: list[FoundFile]) -> list[FoundFile]:
         """Leaves out folders that hold the whole set once more."""
         _, folders = group(files)
-        for name in sorted(folders, reverse=True) if len(folders) > 1 else ():
+        if len(folders) < 2:
+            return files
+        gone = find_twins(folders)
+        for name in gone:
+            self._note_copy(folders.pop(name))
+        for name in sorted(folders, reverse=True):
             copied = find_copied(name, folders)
             if copied is None:
                 continue
@@ -344,7 +350,11 @@ class LabelReader:
                     "move it elsewhere or, if it is a split, move the others into a folder train"
                 )
             self._note_copy(folders.pop(name))
-            files = [f for f in files if len(f.parts) == f.depth + 1 or f.parts[f.depth] != name]
+            gone.append(name)
+        if gone:
+            files = [
+                f for f in files if len(f.parts) == f.depth + 1 or f.parts[f.depth] not in gone
+            ]
         return files
 
     # Notes

@@ -120,6 +120,8 @@ def read_layout(
     pictures = sorted((LabelledFile(*label) for label in labels), key=lambda picture: picture.path)
     if len({picture.class_name for picture in pictures}) < 2:
         found = _describe(names, files, ignored + Counter(left_out or {}))
+        if any(kind.role == "container" for kind in (kinds or {}).values()):
+            found += "; unpack the archives among them"
         raise LayoutError(f"{place}: {EXPECTED}; found {found}")
     _refuse_repeats(pictures, names, place)
     _refuse_long_paths(pictures, names, place)
@@ -127,7 +129,8 @@ def read_layout(
         ignored[f"in {folder!r}, which is set aside"] += number
     if unlabelled := len(files) - len(pictures) - sum(reader.aside.values()):
         ignored["unlabelled"] = unlabelled
-    notes = [*reader.notes, *_note_folders_without_pictures(pictures, names, place, others)]
+    parts_of = {file.index: file.parts for file in files}
+    notes = [*reader.notes, *_note_folders_without_pictures(pictures, parts_of, others)]
     return Layout(pictures, dict(sorted(ignored.items())), notes)
 
 
@@ -145,14 +148,13 @@ def _ignored_reason(parts: Sequence[str], kind: FileKind | None) -> str:
 
 def _note_folders_without_pictures(
     pictures: Sequence[LabelledFile],
-    names: Sequence[str],
-    place: str,
+    parts_of: Mapping[int, tuple[str, ...]],
     others: Sequence[tuple[tuple[str, ...], str]],
 ) -> list[str]:
     """Says which folders beside those of classes hold files, none of which is a picture."""
     levels: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for picture in pictures:
-        parts = split_name(names[picture.index], place)[:-1]
+        parts = parts_of[picture.index][:-1]
         if picture.class_name in parts:  # not where a prefix names it
             depth = parts.index(picture.class_name)
             levels[parts[:depth]].add(picture.class_name)

@@ -60,6 +60,10 @@ class Listing:
     links: list[str] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
+    def leave_out_link(self, name: str) -> None:
+        self.links.append(name)
+        self.ignored["symbolic link"] += 1
+
 
 @contextmanager
 def reading(label: str, what: str = "zip") -> Iterator[None]:

@@ -128,8 +128,10 @@ def is_copy(files: list[FoundFile], others: Iterable[FoundFile]) -> bool:
 
 
 def find_copied(name: str, folders: Folders) -> tuple[list[FoundFile], Folders] | None:
-    """The folders beside one that it holds once more, with its own files that stand for them."""
-    beside = {other: found for other, found in folders.items() if other != name}
+    """The folders beside one that it holds once more, with its own files that stand for them.
+
+    It looks at that folder alone, since there may be very many of them.
+    """
     files = folders[name]
     inner = group(files)[1]
     while len(inner) == 1:
@@ -137,19 +139,27 @@ def find_copied(name: str, folders: Folders) -> tuple[list[FoundFile], Folders] 
         inner = group(files)[1]
     if len(inner) < 2:
         return None
-    for other, found in beside.items():  # PlantVillage beside plantvillage
-        if other.casefold() == name.casefold() and is_copy(folders[name], found):
-            return folders[name], {other: found}
     division = find_division(inner)
     if division and read_split_name(name):
         return None  # a division within train
-    shared = inner.keys() & beside.keys()
-    if len(shared) >= 2 and (inner.keys() <= beside.keys() or beside.keys() <= inner.keys()):
-        return files, {other: beside[other] for other in shared}
-    trained = [
-        file for other, split in division.items() if split == "train" for file in inner[other]
-    ]
+    shared = [other for other in inner if other in folders and other != name]
+    if len(shared) >= 2 and len(shared) in (len(inner), len(folders) - 1):
+        return files, {other: folders[other] for other in shared}
+    trained = [file for part, split in division.items() if split == "train" for file in inner[part]]
     names = inner_names(trained) if trained else set()
-    if len(names) >= 2 and names <= beside.keys():
-        return trained, {other: beside[other] for other in names}
+    if len(names) >= 2 and all(other in folders and other != name for other in names):
+        return trained, {other: folders[other] for other in names}
     return None
+
+
+def find_twins(folders: Folders) -> list[str]:
+    """Folders that hold what another one of their name holds: plantvillage beside PlantVillage."""
+    spellings = defaultdict(list)
+    for name in sorted(folders):
+        spellings[name.casefold()].append(name)
+    return [
+        twin
+        for first, *others in spellings.values()
+        for twin in others
+        if len(inner_names(folders[twin])) > 1 and is_copy(folders[twin], folders[first])
+    ]

@@ -86,7 +86,7 @@ def _list_zip(opened: _Opened, prefix: str, listing: Listing, nest: _Nest, depth
             continue
         _check_readable(info, f"{nest.quota.place}: {name!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
-            listing.ignored["symbolic link"] += 1
+            listing.leave_out_link(name)
         elif _is_zip(name, nest.quota.place) and depth < MAX_NESTING:
             inner = _open_nested(opened.archive, info, name, nest)
             _list_zip(inner, _nested_prefix(name, inner), listing, nest, depth + 1)
