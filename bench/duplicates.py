@@ -26,9 +26,10 @@ from pawprint.data.manifest import Picture, assign_splits, group_members, read_a
 from pawprint.inspection.duplicates import Link, distinct_rows, find_links, group_near_duplicates
 from pawprint.inspection.thumbnails import write_thumbnails
 from pawprint.runner.params import Params, load_params
-from pawprint.sources.archive import open_zip, write_archive
+from pawprint.sources.archive import write_archive
 from pawprint.sources.fetch import fetch
 from pawprint.sources.quota import Quota
+from pawprint.sources.zips import open_zip
 
 SWEEP = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 SIDE_PX = 160  # of a picture on a contact sheet

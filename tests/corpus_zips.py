@@ -172,7 +172,7 @@ def names_refused() -> Iterator[tuple[str, ZipCase]]:
     endless = {f"{long}.zip": pack({f"{long[1:]}/{name}": b"" for name in PETS})}
     yield (
         "endless names",
-        ZipCase(pack(endless | with_name("eel/1.jpg")), reason="more than 65535 bytes"),
+        ZipCase(pack(endless | {"eel/1.jpg": b"one"}), reason="more than 65535 bytes"),
     )
     garbled = pack(with_name("cat/\u00e9.jpg")).replace("\u00e9".encode(), b"\xff\xff")
     yield "name that is no text", ZipCase(garbled, reason="a name that is not UTF-8")
@@ -198,7 +198,7 @@ def damaged() -> Iterator[tuple[str, ZipCase]]:
     yield "claims more than the file", ZipCase(lie, reason="'cat/0.jpg' is damaged")
     nowhere = patched(plain, CENTRAL, 42, struct.pack("<I", 0x7FFFFFFF))
     yield "points nowhere", ZipCase(nowhere, reason="'cat/0.jpg' is damaged")
-    yield "no zip", ZipCase(b"<html>please sign in</html>", reason="expected a whole zip")
+    yield "no zip", ZipCase(b"<html>please sign in</html>", reason="found an HTML page: .* again")
     yield "empty file", ZipCase(b"", reason="expected a whole zip")
     yield "no files", ZipCase(pack({}), reason="found 0 pictures: no file at all")
     broken = pack({"a.zip": plain[:-30]} | PETS)

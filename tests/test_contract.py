@@ -406,6 +406,7 @@ PATHS_BELOW_THE_STAGES = {
     "pawprint/cli/downloads.py: data/download": "default of an option",
     "pawprint/cli/predict.py: models/export": "default of an option",
     "pawprint/serving/settings.py: models/export": "default of an option",
+    "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},
 }
 

@@ -21,9 +21,10 @@ from pawprint.data.manifest import assign_splits, read_archive_index
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.runner.errors import DataError, ImageError, LayoutError, SourceError
 from pawprint.runner.params import Params
-from pawprint.sources.archive import open_zip, write_archive
+from pawprint.sources.archive import write_archive
 from pawprint.sources.fetch import fetch
 from pawprint.sources.quota import Quota
+from pawprint.sources.zips import open_zip
 
 CAP = 100_000_000
 ZIPS = zips()

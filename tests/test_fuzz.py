@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copyreg
 import faulthandler
+import gzip
 import io
 import math
 import os
@@ -15,6 +16,7 @@ import pickle
 import re
 import signal
 import struct
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -37,7 +39,8 @@ from pawprint.backbones.legacy_weights import read_state_dict
 from pawprint.data.images import decode_image
 from pawprint.runner.errors import ImageError, ParamsError, SourceError, WeightsError
 from pawprint.runner.params import Params, load_params
-from pawprint.sources.archive import open_zip, write_archive
+from pawprint.sources.archive import write_archive
+from pawprint.sources.containers import open_container
 from pawprint.sources.layout import read_layout
 from pawprint.sources.quota import Quota
 
@@ -206,7 +209,7 @@ def assert_packs_or_refuses(content: bytes) -> dict[str, bytes] | None:
         quota = Quota(data_params(**LIMITS), "src", len(content))
         files = None
         try:
-            with open_zip(source, folder, quota) as listing:
+            with open_container(source, folder, quota) as listing:
                 write_archive(listing, out, quota)
         except SourceError as error:
             assert_one_line(error)
@@ -216,6 +219,33 @@ def assert_packs_or_refuses(content: bytes) -> dict[str, bytes] | None:
             assert out.stat().st_size < 20_000_000
         assert {path.name for path in folder.iterdir()} <= {"source.zip", "out.zip"}
     return files
+
+
+def tars() -> Iterator[bytes]:
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+            for name in ("cat/1.jpg", "dog/1.jpg", "dog/k\u00e4tzchen.jpg", "x" * 90 + "/y/1.jpg"):
+                info = tarfile.TarInfo(name)
+                info.size = 600
+                archive.addfile(info, io.BytesIO(bytes(range(200)) * 3))
+        yield stream.getvalue()
+
+
+def with_sums(content: bytes) -> bytes:
+    """A tar whose headers have the right sums again, so that their values are looked at."""
+    blocks = [content[at : at + 512] for at in range(0, len(content), 512)]
+    for i, block in enumerate(blocks):
+        if len(block) == 512 and b"ustar" in block[250:270]:
+            summed = block[:148] + b" " * 8 + block[156:]
+            blocks[i] = block[:148] + b"%06o\0 " % sum(summed) + block[156:]
+    return b"".join(blocks)
+
+
+@fuzz(400)
+@given(mutated(list(tars())), st.booleans(), st.sampled_from([bytes, gzip.compress]))
+def test_mutated_tars(content: bytes, summed: bool, pack_tar: Callable[[bytes], bytes]) -> None:
+    assert_packs_or_refuses(pack_tar(with_sums(content) if summed else content))
 
 
 @fuzz(400)

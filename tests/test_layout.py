@@ -1,6 +1,8 @@
 # covers: R11, R12, C2
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from pawprint.runner.errors import LayoutError, SourceError
@@ -90,7 +92,7 @@ def test_prefixes_in_divided_folders():
 
 
 def test_one_name_without_prefix_spoils_the_prefixes():
-    with pytest.raises(LayoutError, match=r"found 3 pictures; such as 'cat.0.jpg'.*'holiday.jpg'"):
+    with pytest.raises(LayoutError, match=r"found 3 pictures; 1 of them .* a class: 'holiday.jpg'"):
         paths("cat.0.jpg", "dog.0.jpg", "holiday.jpg")
 
 
@@ -189,3 +191,203 @@ def test_name_that_is_not_unicode_is_refused():
 def test_very_deep_folders_do_not_exhaust_the_stack():
     deep = "x/" * 5000
     assert paths(f"{deep}cat/1.jpg", f"{deep}dog/1.jpg") == ["cat/1.jpg", "dog/1.jpg"]
+
+
+# Divisions as people have them
+
+
+def folders(*names: str, count: int = 2) -> list[str]:
+    """`count` pictures in each folder; those of different folders have different names."""
+    return [f"{name}/{n}_{i}.jpg" for n, name in enumerate(names) for i in range(count)]
+
+
+def counts(names: list[str]) -> tuple[dict[str, int], dict[str, int], list[str]]:
+    layout = read_layout(names, "src")
+    found = Counter(picture.path.rpartition("/")[0] for picture in layout.pictures)
+    return dict(found), layout.ignored, layout.notes
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training Set", "Holdout"),
+        ("bird_train", "bird_test"),
+        ("trainImages", "evalImages"),
+        ("TRAIN2020", "DEV2020"),
+        ("01 training", "02 validation"),
+    ],
+)
+def test_division_beside_other_folders(train, test):
+    found, ignored, notes = counts(
+        folders(*(f"x/{split}/{name}" for split in (train, test) for name in "ab"), "x/one photo")
+    )
+    assert sum(found.values()) == 8
+    assert {path.split("/")[0] for path in found} in ({"train", "test"}, {"train", "val"})
+    assert ignored == {"in 'x/one photo', which is set aside": 2}
+    assert notes == ["set aside: 'x/one photo' (2 pictures) is none of train, val, test"]
+
+
+def test_classes_whose_names_contain_those_of_splits():
+    names = ["contest", "strain", "latest", "device", "trainer"]
+    assert counts(folders(*names)) == (dict.fromkeys(names, 2), {}, [])
+
+
+def test_bullet_train_and_crash_test_are_classes():
+    assert set(counts(folders("bullet train", "crash test", "tram"))[0]) == {
+        *("bullet train", "crash test", "tram")
+    }
+
+
+def test_valid_and_invalid_are_classes():
+    assert set(counts(folders("valid", "invalid", "unsure"))[0]) == {"valid", "invalid", "unsure"}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cow", "pig", "test"], r"found 'test' beside 'cow', 'pig': rename .* 'class_test'"),
+        (["train/cow", "train/pig", "more"], r"found 'train' beside 'more'"),
+        (["cow", "pig", "test/cow", "test/pig"], r"'cow', 'pig' beside 'test', .* a folder train"),
+        (
+            [f"{split}/{name}" for split in ("train", "val", "valid") for name in ("cow", "pig")],
+            r"'train', 'val', 'valid', of which 'val', 'valid' mean val: rename, merge or remove",
+        ),
+        (
+            ["train/train/cow", "train/train/pig", "train/test/cow", "test/cow"],
+            r"expected one folder test, found 'train/test' and 'test' with other pictures",
+        ),
+    ],
+)
+def test_unclear_divisions_are_refused(names, message):
+    with pytest.raises(LayoutError, match=message) as caught:
+        counts(folders(*names))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("inner", ["all/all", "all/train", "all/copy/train"])
+def test_whole_set_within_itself_counts_once(inner):
+    names = folders("cow", "pig")
+    found, ignored, notes = counts([*(f"all/{x}" for x in names), *(f"{inner}/{x}" for x in names)])
+    assert found == {"cow": 2, "pig": 2}
+    folder = "/".join(inner.split("/")[:2])
+    assert ignored == {f"in {folder!r}, which is set aside": 4}
+    assert notes == [f"set aside: {folder!r} (4 pictures) holds the set once more"]
+
+
+def test_train_that_holds_the_whole_division_again():
+    whole = folders("train/cow", "train/pig", "test/cow", "test/pig")
+    again = [f"train/set/{name}" for name in whole]
+    assert counts([*whole, *again])[0] == dict.fromkeys(
+        ["test/cow", "test/pig", "train/cow", "train/pig"], 2
+    )
+
+
+def test_same_names_of_other_sizes_are_no_copy():
+    names = ["cow/1.jpg", "pig/1.jpg", "more/cow/1.jpg", "more/pig/1.jpg"]
+    assert len(read_layout(names, "src", sizes=[5, 6, 5, 6]).pictures) == 2
+    with pytest.raises(LayoutError, match=r"beside 'more', which has such .* with other pictures"):
+        read_layout(names, "src", sizes=[5, 6, 5, 7])
+
+
+def test_validation_within_train_and_test_beside_it():
+    found, _, _ = counts(
+        folders("train/train/a", "train/train/b", "train/val/a", "train/val/b", "test/a", "test/b")
+    )
+    assert set(found) == {f"{split}/{name}" for split in ("train", "val", "test") for name in "ab"}
+
+
+def test_flat_test_folder_is_set_aside_by_name():
+    found, ignored, notes = counts(folders("train/a", "train/b", "val/a", "val/b", "Test/Test"))
+    assert set(found) == {"train/a", "train/b", "val/a", "val/b"}
+    assert ignored == {"unlabelled": 2}
+    assert notes == ["set aside: 'Test' (2 pictures) has no folders of classes"]
+
+
+def test_classes_that_a_split_lacks_are_named():
+    names = folders("train/a", "train/b", "train/c", "val/a", "val/b", "test/a")
+    assert counts(names)[2] == ["val has no pictures of 'c'", "test has no pictures of 'b', 'c'"]
+
+
+def test_division_within_classes_is_kept():
+    found, ignored, notes = counts(
+        folders("a/train", "a/val", "a/test", "b/Training", "b/Testing", "a/sketches")
+    )
+    assert found == dict.fromkeys(["train/a", "val/a", "test/a", "train/b", "test/b"], 2)
+    assert ignored == {"in 'a/sketches', which is set aside": 2}
+    assert notes[-1] == "val has no pictures of 'b'"
+
+
+@pytest.mark.parametrize("other", ["b", "b/test"])
+def test_division_within_some_classes_only_is_refused(other):
+    with pytest.raises(LayoutError, match=r"one folder train.* found 'b' with pictures outside"):
+        counts(folders("a/train", "a/test", other))
+
+
+def test_masks_beside_pictures_are_refused():
+    with pytest.raises(
+        LayoutError,
+        match=r"in 'a', 'b' subfolders .*\('images' 4, 'masks' 4 pictures\): remove 'masks'",
+    ):
+        counts(folders("a/images", "a/masks", "b/images", "b/masks"))
+
+
+def test_thumbnails_beside_pictures_of_a_division_are_refused():
+    names = [f"{split}/{name}" for split in ("train", "test") for name in "ab"]
+    with pytest.raises(LayoutError, match=r"remove 'thumbnails'"):
+        counts(folders(*names, *(f"{name}/Thumbnails" for name in names)))
+
+
+def test_images_alone_are_wrappers():
+    assert counts(folders("a/images", "b/images")) == ({"a": 2, "b": 2}, {}, [])
+
+
+def test_subfolders_by_date_are_counted():
+    found, _, notes = counts(folders("a/2019", "a/2020", "b/2021", "b"))
+    assert found == {"a": 4, "b": 4}
+    assert notes == [
+        "subfolders: '2019' 2, '2020' 2, '2021' 2 pictures, in 'a', 'b': each picture is of the "
+        "class of the outer folder"
+    ]
+
+
+def test_subfolders_of_several_classes_are_explained():
+    found, _, notes = counts(folders("a/left", "a/right", "b/left", "b/right"))
+    assert found == {"a": 4, "b": 4}
+    assert notes[0].endswith("of the outer folder; if the inner folders are the classes, swap them")
+
+
+# What the names do not tell
+
+
+def test_folder_without_pictures_is_named():
+    names = [*folders("x/a", "x/b"), "x/c/1.xml", "x/c/2.xml", "x/notes.txt"]
+    assert counts(names)[1:] == (
+        {"not a picture": 3},
+        ["no class: 'x/c' has no picture, only 2 not a picture"],
+    )
+
+
+def test_folder_of_links_is_named():
+    layout = read_layout(folders("a", "b"), "src", links=["c/1.jpg", "d/*"])
+    assert layout.notes == [
+        "no class: 'c' has no picture, only 1 symbolic link",
+        "no class: 'd' has no picture, only 1 symbolic link",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("@eaDir/a/1.jpg", "a/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "$RECYCLE.BIN/1.jpg"),
+        *("System Volume Information/1.jpg", "lost+found/1.jpg", ".Trash-1000/files/1.jpg"),
+        *("#recycle/a/1.jpg", "@Recycle/1.jpg", ".svn/1.jpg", ".AppleDouble/1.jpg"),
+        *("a/.ipynb_checkpoints/1-checkpoint.jpg", "a/desktop.ini", "__MACOSX/a/._1.jpg"),
+    ],
+)
+def test_what_systems_put_there_is_no_class(name):
+    assert counts([*folders("a", "b"), name]) == ({"a": 2, "b": 2}, {"hidden": 1}, [])
+
+
+@pytest.mark.parametrize("name", ["a/1.JPG", "a/1.jpg?w=200&h=100", "a/1.jpg.1", "a/1.jpeg#x"])
+def test_names_that_claim_a_picture_with_something_behind(name):
+    assert counts([name, *folders("b", "c")])[0] == {"a": 1, "b": 2, "c": 2}

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from pawprint.backbones.build import chosen_weights
@@ -129,6 +130,60 @@ def test_an_impossible_value_is_named(
     message = complaint(tmp_path, edited(section, key, written))
     for name in names:
         assert name in message
+
+
+def data_edited(changes: dict[str, str]) -> str:
+    """The committed file with other values in the section data."""
+    content = yaml.safe_load(COMMITTED)
+    assert set(changes) <= set(content["data"])
+    content["data"] |= changes
+    return yaml.safe_dump(content)
+
+
+NAMED = {
+    "folder": ("folder", "/pictures", "data/source"),
+    "archive": ("archive", "pictures.zip", "data/source"),
+    "url": ("url", "https://example.org/pets.zip", "''"),
+    "kaggle_dataset": ("kaggle", "ann/pets", "''"),
+    "kaggle_competition": ("kaggle", "whales", "dogs-vs-cats"),
+}
+
+
+@pytest.mark.parametrize("source", ["sample", "folder", "archive", "url", "kaggle"])
+@pytest.mark.parametrize("key", NAMED)
+def test_a_source_that_is_named_is_read_or_refused(tmp_path: Path, key: str, source: str) -> None:
+    owner, value, unset = NAMED[key]
+    text = data_edited({"source": source, key: value})
+    if owner == source:
+        assert load(tmp_path, text).data.source == source
+        return
+    assert complaint(tmp_path, text).endswith(
+        f"data.{key}: found {value!r}, which data.source = {source} does not read: add "
+        f'-S data.source={owner} to use it, or set it back: -S "data.{key}={unset}"'
+    )
+
+
+def test_one_may_go_back_and_forth_between_two_sources_that_are_named(tmp_path: Path) -> None:
+    named = {key: value for key, (_, value, _) in NAMED.items()}
+    for source in ("folder", "archive", "url", "kaggle"):
+        assert load(tmp_path, data_edited({"source": source, **named})).data.source == source
+    assert "data.source = sample" in complaint(tmp_path, data_edited(named))
+
+
+def test_unset_sources_are_those_of_the_committed_file() -> None:
+    data = yaml.safe_load(COMMITTED)["data"]
+    assert {key: data[key] or "''" for key in NAMED} == {key: NAMED[key][2] for key in NAMED}
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "rot13", "hex"])
+def test_an_encoding_that_is_none_is_refused(tmp_path: Path, encoding: str) -> None:
+    message = complaint(tmp_path, edited("data", "names_encoding", encoding))
+    assert f"such as cp932, gb18030 or cp1252, found '{encoding}'" in message
+
+
+@pytest.mark.parametrize("encoding", ["''", "cp932", "Shift-JIS", "utf-8"])
+def test_encodings_of_python_are_accepted(tmp_path: Path, encoding: str) -> None:
+    load(tmp_path, edited("data", "names_encoding", encoding))
 
 
 def test_a_misspelled_key_is_named_with_the_known_ones(tmp_path: Path) -> None:

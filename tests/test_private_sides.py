@@ -832,3 +832,39 @@ def test_the_name_of_a_device_begins_as_expected(tensorflow):
     with tf.device(name.removeprefix("/physical_device:")):
         assert tf.constant(1).device.endswith("/device:CPU:0")
     assert choose_strategy().num_replicas_in_sync == 1
+
+
+def test_zipfile_keeps_the_bytes_of_a_name():
+    """`pawprint.sources.zips._stored_name` takes them back out of `ZipInfo.orig_filename`.
+
+    `zipfile` decodes a name that does not tell its encoding by cp437, of which each byte is a
+    letter, and cuts and replaces in `filename` only.
+    """
+    import io
+
+    raw = bytes(range(1, 256))
+    stream = io.BytesIO()
+    with ZipFile(stream, "w") as archive:
+        archive.writestr("x" * len(raw), b"")
+    with ZipFile(io.BytesIO(stream.getvalue().replace(b"x" * len(raw), raw))) as archive:
+        (info,) = archive.infolist()
+    assert info.orig_filename.encode("cp437") == raw
+    assert not info.flag_bits & 0x800
+
+
+def test_tarfile_tells_where_it_stopped():
+    """`pawprint.sources.tars` looks at the block at `TarFile.offset`, for tarfile takes a damaged
+    header for the end."""
+    import io
+    import tarfile
+
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name in ("a", "b", "c"):
+            archive.addfile(tarfile.TarInfo(name))
+    content = bytearray(stream.getvalue())
+    for damaged, names in ((False, ["a", "b", "c"]), (True, ["a", "b"])):
+        content[2 * 512] ^= damaged
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            assert [info.name for info in archive] == names
+            assert archive.offset == 512 * len(names)

@@ -189,7 +189,7 @@ def _find(path: str) -> list[Source]:
 
 
 def _list_folder(folder: str) -> list[Source]:
-    from pawprint.sources.layout import ignored_reason  # here: it takes a while
+    from pawprint.sources.names import ignored_reason  # here: it takes a while
 
     sources = []
 

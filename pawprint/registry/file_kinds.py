@@ -45,13 +45,14 @@ _MARKUP = rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*"
 _CONVERT = "convert it to JPEG or PNG"
 _UNPACK = "unpack it"
 
+EMPTY_FILE = FileKind("an empty file", "other", re.compile(rb"\Z"))  # has no first bytes
 FILE_KINDS = (
     FileKind("a JPEG", "picture", _starts(rb"\xff\xd8\xff")),
     FileKind("a PNG", "picture", _starts(rb"\x89PNG\r\n\x1a\n")),
     FileKind("a GIF", "picture", _starts(rb"GIF8[79]a")),
     FileKind("a WebP", "picture", _starts(rb"RIFF.{4}WEBP")),
     FileKind("a TIFF", "picture", _starts(rb"II[*+]\0|MM\0[*+]")),
-    FileKind("a Netpbm picture", "picture", _starts(rb"P[1-6][\s#]")),
+    FileKind("a Netpbm picture", "picture", _starts(rb"P[1-6]\s(?:\s*#[^\n]*\n)*\s*\d+\s+\d+\s")),
     FileKind(
         *("an AVIF", "picture"),
         _ftyp(b"avi[fs]", _ANY_HEIF + rb".{4}(?:(?!he[iv]).{4}){0,8}?avi[fs]"),

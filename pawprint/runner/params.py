@@ -41,6 +41,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _known_encoding(value: str) -> str:
+    try:
+        b"a".decode(value or "utf-8")  # of no bytes, Python does not look for the codec
+    except (LookupError, ValueError):
+        raise ValueError(
+            f"data.names_encoding: expected '' or an encoding that Python knows, such as cp932, "
+            f"gb18030 or cp1252, found {value!r}"
+        ) from None
+    return value
+
+
 class DataParams(Section):
     source: Literal["sample", "kaggle", "archive", "url", "folder"]
     sample_images: Annotated[int, Field(ge=20, le=1_000_000)]
@@ -48,6 +59,7 @@ class DataParams(Section):
     kaggle_competition: str
     kaggle_dataset: str
     archive: str
+    names_encoding: Annotated[str, AfterValidator(_known_encoding)]
     folder: str
     url: str
     sha256: Annotated[str, Field(pattern="^([0-9a-fA-F]{64})?$")]
@@ -56,6 +68,27 @@ class DataParams(Section):
     max_gb: Annotated[float, Field(gt=0, le=1e6)]
     max_file_mb: Annotated[float, Field(gt=0, le=2000)]  # Zip64 is not asked for
     max_ratio: Annotated[float, Field(ge=1, le=1e6)]
+
+    @model_validator(mode="after")
+    def _named_source_is_used(self) -> DataParams:
+        """Refuses a source that is named and not read, unless the one that is read is named too."""
+        named = [
+            ("folder", "folder", self.folder, "data/source"),
+            ("archive", "archive", self.archive, "data/source"),
+            ("url", "url", self.url, ""),
+            ("kaggle", "kaggle_dataset", self.kaggle_dataset, ""),
+            ("kaggle", "kaggle_competition", self.kaggle_competition, "dogs-vs-cats"),
+        ]
+        changed = [entry for entry in named if entry[2] != entry[3]]
+        if self.source in (source for source, *_ in changed):
+            return self  # as where one goes back and forth between two of them
+        for source, key, value, unset in changed:
+            raise ValueError(
+                f"data.{key}: found {value!r}, which data.source = {self.source} does not read: "
+                f"add -S data.source={source} to use it, or set it back: "
+                f'-S "data.{key}={unset or repr(unset)}"'
+            )
+        return self
 
 
 def _finds_a_group(value: str) -> str:

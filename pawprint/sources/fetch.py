@@ -15,15 +15,11 @@ from pawprint.runner.files import is_disk_full
 from pawprint.runner.params import DataParams
 from pawprint.runner.processes import worker_pool
 from pawprint.sources import kaggle, url
-from pawprint.sources.archive import (
-    DAMAGE,
-    FetchReport,
-    list_folder,
-    open_zip,
-    spool_pictures,
-    write_archive,
-)
+from pawprint.sources.archive import FetchReport, write_archive
+from pawprint.sources.containers import open_container
 from pawprint.sources.downloads import Download, remove_downloads, with_size
+from pawprint.sources.folders import list_folder
+from pawprint.sources.members import DAMAGE, spool_pictures
 from pawprint.sources.quota import Quota
 from pawprint.sources.sample import draw_picture
 
@@ -108,8 +104,8 @@ def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
     path = Path(data.archive)
     if not path.is_file():
         raise SourceError(
-            f"data.archive: expected the path of a zip, found {_kind(path)} at {data.archive!r}: "
-            "set it with -S data.archive=PATH"
+            f"data.archive: expected the path of a zip or a tar, found {_kind(path)} at "
+            f"{data.archive!r}: set it with -S data.archive=PATH"
         )
     return _repack(path, data, out, work, f"data.archive = {data.archive}")
 
@@ -161,5 +157,5 @@ def _repack_download(
 
 def _repack(path: Path, data: DataParams, out: Path, work: Path, place: str) -> FetchReport:
     quota = Quota(data, place, packed=path.stat().st_size)
-    with open_zip(path, work, quota) as listing:
+    with open_container(path, work, quota) as listing:
         return write_archive(listing, out, quota)

@@ -1,9 +1,10 @@
 """Reads classes, and a division into train, val and test, out of file names. Pure functions.
 
-Three layouts are understood, below any number of wrapper directories:
+Four layouts are understood, below any number of wrapper directories:
   1. class folders            PetImages/Cat/1.jpg
   2. divided class folders    data/train/cat/1.jpg, data/validation/cat/2.jpg, data/test/cat/3.jpg
-  3. class prefixes           train/cat.0.jpg: every picture of the directory is so named
+  3. class folders, divided   cat/train/1.jpg, cat/test/2.jpg, dog/train/3.jpg
+  4. class prefixes           train/cat.0.jpg: every picture of the directory is so named
 
 All names are normalised to Unicode NFC, because macOS stores the same name in another form, and
 control characters, such as a line break, become underscores. Upper and lower case differ.
@@ -11,34 +12,25 @@ control characters, such as a line break, become underscores. Upper and lower ca
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
-from sys import intern
 
-from pawprint.runner.errors import LayoutError, SourceError
-
-PICTURE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg"}
-    | {".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+from pawprint.registry.file_kinds import FileKind
+from pawprint.runner.errors import LayoutError
+from pawprint.sources.labels import LabelReader
+from pawprint.sources.names import (
+    RAW_SUFFIXES,
+    claims_picture,
+    is_hidden,
+    quote,
+    split_name,
 )
-SPLIT_NAMES = {
-    name: split
-    for split, names in {
-        "train": "train training train_set training_set",
-        "val": "val valid validation val_set valid_set validation_set",
-        "test": "test testing test_set testing_set test1",  # test1: Kaggle's Dogs vs Cats
-    }.items()
-    for name in names.split()
-}
-HIDDEN_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+from pawprint.sources.tree import PREFIXED, FoundFile
+
 MAX_PATH_BYTES = 65_535  # of the zip format
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-PREFIXED = re.compile(r"(?P<class_name>.+)\.\d+\.[^.]+")
 EXPECTED = (
     "expected at least 2 classes, as folders (cat/1.jpg, dog/1.jpg), as such folders within "
     "train, val and test, or as prefixes (cat.0.jpg, dog.0.jpg)"
@@ -70,190 +62,114 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class Layout:
-    """All labelled pictures in the order of their paths, and the others' number by reason."""
+    """All labelled pictures in the order of their paths, the others' number by reason, and notes.
+
+    A note is a line about what was set aside, or taken in a way that is not the only one.
+    """
 
     pictures: list[LabelledFile]
     ignored: dict[str, int]
+    notes: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file whose first `depth` folders have been stepped into."""
-
-    index: int
-    parts: tuple[str, ...]
-    depth: int = 0
-
-
-_Labels = list[tuple[int, str, str]]  # index, class name, file name
-
-
-def read_layout(names: Sequence[str], place: str) -> Layout:
+def read_layout(
+    names: Sequence[str],
+    place: str,
+    *,
+    kinds: Mapping[int, FileKind] | None = None,
+    sizes: Sequence[int] = (),
+    left_out: Mapping[str, int] | None = None,
+    links: Sequence[str] = (),
+) -> Layout:
     """Finds the class and the split of every picture among `names`.
 
     Args:
         names: relative paths of files, separated by slashes or backslashes; repeats are allowed.
         place: what the names belong to, for messages.
+        kinds: position → kind of files whose names do not say that they are pictures: one that is
+            a picture by its bytes counts as such.
+        sizes: of all files in bytes, by which copies are told apart; empty: by their names alone.
+        left_out: reason → number of files that are not among `names`, for messages.
+        links: those of them that are links which are not followed.
 
     Returns:
-        The labelled pictures, and how many names were ignored as `hidden` (also __MACOSX and
-        Thumbs.db), `not a picture` (by suffix) or `unlabelled`. A division that only names train
-        is no division: its split is empty.
+        The labelled pictures, how many names were ignored as `hidden` (also __MACOSX and
+        Thumbs.db), `not a picture`, `unlabelled` or in a folder that is set aside, and the notes. A
+        division that only names train is no division: its split is empty.
 
     Raises:
-        LayoutError: fewer than 2 classes, no layout of the three, two pictures of one path, or a
-            path too long for a zip.
+        LayoutError: fewer than 2 classes, none of the layouts, two that fit, two pictures of one
+            path, or a path too long for a zip.
         SourceError: a name is absolute, climbs with `..` or is not Unicode.
     """
     files = []
+    others: list[tuple[tuple[str, ...], str]] = []
     ignored: Counter[str] = Counter()
     for index, name in enumerate(names):
         parts = split_name(name, place)
-        reason = ignored_reason(parts)
+        reason = _ignored_reason(parts, (kinds or {}).get(index))
         if reason:
             ignored[reason] += 1
+            if reason != "hidden":
+                others.append((parts, reason))
         else:
-            files.append(_File(index, parts))
-    pictures = sorted(_label_pictures(files, place), key=lambda picture: picture.path)
+            files.append(FoundFile(index, parts, 0, sizes[index] if sizes else 0))
+    others += [(split_name(name, place), "symbolic link") for name in links]
+    reader = LabelReader(place)
+    labels = reader.read(files)
+    pictures = sorted((LabelledFile(*label) for label in labels), key=lambda picture: picture.path)
     if len({picture.class_name for picture in pictures}) < 2:
-        raise LayoutError(f"{place}: {EXPECTED}; found {_describe(names, files, ignored)}")
+        found = _describe(names, files, ignored + Counter(left_out or {}))
+        if any(kind.role == "container" for kind in (kinds or {}).values()):
+            found += "; unpack the archives among them"
+        raise LayoutError(f"{place}: {EXPECTED}; found {found}")
     _refuse_repeats(pictures, names, place)
     _refuse_long_paths(pictures, names, place)
-    if len(files) > len(pictures):
-        ignored["unlabelled"] = len(files) - len(pictures)
-    return Layout(pictures, dict(sorted(ignored.items())))
+    for folder, number in reader.aside.items():
+        ignored[f"in {folder!r}, which is set aside"] += number
+    if unlabelled := len(files) - len(pictures) - sum(reader.aside.values()):
+        ignored["unlabelled"] = unlabelled
+    parts_of = {file.index: file.parts for file in files}
+    notes = [*reader.notes, *_note_folders_without_pictures(pictures, parts_of, others)]
+    return Layout(pictures, dict(sorted(ignored.items())), notes)
 
 
-def split_name(name: str, place: str) -> tuple[str, ...]:
-    """The parts of a relative path, in NFC and without control characters.
-
-    Raises:
-        SourceError: the name is absolute, climbs with `..` or is not Unicode.
-    """
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise SourceError(
-            f"{place}: the file name {name!a} is not valid Unicode: rename the file"
-        ) from error
-    path = CONTROL.sub("_", unicodedata.normalize("NFC", name)).replace("\\", "/")
-    *folders, file = [part for part in path.split("/") if part not in ("", ".")] or [""]
-    parts = (*map(intern, folders), file)  # each folder's name is kept once
-    if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", path) or not file:
-        raise SourceError(
-            f"{place}: refused because of the unsafe name {name!r}: "
-            "expected only relative names without '..'; pack the pictures anew"
-        )
-    return parts
-
-
-def ignored_reason(parts: Sequence[str]) -> str:
-    """Why a file is ignored: `hidden`, `not a picture`, or empty for a picture."""
-    if any(part.startswith(".") or part.casefold() in HIDDEN_NAMES for part in parts):
+def _ignored_reason(parts: Sequence[str], kind: FileKind | None) -> str:
+    if is_hidden(parts):
         return "hidden"
-    if PurePosixPath(parts[-1]).suffix.lower() not in PICTURE_SUFFIXES:
+    if claims_picture(parts[-1]):
+        return ""
+    if PurePosixPath(parts[-1]).suffix.lower() in RAW_SUFFIXES:
+        return "not a picture (a camera's raw file: convert it to JPEG)"
+    if kind is None:
         return "not a picture"
-    return ""
+    return "" if kind.role == "picture" else f"not a picture ({kind.name})"
 
 
-def _label_pictures(files: list[_File], place: str) -> list[LabelledFile]:
-    files = _below_wrappers(files)
-    _, folders = _group(files)
-    if len(folders) < 2 or any(name.casefold() not in SPLIT_NAMES for name in folders):
-        return _pictures("", _label(files))
-    divided = _label_splits(folders, place)
-    labelled = {split: labels for split, labels in divided.items() if labels}
-    if set(labelled) == {"train"}:
-        return _pictures("", labelled["train"])
-    return [picture for split, labels in labelled.items() for picture in _pictures(split, labels)]
-
-
-def _pictures(split: str, labels: _Labels) -> list[LabelledFile]:
-    return [LabelledFile(index, split, class_name, name) for index, class_name, name in labels]
-
-
-def _label_splits(folders: dict[str, list[_File]], place: str) -> dict[str, _Labels]:
-    by_split = {SPLIT_NAMES[name.casefold()]: files for name, files in folders.items()}
-    if len(by_split) < len(folders) or "train" not in by_split:
-        raise LayoutError(
-            f"{place}: expected one folder train, and one val or test or both, "
-            f"found the folders {_quote(sorted(folders))}: rename or remove some"
-        )
-    train = _label(by_split.pop("train"))
-    if not train:
-        return {}
-    classes = {class_name for _, class_name, _ in train}
-    others = {
-        split: _label_like(files, classes, f"{place}: folder {split}")
-        for split, files in by_split.items()
-    }
-    return {"train": train, **others}
-
-
-def _label(files: list[_File]) -> _Labels:
-    """Labels an undivided set by its class folders or, where there are none, by prefixes."""
-    own, folders = _group(_below_wrappers(files))
-    if len(folders) >= 2:
-        return _label_by_folder(folders)
-    return _label_by_prefix(own)
-
-
-def _label_like(files: list[_File], classes: set[str], place: str) -> _Labels:
-    """Labels val or test by the classes of train; what lies in no class folder stays unlabelled."""
-    own, folders = _group(files)
-    while len(folders) == 1 and not folders.keys() & classes:
-        (files,) = folders.values()
-        own, folders = _group(files)
-    unknown = sorted(folders.keys() - classes)
-    if unknown:
-        raise LayoutError(
-            f"{place}: expected only the classes of train ({_quote(sorted(classes))}), "
-            f"found also {_quote(unknown)}: rename or remove these folders"
-        )
-    if folders:
-        return _label_by_folder(folders)
-    labels = _label_by_prefix(own, minimum=1)
-    return labels if {class_name for _, class_name, _ in labels} <= classes else []
-
-
-def _label_by_folder(folders: dict[str, list[_File]]) -> _Labels:
+def _note_folders_without_pictures(
+    pictures: Sequence[LabelledFile],
+    parts_of: Mapping[int, tuple[str, ...]],
+    others: Sequence[tuple[tuple[str, ...], str]],
+) -> list[str]:
+    """Says which folders beside those of classes hold files, none of which is a picture."""
+    levels: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for picture in pictures:
+        parts = parts_of[picture.index][:-1]
+        if picture.class_name in parts:  # not where a prefix names it
+            depth = parts.index(picture.class_name)
+            levels[parts[:depth]].add(picture.class_name)
+    empty: dict[str, Counter[str]] = defaultdict(Counter)
+    for parts, reason in others:
+        for depth in range(len(parts) - 1):
+            classes = levels.get(parts[:depth])
+            if classes and parts[depth] not in classes:
+                empty["/".join(parts[: depth + 1])][reason] += 1
+                break
     return [
-        (file.index, class_name, "__".join(file.parts[file.depth :]))
-        for class_name, files in folders.items()
-        for file in files
+        f"no class: {folder!r} has no picture, only "
+        + ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
+        for folder, reasons in sorted(empty.items())
     ]
-
-
-def _label_by_prefix(files: list[_File], minimum: int = 2) -> _Labels:
-    """Labels `cat.0.jpg` as cat; nothing, unless all are so named, of `minimum` or more classes."""
-    labels = []
-    for file in files:
-        match = PREFIXED.fullmatch(file.parts[-1])
-        if not match:
-            return []
-        labels.append((file.index, intern(match["class_name"]), file.parts[-1]))
-    return labels if len({class_name for _, class_name, _ in labels}) >= minimum else []
-
-
-def _below_wrappers(files: list[_File]) -> list[_File]:
-    """Steps into the only folder, as long as there is one and the files beside it have no label."""
-    own, folders = _group(files)
-    while len(folders) == 1 and not _label_by_prefix(own):
-        (files,) = folders.values()
-        own, folders = _group(files)
-    return files
-
-
-def _group(files: Iterable[_File]) -> tuple[list[_File], dict[str, list[_File]]]:
-    """The files that lie here, and those of each folder, stepped into that folder."""
-    own = []
-    folders = defaultdict(list)
-    for file in files:
-        if len(file.parts) == file.depth + 1:
-            own.append(file)
-        else:
-            folders[file.parts[file.depth]].append(_File(file.index, file.parts, file.depth + 1))
-    return own, dict(folders)
 
 
 def _refuse_repeats(pictures: list[LabelledFile], names: Sequence[str], place: str) -> None:
@@ -275,13 +191,13 @@ def _refuse_long_paths(pictures: list[LabelledFile], names: Sequence[str], place
             )
 
 
-def _describe(names: Sequence[str], files: list[_File], ignored: Counter[str]) -> str:
+def _describe(names: Sequence[str], files: list[FoundFile], ignored: Counter[str]) -> str:
     examples = [names[file.index] for file in files] or list(names)
-    counts = [f"{len(files)} pictures", *(f"{n} {reason}" for reason, n in ignored.items())]
+    misfits = [names[file.index] for file in files if not PREFIXED.fullmatch(file.parts[-1])]
+    counts = [f"{len(files)} pictures", *(f"{n} {reason}" for reason, n in sorted(ignored.items()))]
     found = ", ".join(counts)
-    return f"{found}; such as {_quote(examples)}" if examples else f"{found}: no file at all"
-
-
-def _quote(names: Sequence[str], limit: int = 5) -> str:
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
+    if ignored["symbolic link"]:
+        found += " (links are followed inside of the folder only: copy what they lead to)"
+    if 0 < len(misfits) < len(files) / 2:
+        return f"{found}; {len(misfits)} of them do not begin with a class: {quote(misfits)}"
+    return f"{found}; such as {quote(examples)}" if examples else f"{found}: no file at all"

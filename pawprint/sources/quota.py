@@ -32,6 +32,11 @@ class Quota:
     _zip_bytes: int = 0
     _picture_bytes: int = 0
 
+    @property
+    def names_encoding(self) -> str:
+        """Of the names in archives; empty: UTF-8, or what the archive says."""
+        return self.limits.names_encoding
+
     def count_files(self, number: int) -> None:
         """Take note of files that were found, of whatever kind.
 

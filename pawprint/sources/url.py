@@ -16,6 +16,7 @@ from urllib3.exceptions import ReadTimeoutError
 from pawprint.runner.errors import SourceError
 from pawprint.runner.files import atomic_write, file_digest
 from pawprint.runner.params import DataParams
+from pawprint.sources.containers import archive_fault, is_archive
 from pawprint.sources.downloads import Download, remove_downloads
 
 NETWORK_CHUNK_BYTES = 1 << 16  # a connection that breaks off loses the chunk it was in
@@ -45,7 +46,7 @@ def download(url: str, data: DataParams, directory: Path) -> Download:
     """
     if not is_http(url):
         raise SourceError(
-            "data.url: expected the http(s) address of a zip, "
+            "data.url: expected the http(s) address of a zip or a tar, "
             f"found {url!r}: set it with -S data.url=ADDRESS"
         )
     directory.mkdir(parents=True, exist_ok=True)
@@ -61,10 +62,22 @@ def download(url: str, data: DataParams, directory: Path) -> Download:
     if _download_rest(url, files, data, note.unless_same() if kept else {}):
         files.keep(file_digest(files.part))
     found = files.read_note().sha256
+    _refuse_other_files(files, found, public(url))
     raise SourceError(
         f"data.sha256 is empty: expected the SHA-256 of {public(url)}; the downloaded file has "
         f"{found}: if its publisher states the same, set -S data.sha256={found}"
     )
+
+
+def _refuse_other_files(files: _Files, sha256: str, address: str) -> None:
+    """The sum of what is no archive is never told: nobody should trust it."""
+    path = files.whole(sha256)
+    if not is_archive(path):
+        found = archive_fault(path) or "something else: check the address"
+        remove_downloads([path, files.note])
+        raise SourceError(
+            f"data.url: {address}: expected a zip or a tar, found {found} (it is removed again)"
+        )
 
 
 @dataclass(frozen=True)
@@ -281,7 +294,13 @@ def _save(response: requests.Response, part: Path, start: int, max_bytes: float)
 def _checked_sum(files: _Files, expected: str, address: str) -> str:
     found = file_digest(files.part)
     if found != expected:
+        fault = archive_fault(files.part)
         remove_downloads([files.part, files.note])
+        if fault:
+            raise SourceError(
+                f"data.sha256: {address} was expected to have {expected}, found {fault} "
+                "(it is removed again)"
+            )
         raise SourceError(
             f"data.sha256: {address} was expected to have {expected}, found {found}: "
             "the download is removed; check the address and the sum, then run again"

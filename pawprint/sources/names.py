@@ -1,0 +1,78 @@
+"""What the name of a file tells without a look into it. Pure functions."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from sys import intern
+
+from pawprint.runner.errors import SourceError
+
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg"}
+    | {".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+# Cameras' raw files begin as a TIFF does, but hold a small copy of the picture only
+RAW_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".rw2", ".srw"})
+# What systems put beside people's files; names that begin with a dot need no mention
+HIDDEN_NAMES = frozenset(
+    {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "$recycle.bin"}
+    | {"recycler", "system volume information", "lost+found", "@eadir", "#recycle", "@recycle"}
+    | {"@recently-snapshot", "@__thumb", "#snapshot", "@tmp", "__pycache__"}
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CLAIM = re.compile(  # a.jpg, a.jpg?w=200, a.jpg.1
+    rf".+?({'|'.join(map(re.escape, sorted(PICTURE_SUFFIXES)))})(?:[?&#].*|\.\d+|~)?",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def split_name(name: str, place: str) -> tuple[str, ...]:
+    """The parts of a relative path, in NFC and without control characters.
+
+    Raises:
+        SourceError: the name is absolute, climbs with `..` or is not Unicode.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"{place}: the file name {name!a} is not valid Unicode: rename the file"
+        ) from error
+    path = _CONTROL.sub("_", unicodedata.normalize("NFC", name)).replace("\\", "/")
+    *folders, file = [part for part in path.split("/") if part not in ("", ".")] or [""]
+    parts = (*map(intern, folders), file)  # each folder's name is kept once
+    if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", path) or not file:
+        raise SourceError(
+            f"{place}: refused because of the unsafe name {name!r}: "
+            "expected only relative names without '..'; pack the pictures anew"
+        )
+    return parts
+
+
+def ignored_reason(parts: Sequence[str]) -> str:
+    """Why a file is ignored by its name: `hidden`, `not a picture`, or empty for a picture."""
+    if is_hidden(parts):
+        return "hidden"
+    return "" if claims_picture(parts[-1]) else "not a picture"
+
+
+def is_hidden(parts: Sequence[str]) -> bool:
+    """Whether a system, not a person, put it there: by a part of its path."""
+    return any(part.startswith(".") or part.casefold() in HIDDEN_NAMES for part in parts)
+
+
+def claims_picture(file: str) -> bool:
+    """Whether a file's name says that it is a picture.
+
+    >>> [claims_picture(name) for name in ("a.JPG", "a.jpg?w=200", "a.jpg.1", "a", "a.jpg.txt")]
+    [True, True, True, False, False]
+    """
+    return _CLAIM.fullmatch(file) is not None
+
+
+def quote(names: Sequence[str], limit: int = 5) -> str:
+    """Names for a message, the first few of them."""
+    shown = ", ".join(repr(name[:80]) for name in names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
