@@ -183,7 +183,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("DVC", "GIT_", "KAGGLE", "PYTHON", "XDG_"))
+        if not name.startswith(("DVC", "GIT_", "KAGGLE", "MAKE", "MFLAGS", "PYTHON", "XDG_"))
     }
     person = {
         f"GIT_{role}_{field}": value

@@ -427,7 +427,7 @@ def test_without_a_command_they_are_listed_and_nothing_is_done(project: Path) ->
     done = run_python("-m", "pawprint", cwd=project)
     assert done.returncode == 2
     assert done.stdout == b""
-    assert done.stderr.startswith(b"usage: python -m pawprint [-h] COMMAND")
+    assert done.stderr.startswith(b"usage: python -m pawprint [-h] [--version] COMMAND")
     for name in COMMANDS:
         assert re.search(rf"\n  {name} +\w".encode(), done.stderr)
 

@@ -99,7 +99,7 @@ def _list_tar(file: IO[bytes], size: int, quota: Quota) -> Listing:
                 found.append(info)
             elif not info.isdir():
                 listing.ignored["not a file"] += 1
-        _check_end(headers, archive.offset)
+        _check_end(headers, archive.offset)  # see tests/test_private_sides.py
 
     def opener(place: tuple[int, int]) -> IO[bytes]:
         return open_part(file, place)

@@ -74,7 +74,8 @@ def _stored_name(info: zipfile.ZipInfo) -> str | bytes:
     """The name as text where the zip says how it is encoded, else its bytes."""
     if info.flag_bits & UTF8:
         return info.filename
-    raw = info.orig_filename.encode("cp437")  # what zipfile made of the bytes loses none
+    # What zipfile made of the bytes loses none; see tests/test_private_sides.py
+    raw = info.orig_filename.encode("cp437")
     return unicode_path(info.extra, raw) or raw.partition(b"\0")[0]
 
 
