@@ -413,3 +413,9 @@ def test_reasons_are_the_same_in_every_run() -> None:
             reasons.add(str(caught.value))
         assert len(reasons) == 1
         assert "0x" not in reasons.pop()
+
+
+def test_integers_of_more_than_16_bits_are_refused() -> None:
+    content = encode(Image.fromarray(np.full((32, 32), 2_000_000, np.int32)), "TIFF")
+    with pytest.raises(ImageError, match="32-bit integers up to 2000000, whose range is unknown"):
+        decode_image(content, 32, CAP)

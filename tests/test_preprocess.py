@@ -153,3 +153,12 @@ def test_same_pictures_same_bytes(archive: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         preprocess_pictures(archive, rows, params(), tmp_path / name)
     assert processed_bytes(tmp_path / "a") == processed_bytes(tmp_path / "b")
+
+
+def test_a_class_without_a_picture_that_can_be_decoded_is_not_dropped(
+    archive: Path, tmp_path: Path
+) -> None:
+    contents = good_pictures() | {f"bird/{i}.png": b"404: Not Found" for i in range(3)}
+    rows = write_archive(archive, contents)
+    with pytest.raises(DataError, match=r"^no picture of the class bird can be decoded: 3 were"):
+        preprocess_pictures(archive, rows, params(max_bad=1.0), tmp_path / "out")

@@ -88,9 +88,23 @@ def test_dark_16_bit_pictures_are_told_with_the_range_to_set(
     assert remarks(BALANCED, *values, max_value=suggested) == []
 
 
-@pytest.mark.parametrize("values", [(), (0,), (16_384,), (100, 65_535)])
+@pytest.mark.parametrize("values", [(), (0,), (16_384,), (0, 65_535)])
 def test_other_16_bit_pictures_are_not(values: tuple[int, ...]) -> None:
     assert remarks(BALANCED, *values) == []
+
+
+def test_one_bright_pixel_of_one_picture_silences_nothing() -> None:
+    (found,) = remarks(BALANCED, 4095, 65_535, 100)
+    assert found.startswith("2 of 3 16-bit pictures have no value above 4095, and so come out dark")
+    assert "set preprocess.max_value=4095, if" in found
+
+
+def test_copies_under_two_labels_are_told() -> None:
+    one, *rest = BALANCED
+    other = replace(one, path="z/copy.jpg", class_name="z")
+    pictures = [one, other, *rest]
+    found = list_remarks(pictures, [Thumbnail(None)] * len(pictures), 0)
+    assert any(text.startswith("1 picture is in more than one class, as copies") for text in found)
 
 
 def test_a_range_that_is_too_small_is_told() -> None:

@@ -277,7 +277,10 @@ def _flatten(image: Image.Image, white: int) -> Image.Image:
     if image.mode == "F":
         raise ImageError("floating-point pixels, whose range is unknown")
     if image.mode.startswith("I"):  # convert("RGB") would clip instead of scaling
-        is_8_bit = image.mode == "I" and cast(int, image.getextrema()[1]) <= 255
+        largest = cast(int, image.getextrema()[1]) if image.mode == "I" else 65535
+        if largest > 65535:
+            raise ImageError(f"32-bit integers up to {largest}, whose range is unknown")
+        is_8_bit = largest <= 255
         levels = _levels(white or (255 if is_8_bit else 65535))
         return _in_bands(image, "L", lambda band: _look_up(band, levels))
     if image.has_transparency_data:

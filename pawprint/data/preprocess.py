@@ -79,6 +79,7 @@ def preprocess_pictures(
         )
     quarantined = {picture.path for picture, _ in bad}
     good = [picture for picture in pictures if picture.path not in quarantined]
+    _check_classes(good, bad)
     class_names = check_splits(good)
     _write_tables(out, good, bad, class_names)
     return good
@@ -102,6 +103,22 @@ def _list_shards(
                 )
             )
     return shards
+
+
+def _check_classes(good: Sequence[Picture], bad: Sequence[tuple[Picture, str]]) -> None:
+    """Refuse to go on without a class of which no picture can be decoded.
+
+    Raises:
+        DataError: the class, how many were set aside, and why.
+    """
+    left = {picture.class_name for picture in good}
+    for lost in sorted({picture.class_name for picture, _ in bad} - left):
+        reasons = [reason for picture, reason in bad if picture.class_name == lost]
+        raise DataError(
+            f"no picture of the class {lost} can be decoded: {len(reasons)} were set aside, as "
+            f"{bad[[p.class_name for p, _ in bad].index(lost)][0].path}: {reasons[0]}; mend them, "
+            "or remove the class"
+        )
 
 
 def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:

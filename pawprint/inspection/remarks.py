@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pawprint.data.groups import Groups, parted_groups
-from pawprint.data.manifest import SPLITS, Picture
+from pawprint.data.manifest import SPLITS, Picture, group_members, in_conflict
 from pawprint.inspection.thumbnails import Thumbnail
 
 RANGES = (255, 1023, 4095, 16_383, 65_535)  # the largest values of 8, 10, 12, 14 and 16 bits
@@ -32,6 +32,7 @@ def list_remarks(
     """
     return [
         *_classes_without(pictures, together or {}),
+        *_conflicts(pictures),
         *_groups(pictures, groups),
         *_range_of_16_bits(thumbnails, max_value),
         *_imbalance(pictures),
@@ -59,6 +60,16 @@ def _classes_without(pictures: Sequence[Picture], together: Mapping[str, str]) -
                 "nothing of them; add some"
             )
     return remarks
+
+
+def _conflicts(pictures: Sequence[Picture]) -> list[str]:
+    conflicts = sum(in_conflict(members) for members in group_members(pictures).values())
+    if not conflicts:
+        return []
+    return [
+        f"{_number(conflicts, 'picture is', 'pictures are')} in more than one class, as copies: a "
+        "label of each is wrong; see data/report/conflicts.csv"
+    ]
 
 
 def _groups(pictures: Sequence[Picture], groups: Groups | None) -> list[str]:
@@ -94,12 +105,18 @@ def _range_of_16_bits(thumbnails: Sequence[Thumbnail], max_value: int) -> list[s
             f"{_number(brighter, '16-bit picture has', '16-bit pictures have')} values above "
             f"preprocess.max_value = {max_value}, up to {largest}: all of these become white"
         ] * (brighter > 0)
-    suggested = next(most for most in RANGES if largest <= most)
-    if not largest or suggested == RANGES[-1]:
+    dark = [value for value in found if 0 < value <= RANGES[-2]]  # less than a quarter of it all
+    if not dark:
         return []
+    largest = max(dark)
+    suggested = next(most for most in RANGES if largest <= most)
+    remedy = f"and so come out dark: set preprocess.max_value={suggested}"
+    if len(dark) == len(found):
+        have = _number(len(dark), "16-bit picture has", "16-bit pictures have")
+        return [f"{have} no value above {largest}, {remedy}"]
     return [
-        f"{_number(len(found), '16-bit picture has', '16-bit pictures have')} no value above "
-        f"{largest}, and so come out dark: set preprocess.max_value={suggested}"
+        f"{len(dark)} of {len(found)} 16-bit pictures have no value above {largest}, {remedy}, if "
+        "the others' brighter values are faults"
     ]
 
 
