@@ -37,7 +37,7 @@ check: .venv/installed-dev
 	mypy
 
 # dvc exp show for a terminal: what differs between experiments, accuracies and parameters first.
-EXPERIMENTS ?= --only-changed --hide-workspace --drop '.*(accuracy_|log_loss|Created)|(stages|pawprint|data|models|metrics|plots)/[^:]*$$'
+EXPERIMENTS ?= --only-changed --hide-workspace --drop '.*(accuracy_|log_loss|Created)|[^:]*/[^:]*$$'
 experiments: .venv/installed
 	@dvc exp show --md $(EXPERIMENTS) | sed -E 's#metrics/scores/([^:| ]+)\.json:#\1.#g; s/ +/ /g; s/-{3,}/---/g' \
 		| column -t -s '|' -o '|'

@@ -25,7 +25,7 @@ RETRIES = 2  # within one run, after a connection that broke off
 FIXED = "Kaggle is not asked, since a competition or a version of a data set does not change"
 HOW_TO_SIGN_IN = (
     "create a token at https://www.kaggle.com/settings/api, then set KAGGLE_API_TOKEN, or "
-    "KAGGLE_USERNAME and KAGGLE_KEY, or save it as ~/.kaggle/kaggle.json"
+    "KAGGLE_USERNAME and KAGGLE_KEY, or save it as ~/.kaggle/access_token"
 )
 
 
