@@ -187,7 +187,7 @@ def test_silence_while_the_client_checks_a_token(run):
 
 def test_missing_credentials(run):
     result = run(secrets={})
-    assert_refused(result, "expected Kaggle credentials, found none", "~/.kaggle/kaggle.json")
+    assert_refused(result, "expected Kaggle credentials, found none", "~/.kaggle/access_token")
 
 
 def test_refused_credentials(run, server):
