@@ -376,3 +376,34 @@ def test_links_are_explained_where_nothing_is_left(tmp_path):
         lambda: read_folder(tmp_path, {}),
         r"found 0 pictures, 2 symbolic link \(links are followed inside of the folder only: copy",
     )
+
+
+# A set within itself
+
+
+def bitmaps(*folders: str, seed: int) -> dict[str, bytes]:
+    """Two pictures in each folder; all have one size, whatever their pixels."""
+    return {
+        f"{folder}/{i}.bmp": encode(Image.new("RGB", (8, 8), (seed, n, i)), "BMP")
+        for n, folder in enumerate(folders)
+        for i in range(2)
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_of_one_name_and_size_are_compared_by_their_bytes(tmp_path, packed):
+    def run(files: dict[str, bytes]) -> FetchReport:
+        return read(tmp_path, pack(files)) if packed else read_folder(tmp_path, files)
+
+    files = bitmaps("hen", "owl", seed=1)
+    again = {f"more/{name}": data for name, data in files.items()}
+    assert run(files | again).ignored == {"in 'more', which is set aside": 4}
+    again["more/owl/1.bmp"] = bitmaps("x", seed=9)["x/1.bmp"]
+    assert_refused(lambda: run(files | again), "'hen', 'owl' beside 'more', .* other pictures")
+
+
+def test_divisions_of_one_name_and_size_are_compared_by_their_bytes(tmp_path):
+    other = bitmaps("train/test/hen", "train/test/owl", seed=7)
+    train = bitmaps("train/train/hen", "train/train/owl", seed=1)
+    test = bitmaps("test/hen", "test/owl", seed=2)
+    assert_refused(lambda: read_folder(tmp_path, train | other | test), "one folder test, found")

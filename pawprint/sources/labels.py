@@ -11,6 +11,7 @@ from pawprint.runner.errors import LayoutError
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
 from pawprint.sources.tree import (
+    Digest,
     Folders,
     FoundFile,
     Label,
@@ -88,11 +89,13 @@ class LabelReader:
 
     Attributes:
         place: what the files belong to, for messages.
+        digest: reads a file, to tell copies from others of its name and size; None: neither.
         aside: folder → number of pictures in it that are in no class.
         notes: lines for the user.
     """
 
     place: str
+    digest: Digest | None = None
     aside: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -122,7 +125,7 @@ class LabelReader:
         for split, files in inner.items():
             if split not in parts:
                 parts[split] = files
-            elif is_copy(files, parts[split]):
+            elif is_copy(files, parts[split], self.digest):
                 self._note_copy(files)
             else:
                 raise LayoutError(
@@ -335,7 +338,7 @@ class LabelReader:
         _, folders = group(files)
         if len(folders) < 2:
             return files
-        gone = find_twins(folders)
+        gone = find_twins(folders, self.digest)
         for name in gone:
             self._note_copy(folders.pop(name))
         for name in sorted(folders, reverse=True):
@@ -343,7 +346,8 @@ class LabelReader:
             if copied is None:
                 continue
             again, beside = copied
-            if not is_copy(again, [file for found in beside.values() for file in found]):
+            originals = [file for found in beside.values() for file in found]
+            if not is_copy(again, originals, self.digest):
                 raise LayoutError(
                     f"{self.place}: expected each class once, found {quote(sorted(beside))} beside "
                     f"{where(folders[name])!r}, which has such folders again with other pictures: "
