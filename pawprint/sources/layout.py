@@ -28,6 +28,7 @@ from pawprint.sources.names import (
     quote,
     split_name,
 )
+from pawprint.sources.suspects import refuse_mask_files
 from pawprint.sources.tree import PREFIXED, Digest, FoundFile
 
 MAX_PATH_BYTES = 65_535  # of the zip format
@@ -125,6 +126,8 @@ def read_layout(
         if any(kind.role == "container" for kind in (kinds or {}).values()):
             found += "; unpack the archives among them"
         raise LayoutError(f"{place}: {EXPECTED}; found {found}")
+    taken = {picture.index for picture in pictures}
+    refuse_mask_files([file for file in files if file.index in taken], place)
     _refuse_repeats(pictures, names, place)
     _refuse_long_paths(pictures, names, place)
     for folder, number in reader.aside.items():

@@ -116,6 +116,7 @@ def find_division(folders: Folders) -> dict[str, str]:
             for name, found in named.items()
             if found.rest == named[train].rest
             or (found.split != "train" and set() < inner_names(folders[name]) <= classes)
+            or (name in trains and len(inner_names(folders[name]) & classes) > 1)
         }
         if len(set(division.values())) > 1:
             return division
