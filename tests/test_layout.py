@@ -391,3 +391,84 @@ def test_what_systems_put_there_is_no_class(name):
 @pytest.mark.parametrize("name", ["a/1.JPG", "a/1.jpg?w=200&h=100", "a/1.jpg.1", "a/1.jpeg#x"])
 def test_names_that_claim_a_picture_with_something_behind(name):
     assert counts([name, *folders("b", "c")])[0] == {"a": 1, "b": 2, "c": 2}
+
+
+# What looks like classes, but holds them
+
+
+def grid(*levels: str) -> list[str]:
+    names = [""]
+    for level in levels:
+        names = [f"{outer}/{inner}".lstrip("/") for outer in names for inner in level.split()]
+    return names
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (grid("split1 split2", "train test", "ox elk"), "'split1', 'split2'.* 'elk', 'ox'"),
+        (grid("cv_a cv_b", "train val"), "'cv_a', 'cv_b'.* 'train', 'val'"),
+        (grid("shop/images web/images", "lamp sofa"), "'shop', 'web'.* 'lamp', 'sofa'"),
+        (grid("set1 set2", "ox elk"), "'set1', 'set2'.* 'elk', 'ox'"),
+        ([*grid("fold1", "ox elk"), *grid("fold2", "ox elk yak")], "'fold1', 'fold2'.* 'elk'"),
+        (grid("train train_aug", "ox elk"), "'train', 'train_aug'.* forms"),
+        ([*grid("labeled", "ox elk"), "unlabeled"], "'unlabeled' beside 'labeled'"),
+        (grid("1 2 3", "ox elk"), "'1', '2', '3'.* 'elk', 'ox'"),
+        (grid("64x64 96x96", "ox elk"), "'64x64', '96x96'.* 'elk', 'ox'"),
+        (["skin_images_part_1", "skin_images_part_2"], "'skin_images_part_1',.* parts of one"),
+        (["images_001/images", "images_002/images"], "'images_001',.* parts of one"),
+        (["trainA", "trainB", "testA", "testB"], "'testA', 'testB', .* parts of one"),
+        (["JPEGImages", "SegmentationClass"], "'JPEGImages', 'SegmentationClass'.* forms"),
+        (grid("leftImg8bit gtFine", "train val", "bern graz"), "'gtFine', 'leftImg8bit'.* forms"),
+        (["imgs", "mask_png"], "'imgs', 'mask_png'.* forms"),
+        (grid("train test", "input target"), "'input', 'target'.* forms"),
+        (grid("train_clean train_noisy test", "ox elk"), "'train_clean', 'train_noisy' mean train"),
+        ([*grid("train", "ox elk"), "test/Elk"], "folder test: .* found also 'Elk'"),
+        ([*grid("train", "train val", "ox elk"), "test/Elk"], "folder test: .* also 'Elk'"),
+    ],
+)
+def test_parts_and_forms_of_a_set_are_no_classes(names, found):
+    with pytest.raises(LayoutError, match=found) as caught:
+        counts(folders(*names))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "data.folder=ONE_OF_THEM" in message or "rename" in message
+
+
+@pytest.mark.parametrize("made", ["1_mask.png", "1-seg.jpg", "1 GT.png", "1_mask_2.png"])
+def test_masks_in_the_folder_of_their_pictures_are_refused(made):
+    with pytest.raises(LayoutError, match=rf"found 1 files .* such as 'ox/{made}': move them"):
+        paths("ox/1.jpg", "elk/1.jpg", f"ox/{made}")
+    assert len(paths("ox/2.jpg", "elk/1.jpg", f"ox/{made}")) == 3
+    with pytest.raises(LayoutError, match="found 1 files"):
+        paths("ox/ox (1).png", "ox/ox (1)_mask.png", "elk/1.jpg")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["with_mask", "without_mask"],
+        ["button", "image", "label"],
+        ["sunset1", "sunset2"],
+        ["type1", "type2"],
+        ["0", "1"],
+        ["camera_a", "camera_b"],
+        ["images", "sets", "days"],
+        grid("ox elk", "2019-05 2020-11"),
+        grid("0 1", "cam1 cam2"),
+        [*grid("pet", "cat dog"), *grid("farm", "cow pig")],
+    ],
+)
+def test_ordinary_classes_stay_classes(names):
+    assert set(counts(folders(*names))[0]) == {name.split("/")[0] for name in names}
+
+
+def test_divided_classes_with_folders_of_cameras_stay_classes():
+    found = counts(folders(*grid("ox elk", "train test", "cam1 cam2")))[0]
+    assert found == dict.fromkeys(grid("train test", "ox elk"), 4)
+
+
+def test_one_class_in_test_beside_a_divided_train():
+    found, _, notes = counts(folders(*grid("train", "train val", "ox elk"), "test/ox"))
+    assert found["test/ox"] == 2
+    assert notes == ["test has no pictures of 'elk'"]

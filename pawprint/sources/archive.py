@@ -7,6 +7,7 @@ and fixed attributes. Nothing is ever unpacked to a path that an archive names.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import zipfile
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from pawprint.runner.files import atomic_write
 from pawprint.sources.contents import check_classes, recognize_others
 from pawprint.sources.layout import Layout, read_layout
 from pawprint.sources.members import Listing, Member, reading
-from pawprint.sources.quota import Quota
+from pawprint.sources.quota import COPY_CHUNK_BYTES, Quota
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 MAX_NOTES = 12
@@ -73,6 +74,7 @@ def write_archive(listing: Listing, out: Path, quota: Quota) -> FetchReport:
         quota.place,
         kinds=recognize_others(listing, quota.place),
         sizes=[member.size for member in listing.members],
+        digest=lambda index: _digest(listing.members[index], quota),
         left_out=listing.ignored,
         links=listing.links,
     )
@@ -89,6 +91,15 @@ def write_archive(listing: Listing, out: Path, quota: Quota) -> FetchReport:
             picture = layout.pictures.pop()  # its memory is free for what zipfile keeps of it
             _copy(listing.members[picture.index], archive, picture.path, quota)
     return report
+
+
+def _digest(member: Member, quota: Quota) -> bytes:
+    quota.check_picture(member.name, member.size, member.packed, member.size)
+    found = hashlib.sha256()
+    with reading(f"{quota.place}: {member.name!r}"), member.open() as source:
+        while chunk := source.read(COPY_CHUNK_BYTES):
+            found.update(chunk)
+    return found.digest()
 
 
 def _copy(member: Member, archive: zipfile.ZipFile, path: str, quota: Quota) -> None:

@@ -12,7 +12,7 @@ from pawprint.runner.errors import SourceError
 # Code pages by which systems have written names, those of many bytes a letter first
 CODE_PAGES = (
     *("cp932", "gb18030", "cp949", "big5"),
-    *("cp437", "cp850", "cp1252", "cp1251"),
+    *("cp437", "cp850", "cp1252", "cp1251", "cp866"),
 )
 UNICODE_PATH = 0x7075  # Info-ZIP's extra field
 
@@ -41,14 +41,15 @@ def decode_names(names: Sequence[str | bytes], encoding: str, place: str) -> lis
             break
     else:
         return texts
-    unknown = [name for name in names if isinstance(name, bytes) and not name.isascii()]
-    readings = _read_in_all(unknown)
+    stored = [name for name in names if isinstance(name, bytes) and not name.isascii()]
+    unknown = sum(not _is_utf8(name) for name in stored)
+    readings = _read_in_all(stored)
     shown = ", ".join(f"{text!r} in {codec}" for codec, text in readings.items())
-    example = next(iter(readings), "cp437")
     raise SourceError(
-        f"{place}: expected names in UTF-8, found {len(unknown)} in an encoding that is not told; "
+        f"{place}: expected names in UTF-8, found {unknown} in an encoding that is not told; "
         f"one of them reads {shown or 'well in none that is known here'}: set the right one, as "
-        f"-S data.names_encoding={example}, or pack the pictures anew"
+        f"-S data.names_encoding={'ONE_OF_THESE' if readings else 'ITS_NAME'}, or pack the "
+        "pictures anew"
     )
 
 

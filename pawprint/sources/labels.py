@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,7 +9,9 @@ from dataclasses import dataclass, field
 from pawprint.runner.errors import LayoutError
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
+from pawprint.sources.suspects import PLAIN, UNLABELLED, bare, is_derived, refuse_suspects
 from pawprint.sources.tree import (
+    Digest,
     Folders,
     FoundFile,
     Label,
@@ -19,63 +20,25 @@ from pawprint.sources.tree import (
     find_twins,
     group,
     has_classes,
-    inner_names,
     is_copy,
     label_by_folder,
     label_by_prefix,
     where,
 )
 
-# Folders of what is made from pictures and mirrors them: no classes, and no further pictures
-DERIVED = frozenset(
-    {
-        "annotated",
-        "annotation",
-        "aug",
-        "augmentation",
-        "augmented",
-        "bbox",
-        "boundingbox",
-        "contour",
-    }
-    | {
-        "contour",
-        "cropped",
-        "depth",
-        "depthmap",
-        "gray",
-        "grayscale",
-        "greyscale",
-        "groundtruth",
-        "gt",
-    }
-    | {"heatmap", "label", "mask", "matte", "overlay", "preview", "processed", "resized"}
-    | {"saliency", "seg", "segmentation", "segmented", "superpixel", "thumb", "thumbnail", "trimap"}
-)
-PLAIN = frozenset(  # and of the pictures themselves
-    {"color", "colored", "colour", "coloured", "image", "img", "input", "jpegimage", "jpg"}
-    | {"original", "photo", "pic", "picture", "png", "raw", "rgb", "source"}
-)
-
-COLLECTION = re.compile(  # fold1, site_b
-    r"(batch|camera|cam|collection|day|fold|group|part|round|scanner|session|site|source|subset)"
-    r"[\W_]*(\d+|[a-z])"
-)
-
-
-def _bare(folder: str) -> str:
-    """The word that a folder's name is, in singular.
-
-    >>> _bare("Ground_Truth"), _bare("Masks")
-    ('groundtruth', 'mask')
-    """
-    letters = "".join(filter(str.isalnum, folder.lower()))
-    return letters.removesuffix("s")
+# A folder within val or test that is no class
+WRAPPERS = PLAIN | {"all", "data", "dataset", "unclassified", "unknown"} | UNLABELLED
 
 
 def _plain_split(folder: str) -> str:
     found = read_split_name(folder)
     return found.split if found and not found.rest else ""
+
+
+def _wraps(folder: str, outer: list[FoundFile]) -> bool:
+    """Whether a folder within val or test is no class, by its name."""
+    again = folder in outer[0].parts[: outer[0].depth]
+    return again or bare(folder) in WRAPPERS or read_split_name(folder) is not None
 
 
 def _classes(labels: list[Label]) -> set[str]:
@@ -88,11 +51,13 @@ class LabelReader:
 
     Attributes:
         place: what the files belong to, for messages.
+        digest: reads a file, to tell copies from others of its name and size; None: neither.
         aside: folder → number of pictures in it that are in no class.
         notes: lines for the user.
     """
 
     place: str
+    digest: Digest | None = None
     aside: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -122,7 +87,7 @@ class LabelReader:
         for split, files in inner.items():
             if split not in parts:
                 parts[split] = files
-            elif is_copy(files, parts[split]):
+            elif is_copy(files, parts[split], self.digest):
                 self._note_copy(files)
             else:
                 raise LayoutError(
@@ -183,7 +148,9 @@ class LabelReader:
         whole = files
         own, folders = group(self._without_copies(files))
         while len(folders) == 1 and not folders.keys() & classes:
-            (files,) = folders.values()
+            ((name, files),) = folders.items()
+            if not (_wraps(name, whole) or group(files)[1]):
+                break
             own, folders = group(self._without_copies(files))
         if unknown := sorted(folders.keys() - classes):
             raise LayoutError(
@@ -237,30 +204,11 @@ class LabelReader:
         own, folders = group(self._step_in(files))
         if len(folders) < 2:
             return label_by_prefix(own, split)
-        self._refuse_forms_and_collections(folders)
+        refuse_suspects(folders, self.place)
         if not split and (labels := self._read_divided_classes(folders)):
             return labels
         self._check_subfolders(folders)
         return label_by_folder(folders, split)
-
-    def _refuse_forms_and_collections(self, folders: Folders) -> None:
-        """Refuses folders that are no classes, but hold all classes each, in a form or a part."""
-        words = set(map(_bare, folders))
-        forms = [name for name in sorted(folders) if _bare(name) in DERIVED]
-        alike = {tuple(sorted(inner_names(files))) for files in folders.values()}
-        in_each = len(alike) == 1 and len(next(iter(alike))) > 1
-        if forms and (in_each or words <= DERIVED | PLAIN):
-            raise LayoutError(
-                f"{self.place}: expected folders of classes, found {quote(sorted(folders))}, which "
-                "seem to hold the same pictures in several forms: name one of them as the source, "
-                "or rename them if they are classes"
-            )
-        if in_each and all(COLLECTION.fullmatch(name.lower()) for name in folders):
-            raise LayoutError(
-                f"{self.place}: expected folders of classes, found {quote(sorted(folders))}, each "
-                f"of which has the folders {quote(next(iter(alike)))}: put the pictures of each "
-                "class in one folder, or rename the outer ones if they are the classes"
-            )
 
     def _read_divided_classes(self, folders: Folders) -> list[Label]:
         """Labels `cat/train/1.jpg`; nothing, if no class is divided so."""
@@ -303,7 +251,7 @@ class LabelReader:
         shown = [f"{name!r} {counts[name].total()}" for name in sorted(counts)]
         listed = ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
         recurring = {name: found for name, found in counts.items() if len(found) > 1}
-        if derived := sorted(name for name in recurring if _bare(name) in DERIVED):
+        if derived := sorted(name for name in recurring if is_derived(name)):
             classes = sorted({name for sub in derived for name in recurring[sub]})
             raise LayoutError(
                 f"{self.place}: expected only pictures of its class in each folder, found in "
@@ -335,7 +283,7 @@ class LabelReader:
         _, folders = group(files)
         if len(folders) < 2:
             return files
-        gone = find_twins(folders)
+        gone = find_twins(folders, self.digest)
         for name in gone:
             self._note_copy(folders.pop(name))
         for name in sorted(folders, reverse=True):
@@ -343,7 +291,8 @@ class LabelReader:
             if copied is None:
                 continue
             again, beside = copied
-            if not is_copy(again, [file for found in beside.values() for file in found]):
+            originals = [file for found in beside.values() for file in found]
+            if not is_copy(again, originals, self.digest):
                 raise LayoutError(
                     f"{self.place}: expected each class once, found {quote(sorted(beside))} beside "
                     f"{where(folders[name])!r}, which has such folders again with other pictures: "

@@ -28,7 +28,8 @@ from pawprint.sources.names import (
     quote,
     split_name,
 )
-from pawprint.sources.tree import PREFIXED, FoundFile
+from pawprint.sources.suspects import refuse_mask_files
+from pawprint.sources.tree import PREFIXED, Digest, FoundFile
 
 MAX_PATH_BYTES = 65_535  # of the zip format
 EXPECTED = (
@@ -78,6 +79,7 @@ def read_layout(
     *,
     kinds: Mapping[int, FileKind] | None = None,
     sizes: Sequence[int] = (),
+    digest: Digest | None = None,
     left_out: Mapping[str, int] | None = None,
     links: Sequence[str] = (),
 ) -> Layout:
@@ -89,6 +91,7 @@ def read_layout(
         kinds: position → kind of files whose names do not say that they are pictures: one that is
             a picture by its bytes counts as such.
         sizes: of all files in bytes, by which copies are told apart; empty: by their names alone.
+        digest: of the bytes of the file at a position, read where names and sizes are alike.
         left_out: reason → number of files that are not among `names`, for messages.
         links: those of them that are links which are not followed.
 
@@ -115,7 +118,7 @@ def read_layout(
         else:
             files.append(FoundFile(index, parts, 0, sizes[index] if sizes else 0))
     others += [(split_name(name, place), "symbolic link") for name in links]
-    reader = LabelReader(place)
+    reader = LabelReader(place, digest)
     labels = reader.read(files)
     pictures = sorted((LabelledFile(*label) for label in labels), key=lambda picture: picture.path)
     if len({picture.class_name for picture in pictures}) < 2:
@@ -123,6 +126,8 @@ def read_layout(
         if any(kind.role == "container" for kind in (kinds or {}).values()):
             found += "; unpack the archives among them"
         raise LayoutError(f"{place}: {EXPECTED}; found {found}")
+    taken = {picture.index for picture in pictures}
+    refuse_mask_files([file for file in files if file.index in taken], place)
     _refuse_repeats(pictures, names, place)
     _refuse_long_paths(pictures, names, place)
     for folder, number in reader.aside.items():

@@ -20,6 +20,7 @@ from pawprint.sources.quota import Quota
 
 MAX_HEADER_BYTES = 1 << 20  # of one name, or one set of attributes
 MAX_OFFSET = 1 << 60
+NOWHERE = (-1, 0)  # the place of no file
 _OPENERS: dict[str, Callable[[Any], Any]] = {
     "a gzip archive": gzip.open,
     "a bzip2 archive": bz2.open,
@@ -65,7 +66,8 @@ def _decompressed(path: Path) -> Iterator[IO[bytes]]:
 def open_tar(path: Path, work: Path, quota: Quota) -> Iterator[Listing]:
     """Lists a tar; a compressed one is unpacked to a file without a name in `work`.
 
-    Links and devices are ignored, and counted.
+    A hard link counts as the file that it leads to, under its own name. Symbolic links, devices and
+    hard links to what is no file before them are ignored, and counted.
 
     Raises:
         SourceError: damaged, with a name of an unknown encoding, or `quota` is exceeded.
@@ -86,17 +88,22 @@ def open_tar(path: Path, work: Path, quota: Quota) -> Iterator[Listing]:
 
 def _list_tar(file: IO[bytes], size: int, quota: Quota) -> Listing:
     listing = Listing()
-    found: list[tarfile.TarInfo] = []
+    found: list[tuple[str | bytes, tuple[int, int]]] = []
+    places: dict[str, tuple[int, int]] = {}  # name → where its bytes are
     headers = _Headers(open_part(file, (0, size)))
     with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8") as archive:  # type: ignore[call-overload]
         for info in archive:
             quota.count_files(1)
             if info.size < 0:  # tarfile would read in a circle
                 raise tarfile.ReadError(f"{info.name!r} of {info.size} bytes")
-            if info.issym() or info.islnk():
+            place = (info.offset_data, info.size)
+            if info.islnk():
+                place = places.get(_plain(info.linkname), NOWHERE)
+            if info.issym() or place == NOWHERE:
                 listing.ignored["symbolic link" if info.issym() else "hard link"] += 1
-            elif info.isreg() and not info.issparse():
-                found.append(info)
+            elif info.islnk() or (info.isreg() and not info.issparse()):
+                found.append((_stored_name(info, quota.names_encoding), place))
+                places[_plain(info.name)] = place
             elif not info.isdir():
                 listing.ignored["not a file"] += 1
         _check_end(headers, archive.offset)  # see tests/test_private_sides.py
@@ -104,13 +111,14 @@ def _list_tar(file: IO[bytes], size: int, quota: Quota) -> Listing:
     def opener(place: tuple[int, int]) -> IO[bytes]:
         return open_part(file, place)
 
-    names = decode_names(
-        [_stored_name(info.name) for info in found], quota.names_encoding, quota.place
-    )
-    for info, name in zip(found, names, strict=True):
-        place = (info.offset_data, info.size)
-        listing.members.append(Member(name, info.size, 0, opener, place))
+    names = decode_names([name for name, _ in found], quota.names_encoding, quota.place)
+    for name, (_, place) in zip(names, found, strict=True):
+        listing.members.append(Member(name, place[1], 0, opener, place))
     return listing
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("./")
 
 
 def _check_end(file: _Headers, offset: int) -> None:
@@ -120,13 +128,15 @@ def _check_end(file: _Headers, offset: int) -> None:
         raise tarfile.ReadError(f"no header at byte {offset}")
 
 
-def _stored_name(name: str) -> str | bytes:
-    """The name as text if it is UTF-8, else its bytes."""
+def _stored_name(info: tarfile.TarInfo, encoding: str) -> str | bytes:
+    """The name as text if a pax header gives it, or if it is UTF-8 and no encoding is set."""
+    raw = info.name.encode("utf-8", "surrogateescape")
+    if encoding and "path" not in info.pax_headers:
+        return raw
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return name.encode("utf-8", "surrogateescape")
-    return name
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 class _Headers:

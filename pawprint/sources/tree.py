@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from sys import intern
 
 from pawprint.sources.splits import read_split_name
 
 Label = tuple[int, str, str, str]  # index, split, class name, file name
+Digest = Callable[[int], bytes]  # of the bytes of the file at an index
 PREFIXED = re.compile(r"(?P<class_name>.+)\.\d+\.[^.]+")
 
 
@@ -115,16 +116,28 @@ def find_division(folders: Folders) -> dict[str, str]:
             for name, found in named.items()
             if found.rest == named[train].rest
             or (found.split != "train" and set() < inner_names(folders[name]) <= classes)
+            or (name in trains and len(inner_names(folders[name]) & classes) > 1)
         }
         if len(set(division.values())) > 1:
             return division
     return {}
 
 
-def is_copy(files: list[FoundFile], others: Iterable[FoundFile]) -> bool:
-    """Whether each file is among the others too, by its name, its folder and its size."""
+def is_copy(
+    files: list[FoundFile], others: Iterable[FoundFile], digest: Digest | None = None
+) -> bool:
+    """Whether each file is among the others too, by its name, its folder, its size and `digest`."""
     wanted = Counter((file.parts[-2:], file.size) for file in files)
-    return wanted <= Counter((file.parts[-2:], file.size) for file in others)
+    same = [file for file in others if (file.parts[-2:], file.size) in wanted]
+    if not wanted <= Counter((file.parts[-2:], file.size) for file in same):
+        return False
+    if digest is None:
+        return True
+    return _count_contents(files, digest) <= _count_contents(same, digest)
+
+
+def _count_contents(files: list[FoundFile], digest: Digest) -> Counter[tuple[object, ...]]:
+    return Counter((file.parts[-2:], digest(file.index)) for file in files)
 
 
 def find_copied(name: str, folders: Folders) -> tuple[list[FoundFile], Folders] | None:
@@ -152,7 +165,7 @@ def find_copied(name: str, folders: Folders) -> tuple[list[FoundFile], Folders] 
     return None
 
 
-def find_twins(folders: Folders) -> list[str]:
+def find_twins(folders: Folders, digest: Digest | None) -> list[str]:
     """Folders that hold what another one of their name holds: plantvillage beside PlantVillage."""
     spellings = defaultdict(list)
     for name in sorted(folders):
@@ -161,5 +174,5 @@ def find_twins(folders: Folders) -> list[str]:
         twin
         for first, *others in spellings.values()
         for twin in others
-        if len(inner_names(folders[twin])) > 1 and is_copy(folders[twin], folders[first])
+        if len(inner_names(folders[twin])) > 1 and is_copy(folders[twin], folders[first], digest)
     ]

@@ -1,0 +1,192 @@
+"""Refuses folders that look like those of classes, but hold forms or parts of a set.
+
+Such folders would give a wrong model without a word. Pure functions of names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pawprint.runner.errors import LayoutError
+from pawprint.sources.names import quote
+from pawprint.sources.splits import read_split_name
+from pawprint.sources.tree import Folders, FoundFile, group, inner_names
+
+# Folders of what is made from pictures and mirrors them: no classes, and no further pictures
+DERIVED = frozenset(
+    {"annotated", "annotation", "aug", "augmentation", "augmented", "bbox", "boundingbox"}
+    | {"contour", "cropped", "depth", "depthmap", "gray", "grayscale", "greyscale", "groundtruth"}
+    | {"gt", "heatmap", "label", "mask", "matte", "overlay", "preview", "processed", "resized"}
+    | {"saliency", "seg", "segmentation", "segmented", "superpixel", "target", "thumb"}
+    | {"thumbnail", "trimap"}
+)
+PLAIN = frozenset(  # and of the pictures themselves
+    {"color", "colored", "colour", "coloured", "image", "img", "input", "jpegimage", "jpg"}
+    | {"original", "photo", "pic", "picture", "png", "raw", "rgb", "source"}
+)
+FORMS = PLAIN | {  # words beside the above
+    *("binary", "bit", "class", "coarse", "fine", "instance", "jpeg", "left", "level", "map"),
+    *("new", "object", "pixel", "right", "semantic", "tif", "tiff", "train", "val", "test"),
+}
+SIDES = frozenset(  # subfolders that people have in the folder of a class
+    {"above", "back", "below", "bottom", "closeup", "day", "down", "evening", "far", "front"}
+    | {"indoor", "inside", "left", "lower", "morning", "near", "night", "noon", "outdoor"}
+    | {"outside", "rear", "right", "side", "top", "up", "upper"}
+)
+UNLABELLED = frozenset({"unlabeled", "unlabelled", "unannotated", "untagged"})
+COLLECTION = re.compile(  # fold1, site_b
+    r"(batch|camera|cam|collection|cv|data|dataset|day|fold|group|part|round|scanner|session|set"
+    r"|site|source|split|subset)[\W_]*(\d+|[a-z])"
+)
+_NUMBERED = re.compile(  # HAM10000_images_part_1, trainA
+    r"(?P<before>.*(?<![a-z])|.*[a-z](?=[A-Z]))"
+    r"(?i:batch|chunk|cv|data|dataset|fold|images?|imgs?|part|set|shard|split|subset|test|train|val)"
+    r"(?:[\W_]*\d+|[\W_]+[A-Za-z]|[A-Z])"
+)
+_NUMBER = re.compile(r"\d+(\s*[xX]\s*\d+)?(px)?")  # 3, 128x128
+_DATE = re.compile(r"(19|20)\d\d([\W_]?\d\d?){0,2}")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
+_DERIVED_FILE = re.compile(
+    r"(?P<stem>.+?)[ _.-]+(mask|seg|segmentation|gt|groundtruth|label|annotation)s?([\W_]*\d+)?",
+    re.IGNORECASE,
+)
+
+
+def bare(folder: str) -> str:
+    """The word that a folder's name is, in singular.
+
+    >>> bare("Ground_Truth"), bare("Masks")
+    ('groundtruth', 'mask')
+    """
+    letters = "".join(filter(str.isalnum, folder.lower()))
+    return letters.removesuffix("s")
+
+
+def is_derived(folder: str) -> bool:
+    """Whether a folder's name tells of what is made from pictures, and of nothing else.
+
+    >>> [is_derived(x) for x in ("SegmentationClass", "gtFine", "mask_png", "with_mask", "images")]
+    [True, True, True, False, False]
+    """
+    words = {word.lower().removesuffix("s") for word in _WORD.findall(folder)}
+    return bare(folder) in DERIVED or (bool(words & DERIVED) and _tells_form(folder))
+
+
+def _tells_form(folder: str) -> bool:
+    words = {bare(word) for word in _WORD.findall(folder)}
+    return bare(folder) in DERIVED | PLAIN or (
+        bool(words & (DERIVED | PLAIN)) and words <= DERIVED | FORMS | {"clas", "pixel"}
+    )
+
+
+def _is_view(folder: str) -> bool:
+    """Whether a folder is one that classes have in them: by date, camera or side."""
+    return bool(
+        bare(folder) in SIDES | PLAIN
+        or _DATE.fullmatch(folder)
+        or COLLECTION.fullmatch(folder.lower())
+    )
+
+
+def refuse_suspects(folders: Folders, place: str) -> None:
+    """Refuses folders that are no classes, but hold all classes each, in a form or a part.
+
+    Raises:
+        LayoutError: they are such; it names them and the way out.
+    """
+    names = sorted(folders)
+    alike = _common(inner_names(files) for files in folders.values())
+    if any(map(is_derived, names)) and (len(alike) > 1 or all(map(_tells_form, names))):
+        raise LayoutError(
+            f"{place}: expected folders of classes, found {quote(names)}, which seem to hold the "
+            "same pictures in several forms: name one of them as the source, as -S "
+            "data.folder=ONE_OF_THEM, or rename them if they are classes"
+        )
+    unlabelled = [name for name in names if bare(name) in UNLABELLED]
+    if unlabelled and any(len(inner_names(folders[n])) > 1 for n in set(names) - set(unlabelled)):
+        raise LayoutError(
+            f"{place}: expected folders of classes, found {quote(unlabelled)} beside "
+            f"{quote(sorted(set(names) - set(unlabelled)))}, which have folders in them: use -S "
+            "data.folder=ONE_OF_THEM, or rename them if they are classes"
+        )
+    numbered = _are_numbered(names)
+    if repeated := _repeated_classes(folders, alike, numbered):
+        raise LayoutError(
+            f"{place}: expected folders of classes, found {quote(names)}, each of which has the "
+            f"folders {quote(sorted(repeated))}: put the pictures of each class in one folder, or "
+            "use one alone, as -S data.folder=ONE_OF_THEM; if the outer folders are the classes, "
+            "put their pictures right into them"
+        )
+    if numbered and all(map(_NUMBERED.fullmatch, names)):
+        raise LayoutError(
+            f"{place}: expected folders of classes, found {quote(names)}, which seem to be parts "
+            "of one set: put the pictures in folders of their classes, use one part alone, as -S "
+            "data.folder=ONE_OF_THEM, or rename the folders if they are classes"
+        )
+
+
+def _common(groups: Iterable[set[str]]) -> set[str]:
+    """The one set that all are; empty, if they differ."""
+    found = {frozenset(names) for names in groups}
+    return set(next(iter(found))) if len(found) == 1 else set()
+
+
+def _are_numbered(names: list[str]) -> bool:
+    """Whether all names are of a collection, a number, or equal but for a number or a letter."""
+    return (
+        all(COLLECTION.fullmatch(name.lower()) for name in names)
+        or all(_NUMBER.fullmatch(name) for name in names)
+        or all(_NUMBERED.fullmatch(name) for name in names)
+    )
+
+
+def _repeated_classes(folders: Folders, alike: set[str], numbered: bool) -> set[str]:
+    """What seem to be the classes, within each of the folders; empty, if these are the classes."""
+    parts = numbered and not all(map(str.isdecimal, folders))  # numbers are classes as well
+    splits = {name: found for name in alike if (found := read_split_name(name))}
+    if len({found.split for found in splits.values()}) > 1:
+        below = [_below(files) for files in folders.values()]
+        inner = [inner_names(files) for subs in below for n, files in subs.items() if n in splits]
+        having = [names for names in inner if names]
+        classes = set.intersection(*having) if having else set()
+        if len(classes) > 1 and (parts or not all(map(_is_view, classes))):
+            return classes
+        return alike if parts else set()
+    if parts:  # some may lack classes
+        shared = set.intersection(*(inner_names(files) for files in folders.values()))
+        return shared if len(shared) > 1 else set()
+    exempt = all(_is_view(name) or is_derived(name) for name in alike)
+    return alike if len(alike) > 1 and not exempt else set()
+
+
+def _below(files: list[FoundFile]) -> Folders:
+    """The folders within, below wrappers."""
+    own, folders = group(files)
+    while len(folders) == 1 and not own:
+        (files,) = folders.values()
+        own, folders = group(files)
+    return folders
+
+
+def refuse_mask_files(files: list[FoundFile], place: str) -> None:
+    """Refuses `1_mask.png` beside `1.png`.
+
+    Raises:
+        LayoutError: there are such files.
+    """
+    found = []
+    for file in files:
+        stem = file.parts[-1].rpartition(".")[0]
+        if match := _DERIVED_FILE.fullmatch(stem):
+            found.append((file, match["stem"]))
+    if not found:
+        return
+    stems = {(file.parts[:-1], file.parts[-1].rpartition(".")[0]) for file in files}
+    twins = ["/".join(file.parts) for file, stem in found if (file.parts[:-1], stem) in stems]
+    if twins:
+        raise LayoutError(
+            f"{place}: expected pictures of classes, found {len(twins)} files that seem to be made "
+            f"from the picture of the same name beside them, such as {quote(twins, 2)}: move them "
+            "elsewhere, or rename them if they are pictures too"
+        )
