@@ -419,3 +419,33 @@ def test_integers_of_more_than_16_bits_are_refused() -> None:
     content = encode(Image.fromarray(np.full((32, 32), 2_000_000, np.int32)), "TIFF")
     with pytest.raises(ImageError, match="32-bit integers up to 2000000, whose range is unknown"):
         decode_image(content, 32, CAP)
+
+
+def planar_tiff(pixels: np.ndarray) -> bytes:
+    """An uncompressed TIFF of 16 bits, red first, then green, then blue. Source: TIFF 6.0."""
+    height, width, _ = pixels.shape
+    planes = pixels.astype("<u2").transpose(2, 0, 1).tobytes()
+    plane = 2 * width * height
+    extra = 8 + 2 + 10 * 12 + 4  # behind the header and the directory: what is longer than 4 bytes
+    bits, starts, counts = extra, extra + 6, extra + 18
+    data = extra + 30
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, bits), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 3, starts), (277, 3, 1, 3), (278, 3, 1, height),
+        (279, 4, 3, counts), (284, 3, 1, 2),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    arrays = struct.pack("<3H", 16, 16, 16)
+    arrays += struct.pack("<3I", *(data + plane * i for i in range(3)))
+    arrays += struct.pack("<3I", plane, plane, plane)
+    return b"II*\0" + struct.pack("<I", 8) + directory + arrays + planes
+
+
+def test_planes_of_16_bits_are_refused_and_not_read_as_noise() -> None:
+    ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32)
+    content = planar_tiff(np.stack([ramp] * 3, axis=-1))
+    with Image.open(io.BytesIO(content)) as image:
+        assert (image.size, image.mode) == ((32, 32), "RGB")  # Pillow would read it
+    with pytest.raises(ImageError, match="stores its colours plane by plane"):
+        decode_image(content, 32, CAP)

@@ -351,3 +351,10 @@ def test_other_weights_of_classes_are_refused(value: str, found: str, tmp_path: 
     expected = "none, balanced, or a list of a positive number for each class"
     message = complaint(tmp_path, edited("head", "class_weights", value))
     assert message.endswith(f": head.class_weights: expected {expected}, found {found}")
+
+
+@pytest.mark.parametrize("source", ["sample", "folder", "kaggle"])
+def test_a_sum_that_nothing_checks_is_refused(source: str, tmp_path: Path) -> None:
+    text = edited("data", "sha256", "a" * 64).replace("source: sample ", f"source: {source} ")
+    message = complaint(tmp_path, text)
+    assert f"data.sha256: found a sum, which data.source = {source} does not check" in message

@@ -74,6 +74,16 @@ def test_folders_are_searched_and_sorted_and_a_line_is_printed_for_each_picture(
     assert err == ""
 
 
+def test_what_is_a_picture_in_a_folder_is_told_by_its_content_too(project: Path) -> None:
+    folder = project / "as they came"
+    folder.mkdir()
+    for name in ("IMG_0001", "b.dat", ".hidden"):
+        (folder / name).write_bytes(picture(RED))
+    (folder / "notes.txt").write_text("BMW is a car")
+    out, _ = predict(project, "as they came", "--top", "1")
+    assert out == "as they came/IMG_0001: red 100.0 %\nas they came/b.dat: red 100.0 %\n"
+
+
 def test_globs_that_no_shell_has_expanded(project: Path) -> None:
     out, _ = predict(project, "photos/*/same.*", "oth*", "--top", "1")
     assert [line.split(":")[0] for line in out.splitlines()] == [

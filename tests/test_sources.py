@@ -744,3 +744,16 @@ def test_sample_is_balanced_and_repeatable(tmp_path):
     assert report.counts == {"": {"cat": 10, "dog": 10}}
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     assert not (tmp_path / "work").exists()
+
+
+def test_sum_of_a_local_archive_is_checked(tmp_path):
+    path = tmp_path / "source.zip"
+    path.write_bytes(zip_bytes(PICTURES))
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    params = data_params(source="archive", archive=str(path), sha256=found.upper())
+    fetch(params, tmp_path / "out.zip", tmp_path / "work")
+    wrong = data_params(source="archive", archive=str(path), sha256="0" * 64)
+    with pytest.raises(SourceError, match=f"^data.sha256: .* expected to have 0+, found {found}"):
+        fetch(wrong, tmp_path / "other.zip", tmp_path / "work")
+    assert path.exists()
+    assert not (tmp_path / "other.zip").exists()

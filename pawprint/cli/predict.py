@@ -26,6 +26,7 @@ from pawprint.answers.staleness import find_staleness
 from pawprint.cli.answers import RENDERERS, Answer, csv_header
 from pawprint.inference.classifier import LIMIT_OF_MODEL, Classifier
 from pawprint.inference.overlays import blend_heatmap
+from pawprint.registry.file_kinds import HEAD_BYTES, recognize
 from pawprint.runner.errors import ImageError, ModelError, PawprintError
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import printable
@@ -168,7 +169,7 @@ def _progress(total: int) -> tqdm:
 def find_pictures(paths: Iterable[str]) -> list[Source]:
     """Pictures, folders and globs → pictures, in the order given; folders and globs are sorted.
 
-    In folders, and in theirs, files count that have the suffix of a picture and are not hidden;
+    In folders, and in theirs, files count that are pictures by suffix or content and not hidden;
     links to folders are not followed. Whatever leads to no picture becomes a source with an error.
     """
     return [source for path in paths for source in _find(path)]
@@ -189,7 +190,7 @@ def _find(path: str) -> list[Source]:
 
 
 def _list_folder(folder: str) -> list[Source]:
-    from pawprint.sources.names import ignored_reason  # here: it takes a while
+    from pawprint.sources.names import claims_picture, is_hidden  # here: it takes a while
 
     sources = []
 
@@ -199,9 +200,21 @@ def _list_folder(folder: str) -> list[Source]:
     for directory, _, names in os.walk(folder, onerror=report):
         for name in names:
             path = os.path.join(directory, name)
-            if not ignored_reason(Path(path).relative_to(folder).parts) and os.path.isfile(path):
+            if is_hidden(Path(path).relative_to(folder).parts) or not os.path.isfile(path):
+                continue
+            if claims_picture(name) or _begins_as_picture(path):
                 sources.append(Source(path))
     return sorted(sources, key=lambda source: source.path)
+
+
+def _begins_as_picture(path: str) -> bool:
+    """Whether a file is a picture by its first bytes, as the pipeline tells it."""
+    try:
+        with open(path, "rb") as file:
+            kind = recognize(file.read(HEAD_BYTES))
+    except OSError:
+        return False
+    return kind is not None and kind.role == "picture"
 
 
 def _reason(error: OSError) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION, TiffImageFile
 
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
 from pawprint.runner.errors import ImageError, ImageFault
@@ -121,6 +121,18 @@ def _told_range(image: ImageFile) -> int | None:
     return 2**bits - 1 if bits < 16 else None
 
 
+def _refuse_planes(image: ImageFile) -> None:
+    """Refuse colours of 16 bits that are stored plane by plane: Pillow reads noise.
+
+    Raises:
+        ImageError: it is such a TIFF.
+    """
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(PLANAR_CONFIGURATION) != 2:
+        return
+    if max(image.tag_v2.get(BITSPERSAMPLE, (8,))) > 8:
+        raise ImageError("a TIFF of 16 bits that stores its colours plane by plane; convert it")
+
+
 def _raw_modes(image: ImageFile) -> list[str]:
     """How the bytes of a picture that is not decoded yet are laid out, as Pillow names it."""
     return [
@@ -202,6 +214,7 @@ def _decode(content: bytes, size_px: int, max_pixels: int, max_value: int) -> np
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(f"{width}x{height} pixels", ImageFault.PIXELS, max_pixels)
+        _refuse_planes(image)
         told = _told_range(image)
         white = max_value if told is None else told
         header_bytes = _check_jpeg(content, image) if isinstance(image, JpegImageFile) else 0

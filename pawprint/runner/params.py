@@ -70,6 +70,15 @@ class DataParams(Section):
     max_ratio: Annotated[float, Field(ge=1, le=1e6)]
 
     @model_validator(mode="after")
+    def _sum_is_checked(self) -> DataParams:
+        if self.sha256 and self.source not in ("archive", "url"):
+            raise ValueError(
+                f"data.sha256: found a sum, which data.source = {self.source} does not check: "
+                "set it back, -S \"data.sha256=''\""
+            )
+        return self
+
+    @model_validator(mode="after")
     def _named_source_is_used(self) -> DataParams:
         """Refuses a source that is named and not read, unless the one that is read is named too."""
         named = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pawprint.runner.errors import KaggleError, LayoutError, SourceError
-from pawprint.runner.files import is_disk_full
+from pawprint.runner.files import file_digest, is_disk_full
 from pawprint.runner.params import DataParams
 from pawprint.runner.processes import worker_pool
 from pawprint.sources import kaggle, url
@@ -106,6 +106,11 @@ def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
         raise SourceError(
             f"data.archive: expected the path of a zip or a tar, found {_kind(path)} at "
             f"{data.archive!r}: set it with -S data.archive=PATH"
+        )
+    if data.sha256 and (found := file_digest(path)) != data.sha256.lower():
+        raise SourceError(
+            f"data.sha256: {data.archive} was expected to have {data.sha256.lower()}, found {found}: "
+            "check the file and the sum"
         )
     return _repack(path, data, out, work, f"data.archive = {data.archive}")
 
