@@ -109,8 +109,8 @@ def _fetch_archive(data: DataParams, out: Path, work: Path) -> FetchReport:
         )
     if data.sha256 and (found := file_digest(path)) != data.sha256.lower():
         raise SourceError(
-            f"data.sha256: {data.archive} was expected to have {data.sha256.lower()}, found {found}: "
-            "check the file and the sum"
+            f"data.sha256: {data.archive} was expected to have {data.sha256.lower()}, "
+            f"found {found}: check the file and the sum"
         )
     return _repack(path, data, out, work, f"data.archive = {data.archive}")
 
