@@ -12,13 +12,13 @@ from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
-    archive, out, samples = (Path("data", n) for n in ("raw/images.zip", "processed", "samples"))
+    archive, out = Path("data/raw/images.zip"), Path("data/processed")
     pictures = read_manifest(Path("data/split.csv"))
     with unfinished_work("preprocess", params) as work:
         made, journal = work / "processed", work / "journal"
         good = preprocess_pictures(archive, pictures, params.preprocess, made, journal)
         move_directory(made, out)
-    with atomic_directory(samples) as files:
+    with atomic_directory(Path("data/samples")) as files:
         write_samples(archive, good, files)
     bad = len(pictures) - len(good)
     write_json(Path("metrics/preprocess.json"), {"quarantined": bad})

@@ -40,3 +40,9 @@ def browser() -> Iterator[Any]:
 def committed() -> Params:
     """The parameters of the repository."""
     return load_params(Path(__file__).resolve().parent.parent / "params.yaml")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes are no part of a test's name: archives hold the time, and the processes of one run must
+    find the same names."""
+    return argname if isinstance(val, bytes) else None

@@ -33,7 +33,7 @@ from served import Running, serving
 
 from pawprint.inference.classifier import Classifier
 from pawprint.runner.errors import PawprintError
-from pawprint.sources.sample import draw_sample
+from pawprint.sources.sample import draw_picture
 
 CLIENTS = 16
 HOSTILE = 0.1  # share of the requests
@@ -89,7 +89,7 @@ class Good:
 
     def __init__(self, classifier: Classifier, seed: int, drawn: int = DRAWN) -> None:
         usable = [case.content for case in corpus.pictures().values() if case.pixels is not None]
-        self._contents = [content for _, content in draw_sample(drawn, seed)] + usable
+        self._contents = [draw_picture(i, seed)[1] for i in range(drawn)] + usable
         pixels = np.stack([classifier.decode(content) for content in self._contents])
         self._names = classifier.card.class_names
         self._probs = classifier.probs(pixels)

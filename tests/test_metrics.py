@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from pawprint.evaluation import metrics, reports, results
+from pawprint.evaluation import curves, metrics, reports, results
 from pawprint.evaluation.predictions import Prediction
 from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import Params
@@ -197,8 +197,8 @@ def test_every_number_is_finite_and_in_range(
         warnings.simplefilter("error")
         found = reports.details(y_true, {"a": probs, "b": probs[:, ::-1]}, names, 0.95, 15)
         temperature = fit_temperature(logits, y_true)
-        curves = [reports.roc_points(y_true, probs), reports.precision_recall_points(y_true, probs)]
-    json.dumps([found, curves], allow_nan=False)
+        drawn = [curves.roc_points(y_true, probs), curves.precision_recall_points(y_true, probs)]
+    json.dumps([found, drawn], allow_nan=False)
     assert 0.05 <= temperature <= 20
     for model in found["models"].values():
         scores = dict(model["metrics"])
@@ -283,9 +283,9 @@ def test_every_pair_of_models_is_tested() -> None:
 
 def test_curves_by_hand() -> None:
     # Falling thresholds 0.8, 0.4, 0.35, 0.1 meet the labels 1, 0, 1, 0.
-    roc = [tuple(row.values()) for row in reports.roc_points(FOUR_Y, FOUR_PROBS)]
+    roc = [tuple(row.values()) for row in curves.roc_points(FOUR_Y, FOUR_PROBS)]
     assert roc == [(0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1)]
-    rows = reports.precision_recall_points(FOUR_Y, FOUR_PROBS)
+    rows = curves.precision_recall_points(FOUR_Y, FOUR_PROBS)
     points = [(row["recall"], row["precision"]) for row in rows]
     assert points == [(0, 1), (0.5, 1), (0.5, 0.5), (1, 0.666667), (1, 0.5)]
 
@@ -294,14 +294,14 @@ def test_curves_of_many_classes_pool_all_decisions() -> None:
     # Scores of true classes 0.6, 0.3; of others 0.3, 0.1, 0.5, 0.2. Pooled: 0.6 is above all
     # four, 0.3 above two and tied with one: (4 + 2.5) / 8.
     probs = np.array([[0.6, 0.3, 0.1], [0.3, 0.5, 0.2]])
-    rows = reports.roc_points(np.array([0, 0]), probs)
+    rows = curves.roc_points(np.array([0, 0]), probs)
     x, y = np.array([list(row.values()) for row in rows]).T
     assert np.trapezoid(y, x) == pytest.approx(6.5 / 8)
 
 
 def test_thinned_curves_have_200_rows_and_the_same_shape() -> None:
     y_true, probs = random_predictions(20_000, 2, skill=1.0)
-    rows = reports.roc_points(y_true, probs)
+    rows = curves.roc_points(y_true, probs)
     x, y = np.array([list(row.values()) for row in rows]).T
     full_x, full_y, _ = sk.roc_curve(y_true, probs[:, 1])
     assert len(full_x) > 1000
@@ -309,13 +309,13 @@ def test_thinned_curves_have_200_rows_and_the_same_shape() -> None:
     # Seen along the diagonal, so that steep parts count like flat ones.
     height = np.interp(full_x + full_y, x + y, y - x)
     assert np.abs(height - (full_y - full_x)).max() < 0.004
-    rows = reports.precision_recall_points(y_true, probs)
+    rows = curves.precision_recall_points(y_true, probs)
     assert len(rows) == 200
     assert (rows[0]["recall"], rows[-1]["recall"]) == (0, 1)
 
 
 def test_confusion_rows_name_the_classes() -> None:
-    rows = reports.confusion_rows(np.array([0, 1]), np.array([1, 1]), ["Katze", "犬"])
+    rows = curves.confusion_rows(np.array([0, 1]), np.array([1, 1]), ["Katze", "犬"])
     assert rows == [
         {"actual": "Katze", "predicted": "犬"},
         {"actual": "犬", "predicted": "犬"},

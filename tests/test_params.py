@@ -183,7 +183,13 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path, encoding: str) -> N
 
 @pytest.mark.parametrize("encoding", ["''", "cp932", "Shift-JIS", "utf-8"])
 def test_encodings_of_python_are_accepted(tmp_path: Path, encoding: str) -> None:
-    load(tmp_path, edited("data", "names_encoding", encoding))
+    text = edited("data", "names_encoding", encoding).replace("source: sample ", "source: kaggle ")
+    assert load(tmp_path, text).data.names_encoding == encoding.strip("'")
+
+
+def test_an_encoding_of_names_that_nothing_reads_is_refused(tmp_path: Path) -> None:
+    message = complaint(tmp_path, edited("data", "names_encoding", "cp932"))
+    assert "data.names_encoding: found 'cp932', which data.source = sample does not read" in message
 
 
 def test_a_misspelled_key_is_named_with_the_known_ones(tmp_path: Path) -> None:

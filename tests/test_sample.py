@@ -15,12 +15,16 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pawprint.sources.sample import draw_picture, draw_sample
+from pawprint.sources.sample import draw_picture
 
 # covers: R13
 
 SHORTCUT_PICTURES = 240
 Cues = Callable[[bytes, np.ndarray], np.ndarray]
+
+
+def draw_sample(count: int, seed: int) -> list[tuple[str, bytes]]:
+    return [draw_picture(index, seed) for index in range(count)]
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn import metrics as sk
 
+from pawprint.evaluation.curves import precision_recall_points, roc_points
 from pawprint.evaluation.drawing import FONT, GREY, MARKS, line_style, save_figure
 from pawprint.evaluation.metrics import Array, Row, reliability_curve
-from pawprint.evaluation.reports import precision_recall_points, roc_points
 from pawprint.registry.models import find_model
 
 LONGEST_NAME = 24
@@ -112,7 +112,7 @@ def render_roc(
     """Draw the ROC curves of all models: whole, and the corner where good ones differ.
 
     Of two classes, the legend tells the area under each curve: the ROC AUC of the report. Of more,
-    the curves are micro-averages (see ``reports.roc_points``), the report's ROC AUC is the mean of
+    the curves are micro-averages (see ``curves.roc_points``), the report's ROC AUC is the mean of
     the classes' areas, and so no other area is shown.
     """
     curves, labels = {}, {}

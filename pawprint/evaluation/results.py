@@ -17,16 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.evaluation import figures
+from pawprint.evaluation.curves import confusion_rows, precision_recall_points, roc_points
 from pawprint.evaluation.metrics import Array, reliability_curve
 from pawprint.evaluation.predictions import make_predictions, write_predictions
 from pawprint.evaluation.reports import (
     class_report_text,
     comparison_table,
-    confusion_rows,
     details,
     leak_text,
-    precision_recall_points,
-    roc_points,
     wrong_pictures_text,
 )
 from pawprint.runner.files import atomic_directory

@@ -70,7 +70,13 @@ class DataParams(Section):
     max_ratio: Annotated[float, Field(ge=1, le=1e6)]
 
     @model_validator(mode="after")
-    def _sum_is_checked(self) -> DataParams:
+    def _keys_of_archives_are_used(self) -> DataParams:
+        if self.names_encoding and self.source in ("sample", "folder"):
+            raise ValueError(
+                f"data.names_encoding: found {self.names_encoding!r}, which data.source = "
+                f"{self.source} does not read: it is of archives; set it back, "
+                "-S \"data.names_encoding=''\""
+            )
         if self.sha256 and self.source not in ("archive", "url"):
             raise ValueError(
                 f"data.sha256: found a sum, which data.source = {self.source} does not check: "

@@ -23,8 +23,6 @@ from pawprint.sources.members import DAMAGE, spool_pictures
 from pawprint.sources.quota import Quota
 from pawprint.sources.sample import draw_picture
 
-__all__ = ["FetchReport", "fetch"]
-
 
 def fetch(data: DataParams, out: Path, work: Path) -> FetchReport:
     """Fetches all labelled pictures and writes them to the canonical archive `out`.

@@ -51,13 +51,6 @@ def split_name(name: str, place: str) -> tuple[str, ...]:
     return parts
 
 
-def ignored_reason(parts: Sequence[str]) -> str:
-    """Why a file is ignored by its name: `hidden`, `not a picture`, or empty for a picture."""
-    if is_hidden(parts):
-        return "hidden"
-    return "" if claims_picture(parts[-1]) else "not a picture"
-
-
 def is_hidden(parts: Sequence[str]) -> bool:
     """Whether a system, not a person, put it there: by a part of its path."""
     return any(part.startswith(".") or part.casefold() in HIDDEN_NAMES for part in parts)

@@ -10,7 +10,7 @@ complex128 array [n]. Anatomy is measured in head radii, with the head's centre 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,12 +75,6 @@ _COATS = np.array([(38, 34, 33), (96, 94, 96), (150, 146, 142), (196, 128, 70), 
                    (222, 196, 156), (236, 232, 224), (70, 48, 36)], np.float32)
 _IRISES = np.array([(200, 160, 50), (120, 150, 70), (110, 70, 35), (110, 150, 180)], np.float32)
 # fmt: on
-
-
-def draw_sample(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Yield ``draw_picture(index, seed)`` for index 0...count-1: balanced, the classes in turn."""
-    for index in range(count):
-        yield draw_picture(index, seed)
 
 
 def draw_picture(index: int, seed: int) -> tuple[str, bytes]:

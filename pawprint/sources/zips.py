@@ -109,16 +109,6 @@ def _check_readable(info: zipfile.ZipInfo, label: str) -> None:
         )
 
 
-def _decode_name(info: zipfile.ZipInfo) -> str:
-    """The member's name, also where a packer stored UTF-8 without saying so, as macOS does."""
-    if info.flag_bits & UTF8 or info.filename.isascii():
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return info.filename
-
-
 def _is_zip(name: str, place: str) -> bool:
     parts = split_name(name, place)
     return parts[-1].lower().endswith(".zip") and not is_hidden(parts)
