@@ -19,7 +19,7 @@ repro: expect .venv/installed
 	@echo "  plots/figures/               curves, confusion matrices, ROC"
 	@echo "  plots/gradcam/               where the models look"
 	@echo "  plots/errors.html            the worst errors, with where the models looked"
-	@echo "  source $(BIN)/activate       then: dvc metrics show, dvc plots show, dvc exp run -S finetune.lr=1e-5"
+	@echo "  source $(BIN)/activate    then: dvc metrics show, dvc plots show, dvc exp run -S finetune.lr=1e-5"
 
 # Before the first run; the figures are explained in README.md.
 expect:
