@@ -15,6 +15,8 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION, TiffImageFile
 
+from pawprint.data.costs import too_costly
+from pawprint.data.structure import check_structure
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
 from pawprint.runner.errors import ImageError, ImageFault
 
@@ -22,12 +24,10 @@ from pawprint.runner.errors import ImageError, ImageFault
 READABLE = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")  # and HEIC by another way
 FULL_RANGE = 0  # a max_value: white is the largest number that the pixel's type has
 PIXELS_KEY = "preprocess.max_pixels"  # of params.yaml; a server has a limit of its own
-MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
+LONGEST_SIDE_PX = 1_000_000  # each row takes memory by itself, and is read as a whole
 END_OF_JPEG = b"\xff\xd9"
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a segment with a length, or the end
 _DEEP_COLOUR = re.compile("RGBA?;16[BLN]")  # Pillow's names of three or four channels of 16 bits
 _Box = tuple[int, int, int, int]
-_SCAN = b"\xff\xda"
 _BAND_PIXELS = 2**20  # converted at once
 
 
@@ -70,13 +70,26 @@ def decode_image(
         raise _translate(error, content, max_pixels) from None
 
 
-def open_image(content: bytes) -> ImageFile:
+def open_image(content: bytes, max_pixels: int) -> ImageFile:
     """Read a picture's header; nothing is decoded yet.
 
+    Args:
+        content: the file's bytes.
+        max_pixels: as many as a picture may have; one with more is opened, but see
+            ``check_structure``.
+
     Raises:
-        ImageError: a HEIC, and nothing is there to read it.
+        ImageError: it costs too much to decode, or it is a HEIC, and nothing is there to read it.
         Exception: any other, of a decoder.
     """
+    check_structure(content, max_pixels)
+    image = _open(content)
+    if max(image.size) > LONGEST_SIDE_PX and image.width * image.height <= max_pixels:
+        raise too_costly(f"{image.width}x{image.height} pixels, more than {LONGEST_SIDE_PX} in a row or column")
+    return image
+
+
+def _open(content: bytes) -> ImageFile:
     if recognize(content[:HEAD_BYTES]) is not HEIC:
         return Image.open(io.BytesIO(content), formats=READABLE)
     try:
@@ -97,7 +110,7 @@ def largest_value(content: bytes) -> int | None:
     Returns:
         The value; None for all other pictures.
     """
-    with warnings.catch_warnings(action="ignore"), open_image(content) as image:
+    with warnings.catch_warnings(action="ignore"), _open(content) as image:
         if _told_range(image) is not None:
             return None
         if image.mode.startswith("I"):
@@ -159,7 +172,7 @@ def _deep_bands(image: ImageFile, content: bytes) -> Iterator[tuple[_Box, np.nda
     Yields:
         Where the rows are, and their values, uint16 [h, w, 3 or 4].
     """
-    with open_image(content) as low:
+    with _open(content) as low:
         turned = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
         low.tile = [
             tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
@@ -210,14 +223,14 @@ def _name_unidentified(content: bytes) -> str:
 
 
 def _decode(content: bytes, size_px: int, max_pixels: int, max_value: int) -> np.ndarray:
-    with open_image(content) as image:
+    with open_image(content, max_pixels) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(f"{width}x{height} pixels", ImageFault.PIXELS, max_pixels)
         _refuse_planes(image)
         told = _told_range(image)
         white = max_value if told is None else told
-        header_bytes = _check_jpeg(content, image) if isinstance(image, JpegImageFile) else 0
+        header_bytes = _check_end(content, image) if isinstance(image, JpegImageFile) else 0
         # JPEG: let the decoder itself halve the picture while it stays twice too large.
         image.draft(None, (2 * size_px, 2 * size_px))
         if white and _is_deep_colour(image):
@@ -225,34 +238,20 @@ def _decode(content: bytes, size_px: int, max_pixels: int, max_value: int) -> np
         image.load()
         if header_bytes and _may_be_cut_short(image):
             _check_whole(content, header_bytes, image, size_px)
+        image.getexif()  # is kept; without its source, turning the picture does not write it anew
+        for source in ("exif", "Raw profile type exif"):
+            image.info.pop(source, None)
         ImageOps.exif_transpose(image, in_place=True)
         square = _flatten(image, white).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(square.convert("RGB"))
 
 
-def _check_jpeg(content: bytes, image: JpegImageFile) -> int:
-    """Refuse a JPEG that takes for ever, or never ends; return the size of its header."""
-    scans = _count_scans(content)
-    if scans > MAX_SCANS:
-        raise ImageError(f"{scans} scans, more than {MAX_SCANS}")
+def _check_end(content: bytes, image: JpegImageFile) -> int:
+    """Refuse a JPEG that never ends; return the size of its header."""
     header_bytes = image.fp.tell() if image.fp else 0  # see tests/test_private_sides.py
     if content.rfind(END_OF_JPEG, header_bytes) < 0:  # from the end: nearly always there
         raise ImageError("image file is truncated (it has no end mark)", ImageFault.TRUNCATED)
     return header_bytes
-
-
-def _count_scans(content: bytes) -> int:
-    """Scans up to the first end mark, without those of a preview in the header.
-
-    What follows is not the picture: telephones append a film, stereo cameras another picture.
-
-    Source: ITU-T T.81, annex B (segments begin with their marker and length).
-    """
-    scans, place = 0, 0
-    while (marker := _MARKER.search(content, place)) and marker[0] != END_OF_JPEG:
-        scans += marker[0] == _SCAN
-        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
-    return scans
 
 
 def _may_be_cut_short(image: Image.Image) -> bool:

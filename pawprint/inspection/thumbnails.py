@@ -112,7 +112,7 @@ def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str
     with open_archive(shard.archive) as archive:
         for row, name in zip(pixels, shard.names, strict=True):
             content = archive.read(name)
-            header, reason, largest = _read_header(content), "", None
+            header, reason, largest = _read_header(content, shard.max_pixels), "", None
             try:
                 row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
             except ImageError as error:
@@ -134,11 +134,11 @@ def make_thumbnail(content: bytes, max_pixels: int, max_value: int = FULL_RANGE)
     return np.rint(rgb @ _LUMA).astype(np.uint8)
 
 
-def _read_header(content: bytes) -> Header | None:
+def _read_header(content: bytes, max_pixels: int) -> Header | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_image(content) as image:
+            with open_image(content, max_pixels) as image:
                 return Header(image.width, image.height, str(image.format), image.mode)
     except Exception:  # decoders raise almost anything on damaged bytes
         return None
