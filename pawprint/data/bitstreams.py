@@ -6,17 +6,20 @@ Source: AV1 bitstream specification, sections 5.3 to 5.5; ITU-T H.265, sections 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 
 from pawprint.data.costs import too_costly
 
 MAX_UNITS = 2**16  # of a file's coded data
-_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
-_HEADER_BYTES = 512  # a sequence header is shorter
+_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6  # types of units
+_KEY_FRAME, _SWITCH_FRAME = 0, 3
+_EACH_TELLS = 2
+_HEADER_BYTES = 512  # more than what is read of a header
 
 
 def count_av1_pixels(content: bytes, start: int, end: int, seen: count[int]) -> int:
-    """The pixels of all frames together, each as large as the largest may be.
+    """The pixels of all frames together, as far as their headers let them be.
 
     Args:
         content: a file.
@@ -27,14 +30,15 @@ def count_av1_pixels(content: bytes, start: int, end: int, seen: count[int]) -> 
     Raises:
         ImageError: of the kind ``COSTLY``: more than ``MAX_UNITS`` units.
     """
-    largest = frames = 0
+    sequence, pixels = _Sequence(), 0
     for kind, first, last in _list_av1_units(content, start, min(end, len(content))):
         _check_units(seen)
+        bits = _Bits(content[first : min(last, first + _HEADER_BYTES)])
         if kind == _SEQUENCE_HEADER:
-            header = content[first : min(last, first + _HEADER_BYTES)]
-            largest = max(largest, _read_sequence_pixels(header))
-        frames += kind in (_FRAME_HEADER, _FRAME)
-    return largest * max(1, frames)
+            sequence = _read_sequence(bits)
+        elif kind in (_FRAME_HEADER, _FRAME):
+            pixels += sequence.largest if _may_exceed(bits, sequence) else sequence.usual
+    return pixels
 
 
 def _list_av1_units(content: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -79,26 +83,64 @@ class _Bits:
         self.read(zeros)
 
 
-def _read_sequence_pixels(header: bytes) -> int:
-    bits = _Bits(header)
+@dataclass(frozen=True)
+class _Sequence:
+    """What a sequence header says of the frames that follow.
+
+    Attributes:
+        usual: pixels of a frame, unless it says that it differs.
+        largest: pixels that a frame which differs may have.
+        is_short: no frame differs.
+        time_bits: of the time at which a frame is shown.
+        screen_content: 0 or 1, for all frames; 2: each frame tells.
+        integer_motion: likewise.
+        id_bits: of the number of a frame.
+    """
+
+    usual: int = 0
+    largest: int = 0
+    is_short: bool = True
+    time_bits: int = 0
+    screen_content: int = _EACH_TELLS
+    integer_motion: int = _EACH_TELLS
+    id_bits: int = 0
+
+
+def _read_sequence(bits: _Bits) -> _Sequence:
     bits.read(4)  # profile, still picture
-    if bits.read(1):  # a short header
+    is_short, time_bits = bool(bits.read(1)), 0
+    if is_short:
         bits.read(5)
     else:
-        _skip_operating_points(bits)
-    width_bits, height_bits = bits.read(4) + 1, bits.read(4) + 1
-    return (bits.read(width_bits) + 1) * (bits.read(height_bits) + 1)
+        time_bits = _read_operating_points(bits)
+    wide, high = bits.read(4) + 1, bits.read(4) + 1
+    usual, largest = (bits.read(wide) + 1) * (bits.read(high) + 1), 2 ** (wide + high)
+    if is_short:
+        return _Sequence(usual, largest)
+    id_bits = bits.read(4) + bits.read(3) + 3 if bits.read(1) else 0
+    bits.read(7)  # tools, up to the filters
+    if bits.read(1):  # the order of frames
+        bits.read(2)
+    screen_content = _EACH_TELLS if bits.read(1) else bits.read(1)
+    integer_motion = _EACH_TELLS
+    if screen_content and not bits.read(1):
+        integer_motion = bits.read(1)
+    return _Sequence(usual, largest, False, time_bits, screen_content, integer_motion, id_bits)
 
 
-def _skip_operating_points(bits: _Bits) -> None:
-    delay_bits = 0
+def _read_operating_points(bits: _Bits) -> int:
+    """Read up to the size of the frames; return the bits of the time at which a frame is shown."""
+    delay_bits = time_bits = 0
     if bits.read(1):  # timing
         bits.read(64)
-        if bits.read(1):  # all pictures last equally long
+        is_regular = bits.read(1)
+        if is_regular:
             bits.skip_unsigned()
         if bits.read(1):  # the decoder's model
             delay_bits = bits.read(5) + 1
-            bits.read(42)
+            bits.read(37)
+            time_bits = bits.read(5) + 1
+            time_bits = 0 if is_regular else time_bits
     is_delayed = bits.read(1)
     for _ in range(bits.read(5) + 1):
         bits.read(12)
@@ -108,6 +150,27 @@ def _skip_operating_points(bits: _Bits) -> None:
             bits.read(2 * delay_bits + 1)
         if is_delayed and bits.read(1):
             bits.read(4)
+    return time_bits
+
+
+def _may_exceed(bits: _Bits, sequence: _Sequence) -> bool:
+    """Whether the header of a frame states a size of its own, which no decoder compares."""
+    if sequence.is_short or bits.read(1):  # it shows a frame that is decoded already
+        return False
+    kind, is_shown = bits.read(2), bits.read(1)
+    if is_shown:
+        bits.read(sequence.time_bits)
+    else:
+        bits.read(1)
+    if kind != _SWITCH_FRAME and not (kind == _KEY_FRAME and is_shown):
+        bits.read(1)
+    bits.read(1)
+    told = sequence.screen_content
+    is_screen = bits.read(1) if told == _EACH_TELLS else told
+    if is_screen and sequence.integer_motion == _EACH_TELLS:
+        bits.read(1)
+    bits.read(sequence.id_bits)
+    return kind == _SWITCH_FRAME or bits.read(1) == 1
 
 
 def count_hevc_pictures(

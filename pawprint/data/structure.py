@@ -14,8 +14,9 @@ import struct
 from collections.abc import Callable
 
 from pawprint.data.costs import too_costly
-from pawprint.data.directories import check_exif, check_tiff
+from pawprint.data.directories import check_exif
 from pawprint.data.heif import check_heif
+from pawprint.data.tiff import check_tiff
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
 MAX_PASSES = 20  # over as many pixels as a picture may have
@@ -231,7 +232,7 @@ _CHECKS: dict[str, Callable[[bytes, int], None]] = {
     "webp": _check_webp,
     "bmp": _check_bmp,
     "netpbm": _check_netpbm,
-    "tiff": lambda content, _: check_tiff(content),
+    "tiff": check_tiff,
     "heif": check_heif,
 }
 # What the decoders look at, and no more: they open also what ``recognize`` would not
