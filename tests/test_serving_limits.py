@@ -364,7 +364,7 @@ def test_bytes_of_all_requests_are_limited():
         return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
     async def scenario() -> None:
-        limits = Limits(Settings(max_body_mb=0.001, max_memory_mb=0.0015))
+        limits = Limits(Settings(max_body_mb=0.001, max_memory_mb=400.0015, decoders=1))
         async with limits.body(request(1000)) as body:
             assert len(body) == 1000
             with pytest.raises(Refusal, match="too many bytes are in work"):

@@ -217,7 +217,7 @@ async def _draw(
     service: Service, served: Served, upload: Upload, class_: int, view: View, opacity: float
 ) -> bytes:
     try:
-        image = await service.decode(served, upload)
+        image = await service.decode(served, upload, service.open_allowance())
     except ImageError as error:
         raise Refusal(422, "pictures", error.reason(served.limit_name)) from None
     if view == "input":

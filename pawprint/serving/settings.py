@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pawprint.answers.decoders import ANSWERED_PIXELS, PICTURE_BYTES, PICTURE_CPU_S
 from pawprint.runner.errors import PawprintError
+from pawprint.runner.processes import available_cores
 
 ENVIRONMENT_PREFIX = "PAWPRINT_"
 KEY_VARIABLE = "PAWPRINT_API_KEY"
 MIN_KEY_LENGTH = 8
+REQUESTS_MB = 512
 ORIGIN = re.compile(
     r"(?P<origin>(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\]))(?::(?P<port>\d{1,5}))?"
 )
@@ -125,10 +128,27 @@ class Settings:
     queue: int = _option(256, _whole(1, 100_000), "pictures accepted and not yet answered")
     max_files: int = _option(64, _whole(1, 10_000), "pictures of one request")
     max_body_mb: float = _option(32, _real(0.001, 1000), "size of a request")
-    max_memory_mb: float = _option(512, _real(0.001, 1e6), "size of all requests at a time")
-    max_pixels: int = _option(
-        0, _whole(0, 178_956_970), "of a picture; 0: as many as in the model's card"
+    max_memory_mb: float = _option(
+        0,
+        _real(0, 1e6),
+        "for all requests at a time and their decoders, of which there are fewer if it is short; "
+        "0: 512 for requests, and --max-picture-mb a decoder",
     )
+    max_pixels: int = _option(
+        ANSWERED_PIXELS, _whole(0, 178_956_970), "of a picture; 0: as many as in the model's card"
+    )
+    max_request_pixels: int = _option(
+        100_000_000,
+        _whole(1, 10**12),
+        "of all pictures of a request; those of large JPEGs count an eighth",
+    )
+    max_picture_mb: float = _option(
+        PICTURE_BYTES / 1e6, _real(50, 1e5), "that decoding a picture may take, its file included"
+    )
+    max_picture_s: float = _option(
+        PICTURE_CPU_S, _real(0.1, 3600), "of processor time that decoding a picture may take"
+    )
+    decoders: int = _option(0, _whole(0, 1024), "processes that decode; 0: two a core")
     read_timeout_s: float = _option(
         30, _real(0.1, 3600), "until the headers, and until the body of a request has arrived"
     )
@@ -161,8 +181,24 @@ class Settings:
         return int(self.max_body_mb * 1_000_000)
 
     @property
+    def wanted_decoders(self) -> int:
+        return self.decoders or 2 * available_cores()
+
+    @property
+    def decoder_count(self) -> int:
+        """Processes that decode: as many as the memory allows, and one at least."""
+        wanted = self.wanted_decoders
+        if not self.max_memory_mb:
+            return wanted
+        room_mb = self.max_memory_mb - self.max_body_mb
+        return max(1, min(wanted, int(room_mb / self.max_picture_mb)))
+
+    @property
     def max_memory_bytes(self) -> int:
-        return int(max(self.max_memory_mb, self.max_body_mb) * 1_000_000)
+        """For the bodies of all requests at a time."""
+        left_mb = self.max_memory_mb - self.decoder_count * self.max_picture_mb
+        most_mb = left_mb if self.max_memory_mb else REQUESTS_MB
+        return int(max(most_mb, self.max_body_mb) * 1_000_000)
 
 
 def add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
