@@ -129,7 +129,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def readyz() -> schemas.Status | Response:
         if service.ready:
             return schemas.Status(status="ready")
-        status = schemas.Status(status="starting or stopping")
+        status = schemas.Status(status="starting, stopping, or every decoder stuck")
         return schemas.render(status, 503, {"Retry-After": "1"})
 
     @keyed.get(

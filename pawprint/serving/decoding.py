@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from pawprint.answers.decoders import Decoders, DecodingLimits
+from pawprint.answers.decoders import Decoded, Decoders, DecodingLimits
 from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.serving.models import Served
 from pawprint.serving.settings import Settings
@@ -72,15 +72,20 @@ class DecodingRoom:
         await self._turns.take(allowance.line)
         order = served.order(upload.content, max(0, allowance.pixels_left))
         work = self._threads.submit(self._decoders.decode, order)
-        work.add_done_callback(lambda _: self._return(allowance.line))
+        # Not when this coroutine goes on: its request may have been given up by then
+        work.add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._finish, done, allowance)
+        )
         decoded = await asyncio.wrap_future(work)
-        allowance.pixels_left -= decoded.pixels
         if isinstance(decoded.result, Exception):
             raise decoded.result
         return decoded.result
 
-    def _return(self, line: Line) -> None:
-        self._loop.call_soon_threadsafe(self._turns.give_back, line)
+    def _finish(self, work: Future[Decoded], allowance: Allowance) -> None:
+        """Count what a picture took, and let others have its decoder."""
+        if not (work.cancelled() or work.exception()):
+            allowance.pixels_left -= work.result().pixels
+        self._turns.give_back(allowance.line)
 
     def close(self) -> None:
         """End the decoders."""
