@@ -21,7 +21,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits wh
 
 
 def work(name: str) -> str:
-    with contained("decoding", name, 0.1):
+    with contained(name, 0.1):
         if name == "cat/endless.jpg":
             while True:
                 pass
@@ -39,15 +39,15 @@ def work(name: str) -> str:
     [
         (
             "cat/endless.jpg",
-            "^decoding: decoding cat/endless.jpg took more processor time than any picture should: "
-            "remove it, or lower preprocess.max_pixels$",
+            r"^decoding: cat/endless\.jpg took more processor time than any picture should: "
+            r"remove it, or lower preprocess\.max_pixels$",
         ),
-        ("cat/crash.jpg", "^decoding: decoding cat/crash.jpg ended its process with exit code 7: "),
         (
-            "cat/killed.jpg",
-            "^decoding: a worker process was killed at decoding cat/killed.jpg, perhaps for lack",
+            "cat/crash.jpg",
+            r"^decoding: cat/crash\.jpg ended its process \(exit code 7\): remove it$",
         ),
-        ("cat/large.jpg", "^decoding cat/large.jpg took more memory than any picture should: "),
+        ("cat/killed.jpg", r"^decoding: a worker process was killed at cat/killed\.jpg, perhaps"),
+        ("cat/large.jpg", r"^cat/large\.jpg took more memory than any picture should: remove it, "),
     ],
 )
 def test_the_picture_that_ends_a_worker_is_named(name: str, message: str) -> None:

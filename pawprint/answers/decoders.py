@@ -211,10 +211,16 @@ def _work(connection: Connection, limits: DecodingLimits) -> None:
                 order = connection.recv()
             except EOFError:
                 return
-            connection.send(_decode(order, limits))
+            connection.send(decode_order(order, limits))
 
 
-def _decode(order: Order, limits: DecodingLimits) -> Decoded:
+def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
+    """Decode a picture in this process, which ends if that takes too much processor time.
+
+    Args:
+        order: the picture.
+        limits: of these, memory is not for this function to limit, and time that passes neither.
+    """
     budget = None if order.pixels_left is None else PixelBudget(order.pixels_left)
     result: np.ndarray | ImageError | OSError
     try:

@@ -17,7 +17,7 @@ from pawprint.data.manifest import open_archive
 from pawprint.runner.limits import limited_memory
 from pawprint.runner.processes import contained
 
-CPU_S = 120  # a picture of 100 megapixels takes some seconds
+CPU_S = 120.0  # a picture of 100 megapixels takes some seconds
 _BYTES_PER_PIXEL = 40  # WebP takes 16 and its file may have 8
 
 
@@ -37,7 +37,7 @@ class Pictures:
             PawprintError: decoding it took more memory than any picture should.
         """
         check_file_size(self._archive.getinfo(name).file_size, self._max_pixels)
-        with contained("decoding", name, CPU_S):
+        with contained(name, CPU_S):
             yield self._archive.read(name)
 
 

@@ -22,6 +22,7 @@ from pawprint.runner.limits import CPU_SIGNAL, WorkNote, leave_no_core, limited_
 
 PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 WATCH_EVERY_S = 0.2
+_BEYOND = "than any picture should: remove it, or lower preprocess.max_pixels"
 
 
 @contextmanager
@@ -62,52 +63,41 @@ def worker_pool(title: str, *modules: str) -> Iterator[ProcessPoolExecutor]:
 
 def _tell_end(workers: Iterable[BaseProcess], notes: Path) -> str:
     """What ended a pool, and at what work; the pool itself ends the other workers by SIGTERM."""
-    ended = [worker for worker in workers if worker.exitcode not in (None, 0, -signal.SIGTERM)]
-    for worker in ended:
-        if doing := read_note(notes / str(worker.pid)):
-            code = worker.exitcode
-            if code == -CPU_SIGNAL:
-                return (
-                    f"{doing} took more processor time than any picture should: remove it, or "
-                    "lower preprocess.max_pixels"
-                )
-            if code != -signal.SIGKILL:
-                return f"{doing} ended its process with exit code {code}: remove it"
-            return (
-                f"a worker process was killed at {doing}, perhaps for lack of memory; free some, "
-                "then run `dvc repro` again"
-            )
-    return (
-        "a worker process was killed, perhaps for lack of memory; free some, then run "
-        "`dvc repro` again"
-    )
+    killed = "a worker process was killed{}, perhaps for lack of memory; free some, then run "
+    killed += "`dvc repro` again"
+    for worker in workers:
+        name, code = read_note(notes / str(worker.pid)), worker.exitcode
+        if not name or code in (None, 0, -signal.SIGTERM):
+            continue
+        if code == -CPU_SIGNAL:
+            return f"{name} took more processor time {_BEYOND}"
+        if code != -signal.SIGKILL:
+            return f"{name} ended its process (exit code {code}): remove it"
+        return killed.format(f" at {name}")
+    return killed.format("")
 
 
 _note: WorkNote | None = None  # of this process, if it is a worker
 
 
 @contextmanager
-def contained(doing: str, name: str, cpu_s: float) -> Iterator[None]:
-    """Work on a thing that may be made to cost too much, in a worker process.
+def contained(name: str, cpu_s: float) -> Iterator[None]:
+    """Work on a picture, which may be made to cost too much, in a worker process.
 
     Args:
-        doing: what is done with it, such as ``decoding``.
-        name: of the thing.
+        name: of the picture.
         cpu_s: seconds of processor time after which the process ends, and with it the pool.
 
     Raises:
-        PawprintError: the limit of memory was met; it names the thing.
+        PawprintError: the limit of memory was met; it names the picture.
     """
     if _note is not None:
-        _note.write(f"{doing} {name}")
+        _note.write(name)
     try:
         with limited_cpu(cpu_s):
             yield
     except MemoryError:
-        raise PawprintError(
-            f"{doing} {name} took more memory than any picture should: remove it, or lower "
-            "preprocess.max_pixels"
-        ) from None
+        raise PawprintError(f"{name} took more memory {_BEYOND}") from None
 
 
 @contextmanager
