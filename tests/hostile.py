@@ -162,7 +162,7 @@ def _connect(server: Running) -> socket.socket:
 
 
 def _head(*headers: str) -> bytes:
-    return "\r\n".join(["POST /v1/predict HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+    return "\r\n".join(["POST /v1/predict HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
 def _status(connection: socket.socket) -> int:
