@@ -14,7 +14,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,7 +41,6 @@ from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import PAGES, build_app
-from pawprint.serving.limits import Refusal
 from pawprint.serving.server import Server, connection_class, listen
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
