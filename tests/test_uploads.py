@@ -168,7 +168,7 @@ BAD_JSON = {
     '{"images": [], "top": %s}' % ("9" * 10**6): "422 expected numbers of at most 64 digits",
     '{"images": [], "top": %s}' % ("9" * 64): "422 images: List should have at least 1 item",
     '{"images": [{"content": ""}], "top": %s}' % ("9" * 64): "422 top: Input should be less",
-    '{"images": [{"content": ""}], "top": 1e999}': "422 top: Input should be a finite number",
+    '{"images": [{"content": ""}], "top": 1e999}': "422 top: Input should be a valid integer",
     '{"images": [{"content": ""}], "top": NaN}': "422 top: Input should be a valid integer",
     '{"images": [{"content": ""}], "top": -0}': "422 top: Input should be greater",
     picture_json(content="\\ud800"): "422 Invalid JSON: ",

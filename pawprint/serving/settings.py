@@ -71,7 +71,7 @@ def _host(text: str) -> str:
     if text == ANY_HOST or HOST_PATTERN.fullmatch(text):
         return text
     try:
-        return f"[{ipaddress.IPv6Address(text.removeprefix('[').removesuffix(']'))}]"
+        return f"[{ipaddress.IPv6Address(text.strip('[]'))}]"
     except ValueError:
         raise argparse.ArgumentTypeError(
             "expected hosts without scheme and port, such as app.example, *.app.example, 10.0.0.5 "
