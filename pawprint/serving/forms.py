@@ -11,14 +11,14 @@ from python_multipart.multipart import parse_options_header
 from pawprint.serving.limits import Refusal
 
 MAX_BOUNDARY_BYTES = 256  # the standard says 70
-MAX_PREAMBLE_BYTES = 1000  # before the first boundary; it says nothing
+MAX_PREAMBLE_BYTES = 1000  # up to the first boundary; nobody reads it
 MAX_HEADERS, MAX_HEAD_BYTES = 8, 8192  # of a part
 LINE_END = re.compile(rb"[ \t]{0,100}\r\n")
-PLAIN = (b"binary", b"8bit", b"7bit")
+PLAIN_ENCODINGS = (b"binary", b"8bit", b"7bit")
 
 
 @dataclass(frozen=True)
-class Part:
+class FormPart:
     """A field of a form.
 
     Attributes:
@@ -32,7 +32,7 @@ class Part:
     content: bytes
 
 
-def read_parts(content_type: str, body: bytes) -> Iterator[Part]:
+def read_parts(content_type: str, body: bytes) -> Iterator[FormPart]:
     """The parts of a form, one by one, in time linear in its size.
 
     Args:
@@ -58,7 +58,7 @@ def read_parts(content_type: str, body: bytes) -> Iterator[Part]:
                 f"expected at most {MAX_HEAD_BYTES} bytes of headers and an empty line in each part"
             )
         field, file_name = _read_head(body[found.end() : head_end])
-        yield Part(field, file_name, body[head_end + 4 : end])
+        yield FormPart(field, file_name, body[head_end + 4 : end])
         place = end + len(delimiter)
 
 
@@ -92,7 +92,7 @@ def _read_head(head: bytes) -> tuple[str, str | None]:
         name, _, value = line.partition(b":")
         if headers.setdefault(name.lower(), value.strip()) != value.strip():
             raise _malformed("expected each header once in a part, found one twice")
-    if headers.get(b"content-transfer-encoding", b"binary").lower() not in PLAIN:
+    if headers.get(b"content-transfer-encoding", b"binary").lower() not in PLAIN_ENCODINGS:
         raise _malformed("Content-Transfer-Encoding: expected binary, or none, in each part")
     options = parse_options_header(headers.get(b"content-disposition"))[1]
     if b"name" not in options:

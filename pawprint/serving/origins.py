@@ -10,7 +10,7 @@ from pawprint.serving.settings import ANY_HOST, Settings
 
 HOST = re.compile(r"(?P<name>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?")
 USUAL_PORTS = {"http": ":80", "https": ":443"}  # browsers leave them out
-OWN = ("same-origin", "none")  # of Sec-Fetch-Site: the server's page, or its user
+OWN_SITES = ("same-origin", "none")  # of Sec-Fetch-Site: the server's page, or its user
 COSTLY = ("/v1/", "/metrics")  # what costs work, also where nobody can read the answer
 
 
@@ -37,7 +37,7 @@ class Origins:
             return 400, "Host: expected one name, or one address, with or without a port"
         if ANY_HOST in self._hosts or self._hosts & _patterns(found["name"]):
             return None
-        return 421, "expected a Host that the server was told of by --allowed-hosts"
+        return 421, f"expected a Host that --allowed-hosts lists, found {found['name']}"
 
     def is_foreign(self, method: str, path: str, headers: Headers) -> bool:
         """Whether a page of an origin that is not listed asks for what costs work.
@@ -50,7 +50,7 @@ class Origins:
         origin = headers.get("origin")
         if origin in self.listed:
             return False
-        if headers.get("sec-fetch-site", "none") not in OWN:
+        if headers.get("sec-fetch-site", "none") not in OWN_SITES:
             return True
         return origin is not None and not _is_own(origin, headers.get("host", ""))
 

@@ -14,7 +14,7 @@ MAX_TOKEN_BYTES = 64  # of keys, numbers and words
 WINDOW_BYTES = 65536  # looked at in one go; other threads wait meanwhile
 TOKEN = re.compile(rb'[{}\[\],:"]|[ \t\r\n]++|[^{}\[\],:" \t\r\n]++')
 STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def check_json(body: bytes, max_pictures: int) -> None:
@@ -26,7 +26,7 @@ def check_json(body: bytes, max_pictures: int) -> None:
     Raises:
         Refusal: it has too many items, tokens or levels, a long number, or a key twice.
     """
-    if body.startswith(MARKS) or b"\0" in body[:4]:
+    if body.startswith(BYTE_ORDER_MARKS) or b"\0" in body[:4]:
         raise _malformed("expected JSON in UTF-8, without a byte order mark")
     levels: list[set[bytes] | None] = []  # around a token: the keys of an object, None for a list
     items, last = 1, b""
