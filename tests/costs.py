@@ -11,7 +11,6 @@ and written to a directory. Exit code 1 if one costs more than any input may. Li
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import multiprocessing
 import os
@@ -35,7 +34,6 @@ from corpus import encode, pictures
 from corpus_zips import zips
 from PIL import Image
 from servers import data_params
-from starlette.datastructures import Headers
 from test_fuzz import VALID
 from tqdm import tqdm
 
@@ -114,10 +112,11 @@ def try_json(content: bytes) -> str:
 
 
 def try_form(content: bytes) -> str:
+    from pawprint.serving.settings import Settings
     from pawprint.serving.uploads import read_form
 
-    headers = Headers({"content-type": "multipart/form-data; boundary=b"})
-    return f"{len(asyncio.run(read_form(headers, content, 64)).files)} pictures"
+    files = read_form("multipart/form-data; boundary=b", content, Settings().max_pictures).files
+    return f"{len(files)} pictures"
 
 
 def try_weights(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,10 @@ ENVIRONMENT_PREFIX = "PAWPRINT_"
 KEY_VARIABLE = "PAWPRINT_API_KEY"
 MIN_KEY_LENGTH = 8
 REQUESTS_MB = 512
+KEY_TEXT = re.compile(r"[!-~]+")  # what every client can send in a header
+ANY_HOST = "*"
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+HOST_PATTERN = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 ORIGIN = re.compile(
     r"(?P<origin>(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\]))(?::(?P<port>\d{1,5}))?"
 )
@@ -60,6 +65,30 @@ def _log(text: str) -> str:
     return text
 
 
+def _hosts(text: str) -> str:
+    return ",".join(_host(part.strip().lower()) for part in text.split(",") if part.strip())
+
+
+def _host(text: str) -> str:
+    """A name, a pattern or an address as browsers write it in the header Host."""
+    if text == ANY_HOST or HOST_PATTERN.fullmatch(text):
+        return text
+    try:
+        return f"[{ipaddress.IPv6Address(text.strip('[]'))}]"
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "expected hosts without scheme and port, such as app.example, *.app.example, 10.0.0.5 "
+            f"or [::1], or * for any; found {text!r}"
+        ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _origins(text: str) -> str:
     return ",".join(_origin(part.strip()) for part in text.split(",") if part.strip())
 
@@ -98,6 +127,12 @@ def _check_key(source: str, text: str) -> str:
         raise PawprintError(
             f"{source}: expected a key of {MIN_KEY_LENGTH} characters or more, found {len(key)}; "
             "choose a longer one"
+        )
+    if not KEY_TEXT.fullmatch(key):
+        raise PawprintError(
+            f"{source}: expected a key of ASCII letters, digits and signs, for it is sent in a "
+            "header; found white space, a control character or a letter beyond ASCII; choose "
+            "another one"
         )
     return key
 
@@ -159,6 +194,12 @@ class Settings:
     max_connections: int = _option(
         512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to more"
     )
+    allowed_hosts: str = _option(
+        "",
+        _hosts,
+        "names by which the server is asked, comma separated, *.app.example for all below one; "
+        "default: localhost and its addresses if --host is one of these, otherwise any (*)",
+    )
     cors_origins: str = _option(
         "", _origins, "origins whose pages may use this server, comma separated; none otherwise"
     )
@@ -171,6 +212,13 @@ class Settings:
     def max_pictures(self) -> int:
         """Of one request: no more than may wait."""
         return min(self.max_files, self.queue)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """That the server answers to; ``*.`` in front stands for all below, ``*`` for any."""
+        if self.allowed_hosts:
+            return frozenset(self.allowed_hosts.split(","))
+        return frozenset((*LOOPBACK_HOSTS, self.host) if _is_loopback(self.host) else (ANY_HOST,))
 
     @property
     def allowed_origins(self) -> frozenset[str]:
@@ -232,7 +280,7 @@ def read_settings(options: argparse.Namespace, environment: Mapping[str, str]) -
     """Settings from what a parser with ``add_options`` has read.
 
     Raises:
-        PawprintError: the key is too short.
+        PawprintError: the key cannot be used.
     """
     names = [setting.name for setting in fields(Settings) if setting.name != "api_key"]
     key, given = options.api_key_file, environment.get(KEY_VARIABLE, "")
