@@ -370,7 +370,7 @@ def test_models_of_the_charts_are_those_of_the_table():
         assert found == ({title.rpartition(" ")[2]} if title in confusions else wanted), title
     for model in MODELS:
         assert model.file in outputs(model.stage)
-        assert f"metrics/{model.stage}.json" in outputs(model.stage)
+        assert model.figures in outputs(model.stage)
         for stage in ("evaluate", "gradcam", "export"):
             assert model.file in PIPELINE[stage]["deps"]
     assert len({model.colour for model in MODELS}) == len(MODELS)
@@ -408,6 +408,7 @@ PATHS_BELOW_THE_STAGES = {
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},
+    "pawprint/registry/models.py: metrics/": "the same, where each model's figures are",
 }
 
 
