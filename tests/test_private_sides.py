@@ -365,10 +365,23 @@ def test_a_picture_of_two_eyes_is_a_jpeg():
 
 @pytest.mark.parametrize("order", ["B", "L"])
 def test_a_colour_of_16_bits_has_its_lower_bytes_in_the_other_order(order: str):
-    """`pawprint.data.images._deep_bands`: Pillow's raw modes of 16 bits keep the upper byte."""
+    """`pawprint.data.deep_pixels.deep_bands`: Pillow's raw modes keep the upper byte of 16 bits."""
     pixel = bytes([1, 2, 3, 4, 5, 6])
     kept = list(Image.frombytes("RGB", (1, 1), pixel, "raw", f"RGB;16{order}").tobytes())
     assert kept == ([1, 3, 5] if order == "B" else [2, 4, 6])
+
+
+def test_grey_with_alpha_of_16_bits_is_four_bytes_a_pixel():
+    """`pawprint.data.deep_pixels.deep_bands` reads it as RGBA, since Pillow knows no other order.
+
+    Both take four bytes, and the mode of the picture is RGBA.
+    """
+    pixel = bytes([1, 2, 3, 4])
+    kept = list(Image.frombytes("RGBA", (1, 1), pixel, "raw", "LA;16B").tobytes())
+    assert kept == [1, 1, 1, 3]
+    assert Image.frombytes("RGBA", (1, 1), pixel, "raw", "RGBA").tobytes() == pixel
+    with pytest.raises(ValueError, match="mode"):
+        Image.frombytes("RGBA", (1, 1), pixel, "raw", "LA;16L")
 
 
 # ---- PyYAML, DVC, Python, Linux
