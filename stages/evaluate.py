@@ -28,7 +28,7 @@ def main(params: Params) -> None:
 
     bins, labels = config.calibration_bins, test.labels
     leaked = leaked_pictures(read_manifest(Path("data/split.csv")), "test", ("train", "val"))
-    trained = {m.name: read_json(metrics / f"{m.stage}.json")["val_log_loss"] for m in MODELS}
+    trained = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in MODELS}
     table = write_metrics(metrics, test.paths, labels, probs, class_names, trained, config, leaked)
     write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
     results = [metrics / "scores", metrics / "evaluate", *(Path(m.file) for m in MODELS)]

@@ -10,6 +10,7 @@ from pawprint.data.datasets import (
     steps_per_epoch,
 )
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
+from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
@@ -21,6 +22,7 @@ from pawprint.training.class_weights import weigh_classes
 
 def main(params: Params) -> None:
     config, processed, pooled = params.head, Path("data/processed"), Path("data/features/pooled")
+    check_all_class_weights(params, read_class_names(processed))
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.networks.architectures import add_probs, build_head, chain
     from pawprint.networks.model_files import ModelInfo, load_model, read_model_info, save_model

@@ -39,9 +39,11 @@ LAYERS = (
 
 # What no stage depends on, since it makes none of the bytes that a stage writes, and why that is so
 PLUMBING = {
+    "class_counts": "refuses numbers that do not fit the classes; what fits is not changed",
     "errors": "words for the user; an ImageError hands on words that data/images.py chose",
     "files": "moves bytes that others made; its digests are the standard ones",
     "fingerprint": "names the place of unfinished work",
+    "limits": "ends what costs too much; the stage then stops with the name of it",
     "journal": "calls a function for each shard; what is kept is checked by its digest",
     "machine": "tells what is no function of the inputs: on which machine this is",
     "params": "reads values, which dvc.lock holds; their types are pinned below",
@@ -370,7 +372,7 @@ def test_models_of_the_charts_are_those_of_the_table():
         assert found == ({title.rpartition(" ")[2]} if title in confusions else wanted), title
     for model in MODELS:
         assert model.file in outputs(model.stage)
-        assert f"metrics/{model.stage}.json" in outputs(model.stage)
+        assert model.figures in outputs(model.stage)
         for stage in ("evaluate", "gradcam", "export"):
             assert model.file in PIPELINE[stage]["deps"]
     assert len({model.colour for model in MODELS}) == len(MODELS)
@@ -408,6 +410,7 @@ PATHS_BELOW_THE_STAGES = {
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},
+    "pawprint/registry/models.py: metrics/": "the same, where each model's figures are",
 }
 
 

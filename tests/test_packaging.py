@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from served import ROOT, colours, picture
 
+from pawprint.__main__ import COMMANDS
 from pawprint.version import VERSION
 
 # covers: R10, R18
@@ -139,6 +140,11 @@ def test_the_command_says_its_version(command, tmp_path):
     )
     assert found.version == VERSION
     assert run(command, "--help", cwd=tmp_path).stdout.startswith("usage: pawprint [-h]")
+    for name in COMMANDS:
+        told = run(command, name, "--help", cwd=tmp_path).stdout
+        assert told.startswith(f"usage: pawprint {name} [-h]")
+    refused = run(command, "predict", cwd=tmp_path)
+    assert refused.stderr.splitlines()[-1].startswith("pawprint predict: error: ")
 
 
 def test_the_command_predicts_from_another_directory(command, tmp_path):

@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from pawprint.data.costs import too_costly
+from pawprint.data.costs import check_file_size, too_costly
 from pawprint.data.directories import check_exif
 from pawprint.data.heif import check_heif
 from pawprint.data.tiff import check_tiff
@@ -60,9 +60,7 @@ def check_structure(content: bytes, max_pixels: int) -> None:
     Raises:
         ImageError: of the kind ``ImageFault.COSTLY``; it says what there is too much of.
     """
-    most = 8 * max_pixels + 2**24  # 16 bits in four channels, and what else a file holds
-    if len(content) > most:
-        raise too_costly(f"{len(content)} bytes, more than {most}")
+    check_file_size(len(content), max_pixels)
     if kind := _KIND.match(content):
         _CHECKS[kind.lastgroup or ""](content, max_pixels)
 

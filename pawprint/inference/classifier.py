@@ -9,9 +9,10 @@ An exported model is a directory, which needs neither Keras nor TensorFlow:
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ class ModelCard:
         metrics: of the model on the test split.
         versions: of the packages that made it, by name.
         max_value: white in pictures of 16 bits; 0: the type's full range. Older cards lack it.
+        val_log_losses: of all models, by name, where this was exported as the best of them; empty
+            where it was named. Older cards lack it.
     """
 
     name: str
@@ -65,6 +68,7 @@ class ModelCard:
     metrics: dict[str, Any]
     versions: dict[str, str]
     max_value: int = FULL_RANGE
+    val_log_losses: dict[str, float] = field(default_factory=dict)
 
 
 def embedded(card: ModelCard) -> dict[str, str]:
@@ -222,8 +226,9 @@ def _read_card(directory: Path) -> ModelCard:
     """Read the card, and check that the other files are those that were written with it."""
     path = directory / CARD
     try:
-        content = {"max_value": FULL_RANGE, **json.loads(path.read_bytes())}
-        card = ModelCard(**{field.name: content[field.name] for field in fields(ModelCard)})
+        lacking = {"max_value": FULL_RANGE, "val_log_losses": {}}
+        content = {**lacking, **json.loads(path.read_bytes())}
+        card = ModelCard(**{entry.name: content[entry.name] for entry in fields(ModelCard)})
         written = dict(content["files"])
         found = {name: file_digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}
     except OSError as error:
@@ -244,6 +249,7 @@ def _read_card(directory: Path) -> ModelCard:
         "hashes": _holds_texts(card.hashes),
         "metrics": isinstance(card.metrics, dict),
         "versions": _holds_texts(card.versions),
+        "val_log_losses": _holds_numbers(card.val_log_losses),
     }.items():
         if not fits:
             raise _damaged(path, f"{key}: found {content[key]!r}")
@@ -252,6 +258,12 @@ def _read_card(directory: Path) -> ModelCard:
 
 def _holds_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _holds_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(number, int | float) and math.isfinite(number) for number in value.values()
+    )
 
 
 def _damaged(path: Path, reason: object) -> ModelError:

@@ -47,8 +47,8 @@ class ImageFault(StrEnum):
     EMPTY = "empty"
     FORMAT = "format"  # no picture in a format that is read
     PIXELS = "pixels"  # more than are allowed
-    COSTLY = "too_costly"  # to decode: its headers, not its pixels, ask for more than it may
     TRUNCATED = "truncated"
+    COSTLY = "too_costly"  # to decode: in memory, in time, in bytes
     BASE64 = "base64"  # the client's encoding of the file is wrong
     DAMAGED = "damaged"  # anything else
 

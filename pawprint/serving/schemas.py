@@ -92,9 +92,12 @@ class ServedModel(Schema):
     hashes: dict[str, str] = Field(description="MD5 of what the model was made of, by path")
     metrics: dict[str, Any] = Field(description="on the test split")
     versions: dict[str, str] = Field(description="of the packages that made the model")
+    val_log_losses: dict[str, float] = Field(
+        description="of all models, where this one was exported as the best of them"
+    )
     stale: bool = Field(
         description="when the server started, the pipeline beside it had other files than those "
-        "that this model was exported from; `dvc repro` exports it anew"
+        "that this model was exported from, or a better model; `dvc repro` exports it anew"
     )
 
 
@@ -145,11 +148,13 @@ def pictures_body(max_files: int) -> dict[str, Any]:
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The descriptions of answers that are errors."""
     texts = {
-        400: "The form is malformed.",
+        400: "The form, or the header Host, is malformed.",
         401: "The API key is missing or wrong.",
+        403: "A page of another origin asks, by the browser of its visitor.",
         408: "The body did not arrive in time.",
-        413: "The body is too large, or holds too many pictures.",
+        413: "The body is too large, or holds too many pictures or fields.",
         415: "Neither a form nor JSON.",
+        421: "The header Host names another server.",
         422: "The request does not say what it must, or its pictures cannot be used.",
         429: "Too much is waiting: try again after a while.",
         500: "A fault of the server: its log has the reason under the request_id.",

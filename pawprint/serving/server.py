@@ -27,10 +27,15 @@ GRACE_S = 5
 BACKLOG = 2048
 
 
-def main(arguments: list[str]) -> int:
-    """Serve as the command line says; see ``serve``."""
+def main(arguments: list[str], prog: str) -> int:
+    """Serve as the command line says; see ``serve``.
+
+    Args:
+        arguments: behind the command's name.
+        prog: how the command was called, for its help.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m pawprint serve",
+        prog=prog,
         description="Answer requests about pictures, and show a page that makes them. Each option "
         "is also read from a variable: --max-batch from PAWPRINT_MAX_BATCH.",
     )
@@ -124,10 +129,10 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if not self._service.ready or self.should_exit:
+        if self._service.stopping or not self._service.started or self.should_exit:
             super().handle_exit(sig, frame)
             return
-        self._service.ready = False
+        self._service.stopping = True
         asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, sig, frame)
 
 
