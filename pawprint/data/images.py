@@ -24,6 +24,7 @@ from pawprint.data.deep_pixels import (
     scale_grey,
     told_range,
 )
+from pawprint.data.netpbm import scale_numbers
 from pawprint.data.structure import check_structure
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
 from pawprint.runner.errors import ImageError, ImageFault
@@ -194,6 +195,7 @@ def _decode(
         if width * height > max_pixels:
             raise ImageError(f"{width}x{height} pixels", ImageFault.PIXELS, max_pixels)
         refuse_misread(image)
+        scale_numbers(image)
         told = told_range(image)
         white = max_value if told is None else told
         header_bytes = _check_end(content, image) if isinstance(image, JpegImageFile) else 0
