@@ -29,7 +29,7 @@ TRACKS_ALL = "params"  # watches all of params.yaml: what no other stage reads d
 LAYERS = (
     {"pawprint/registry"},  # tables of names
     {"pawprint/runner"},  # how a stage runs
-    {"pawprint/sources", "pawprint/storage"},
+    {"pawprint/sources", "pawprint/storage", "pawprint/headers"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},

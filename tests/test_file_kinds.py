@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -75,3 +77,12 @@ def test_what_is_no_picture_is_named(content: bytes, name: str, role: str) -> No
 )
 def test_anything_else_is_unknown(content: bytes) -> None:
     assert recognize(content) is None
+
+
+def test_comments_end_at_their_first_end_mark() -> None:
+    """There are 2 ** 72 other ways to read these: a process that tries them does not end."""
+    code = "from pawprint.registry.file_kinds import recognize; print(recognize(b'<!---->' * 73))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "None\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import re
 import struct
@@ -100,32 +99,6 @@ def test_pictures_converted_band_by_band_are_those_converted_as_a_whole(
     whole = decode_image(content, 32, CAP)
     monkeypatch.setattr(deep_pixels, "_BAND_PIXELS", 300)
     np.testing.assert_array_equal(decode_image(content, 32, CAP), whole)
-
-
-DECODE = """
-import resource, sys
-from pathlib import Path
-from pawprint.data.images import decode_image
-content = Path(sys.argv[1]).read_bytes()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-decode_image(content, 32, 100_000_000)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="counts memory in other units")
-def test_a_large_16_bit_picture_takes_few_bytes_a_pixel(tmp_path: Path) -> None:
-    side = 5000
-    path = tmp_path / "zeros.png"
-    path.write_bytes(encode(Image.fromarray(np.zeros((side, side), np.uint16))))
-    done = subprocess.run(
-        [sys.executable, "-c", DECODE, str(path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) / side**2 < 5  # two of the file's, one of the grey picture
 
 
 def grey_16(value: int) -> np.ndarray:

@@ -13,7 +13,6 @@ from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from pawprint.data.costs import too_costly
 from pawprint.data.deep_pixels import (
     FULL_RANGE,
     boxes,
@@ -25,9 +24,10 @@ from pawprint.data.deep_pixels import (
     scale_grey,
     told_range,
 )
-from pawprint.data.memory import check_decoding_bytes, decoding_bytes
 from pawprint.data.netpbm import scale_numbers
-from pawprint.data.structure import check_structure
+from pawprint.headers.costs import too_costly
+from pawprint.headers.memory import check_decoding_bytes, decoding_bytes
+from pawprint.headers.structure import check_structure
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
 from pawprint.runner.errors import ImageError, ImageFault
 
@@ -86,8 +86,8 @@ def decode_image(
         max_value: the value that becomes white, or is full ink, in a picture of 16 bits that does
             not say its range, see ``largest_value``.
         budget: the picture is counted there before it is decoded; None: there is none.
-        max_bytes: refuse a picture whose decoding needs more memory, as ``decoding_bytes`` estimates
-            it from the header; None: whatever it needs.
+        max_bytes: refuse a picture whose decoding needs more memory, see ``decoding_bytes``; None:
+            however much it needs.
 
     Returns:
         uint8 [size_px, size_px, 3], RGB in 0...255.
@@ -222,9 +222,9 @@ def _decode(
         image.load()
         if header_bytes and _may_be_cut_short(image):
             _check_whole(content, header_bytes, image, size_px)
-        image.getexif()  # is kept; without its source, turning the picture does not write it anew
+        image.getexif()  # is kept: see tests/test_private_sides.py
         for source in ("exif", "Raw profile type exif"):
-            image.info.pop(source, None)
+            image.info.pop(source, None)  # it would be written anew, without the orientation
         ImageOps.exif_transpose(image, in_place=True)
         square = _flatten(image, white).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(square.convert("RGB"))

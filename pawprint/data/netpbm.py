@@ -21,7 +21,7 @@ def scale_numbers(image: ImageFile) -> None:
     if [tile.codec_name for tile in image.tile] != ["ppm"] or image.fp is None:
         return
     tile = image.tile[0]
-    raw_mode, white = tile.args or ("", 0)
+    raw_mode, white = cast(tuple[str, int], tile.args)
     shown, stored, layout = (65535, ">u2", "I;16B") if image.mode == "I" else (255, "u1", raw_mode)
     read = np.dtype(">u2" if white > 255 else "u1")
     content = cast(io.BytesIO, image.fp).getvalue()  # which copies nothing
@@ -29,5 +29,5 @@ def scale_numbers(image: ImageFile) -> None:
     wanted = image.width * image.height * len(image.getbands())
     numbers = np.frombuffer(content, read, min(wanted, there), tile.offset)
     levels = np.minimum(np.rint(np.arange(2 ** (8 * read.itemsize)) / white * shown), shown)
-    image.fp = io.BytesIO(levels.astype(stored)[numbers])
+    image.fp = io.BytesIO(levels.astype(stored)[numbers].tobytes())
     image.tile = [tile._replace(codec_name="raw", offset=0, args=layout)]

@@ -41,7 +41,8 @@ def _ftyp(*brands: bytes) -> re.Pattern[bytes]:
 # What says HEIF in general, and its codec among the compatible brands only
 _ANY_HEIF = rb"(?:mif[12]|msf1|miaf)"
 HEIC = FileKind("a HEIC", "picture", _ftyp(b"hei[cxms]", b"hev[cxms]", _ANY_HEIF))
-_MARKUP = rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*"
+# A comment ends at its first end mark, and is never looked at in another way: there are too many
+_MARKUP = rb"(?:\xef\xbb\xbf)?\s*(?:<!--(?>.*?-->)\s*)*+"
 _CONVERT = "convert it to JPEG or PNG"
 _UNPACK = "unpack it"
 

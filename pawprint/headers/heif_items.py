@@ -1,32 +1,31 @@
-"""Bounds what a HEIC or AVIF holds, and the pixels that lie behind the size that it states.
+"""The items of a HEIC or AVIF: its pictures, the parts of these, and what describes them.
 
-A picture may be a grid of others, each of these has a size of its own in its coded data, and any of
-them may state little and hold much.
-
-Source: ISO/IEC 23008-12 (items and their properties), ISO/IEC 14496-12 (their places, and tracks).
+Source: ISO/IEC 23008-12 (items and their properties), ISO/IEC 14496-12, section 8.11.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from pawprint.data.bitstreams import count_av1_pixels, count_hevc_pictures
-from pawprint.data.boxes import Box, walk_boxes
-from pawprint.data.costs import too_costly
-from pawprint.data.directories import check_exif
+from pawprint.headers.bitstreams import count_av1_pixels, count_hevc_pictures
+from pawprint.headers.boxes import Box
+from pawprint.headers.costs import too_costly
+from pawprint.headers.directories import check_exif
 
 MAX_ITEMS = 4096  # decoders look for each among all others; 200 megapixels of a telephone have 800
-MAX_ENTRIES = 2**16  # of all tables of items together
-MAX_NESTED = 16  # pictures made of pictures
-MAX_SAMPLES = 2**20  # frames of a film
-MAX_METADATA_BYTES = 2**26  # once for each picture that they describe
-SPARE_PIXELS = 2**22  # that may be decoded beyond four times those of the picture
+MAX_ITEM_ENTRIES = 2**16  # of all tables of items together
+MAX_NESTED_PICTURES = 16  # pictures made of pictures
+MAX_METADATA_BYTES = 2**26  # of all pictures together; each has its own, also where they share it
+
+# Types of items that hold no coded picture: those made of others, and descriptions
+_NOT_CODED = {b"grid", b"iovl", b"iden", b"tmap", b"Exif", b"mime", b"uri "}
 
 
 @dataclass
-class _Items:
-    """What a file says of its pictures, and of what describes them: its items.
+class Items:
+    """What a file says of its items.
 
     Attributes:
         primary: the item that is shown.
@@ -85,8 +84,8 @@ class _Items:
         self.entries += entries
         if len(self.kinds) > MAX_ITEMS:
             raise too_costly(f"more than {MAX_ITEMS} items")
-        if self.entries > MAX_ENTRIES:
-            raise too_costly(f"more than {MAX_ENTRIES} entries in tables of items")
+        if self.entries > MAX_ITEM_ENTRIES:
+            raise too_costly(f"more than {MAX_ITEM_ENTRIES} entries in tables of items")
 
     def _read_types(self, box: Box) -> None:
         version, _ = box.version()
@@ -101,8 +100,9 @@ class _Items:
         version, _ = box.version()
         sizes = box.number(2)
         of_offset, of_size, of_base, of_index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
-        for _ in range(box.number(4 if version > 1 else 2)):
-            item = box.number(4 if version > 1 else 2)
+        wide = 4 if version > 1 else 2
+        for _ in range(box.number(wide)):
+            item = box.number(wide)
             if version and box.number(2) & 15 == 1:
                 self.within.add(item)
             box.take(2)
@@ -131,59 +131,68 @@ class _Items:
     def _read_numbers(self, box: Box) -> None:
         version, flags = box.version()
         wide = 2 if flags & 1 else 1
+        mask = 2 ** (8 * wide - 1) - 1
         for _ in range(box.number(4)):
             item, size = box.number(4 if version else 2), box.number(1)
             self._count(1 + size, item)
-            mask = 2 ** (8 * wide - 1) - 1
             self.numbers.setdefault(item, []).extend(box.number(wide) & mask for _ in range(size))
 
-    def property(self, item: int, kind: bytes) -> Box | None:
-        """What the first property of a type says of an item."""
+    def of(self, item: int, kind: bytes) -> Iterator[Box]:
+        """What the properties of a type say of an item."""
         for number in self.numbers.get(item, ()):
             if 0 < number <= len(self.properties) and self.properties[number - 1][0] == kind:
                 box = self.properties[number - 1][1]
-                return Box(box.content, box.place, box.end, box.seen)
-        return None
+                yield Box(box.content, box.place, box.end, box.seen)
 
     def stated_pixels(self, item: int) -> int:
-        box = self.property(item, b"ispe")
-        if box is None or box.end - box.place < 12:
-            return 0
-        box.version()
-        return box.number(4) * box.number(4)
+        """Width times height as the file states them; 0 where it does not."""
+        for box in self.of(item, b"ispe"):
+            try:
+                box.version()
+                return box.number(4) * box.number(4)
+            except EOFError:
+                break
+        return 0
 
     def decoded_pixels(
-        self, content: bytes, item: int, seen: count[int], depth: int = MAX_NESTED
+        self, content: bytes, item: int, seen: count[int], depth: int = MAX_NESTED_PICTURES
     ) -> int:
         """How many pixels are decoded for an item, those of its parts among them.
+
+        Args:
+            content: the file.
+            item: its number.
+            seen: counts the units of coded data in the file.
+            depth: how many more pictures may be within each other.
 
         Raises:
             ImageError: of the kind ``COSTLY``: too many units, or pictures within each other.
         """
         if not depth:
-            raise too_costly(f"pictures made of pictures, more than {MAX_NESTED} deep")
+            raise too_costly(f"pictures made of pictures, more than {MAX_NESTED_PICTURES} deep")
         if item not in self.decoded:
             self.decoded[item] = 0  # should it be a part of itself
-            parts = self.parts.get(item, ())
-            own = self._coded_pixels(content, item, seen)
-            self.decoded[item] = own + sum(
-                self.decoded_pixels(content, part, seen, depth - 1) for part in parts
+            parts = (
+                self.decoded_pixels(content, part, seen, depth - 1)
+                for part in self.parts.get(item, ())
             )
+            self.decoded[item] = sum(parts, self._coded_pixels(content, item, seen))
         return self.decoded[item]
 
     def _coded_pixels(self, content: bytes, item: int, seen: count[int]) -> int:
-        kinds = self.kinds.get(item, set())
-        if not kinds & {b"av01", b"hvc1", b"hev1"}:
+        kinds = self.kinds.get(item, set()) - _NOT_CODED
+        if not kinds:
             return 0
         data, start, end = self._bytes_of(content, item)
         if b"av01" in kinds:
             return count_av1_pixels(data, start, end, seen)
-        config = self.property(item, b"hvcC")
+        stated = self.stated_pixels(item)  # with which libheif compares what is coded
+        if not kinds & {b"hvc1", b"hev1"}:
+            return stated
         wide = 4
-        if config is not None and config.end - config.place > 21:
-            wide = 1 + (config.content[config.place + 21] & 3)
-        pictures = count_hevc_pictures(data, start, end, wide, seen)
-        return self.stated_pixels(item) * max(1, pictures)
+        for config in self.of(item, b"hvcC"):
+            wide = 1 + (config.content[config.place + 21 : config.end][:1] or b"\3")[0] % 4
+        return stated * max(1, count_hevc_pictures(data, start, end, wide, seen))
 
     def _bytes_of(self, content: bytes, item: int) -> tuple[bytes, int, int]:
         """Where the bytes of an item are: a file, their start and end in it.
@@ -202,109 +211,21 @@ class _Items:
         return joined, 0, len(joined)
 
     def check_metadata(self, content: bytes) -> None:
-        """Bound EXIF and the like.
+        """Bound EXIF, profiles and the like.
 
         Raises:
             ImageError: of the kind ``COSTLY``.
         """
         total = 0
         for item, kinds in self.kinds.items():
-            if not kinds & {b"Exif", b"mime"}:
+            total += sum(profile.end - profile.place for profile in self.of(item, b"colr"))
+            if item not in self.users and b"Exif" not in kinds:
                 continue
             data, start, end = self._bytes_of(content, item)
-            total += max(0, end - start) * max(1, self.users.get(item, 1))
-            offset = int.from_bytes(data[start : start + 4], "big")
-            for place in (start + 4, start + 4 + offset):  # readers differ
-                check_exif(data, place, end - place)
+            total += max(0, end - start) * self.users.get(item, 1)
+            if b"Exif" in kinds:
+                offset = int.from_bytes(data[start : start + 4], "big")
+                for place in (start + 4, start + 4 + offset):  # readers differ
+                    check_exif(data, place, end - place)
         if total > MAX_METADATA_BYTES:
-            raise too_costly(f"{total} bytes of EXIF and the like, once for each picture")
-
-
-@dataclass
-class _Track:
-    """What a file says of a film of which the first frame is the picture.
-
-    Attributes:
-        stated: pixels of a frame.
-        kind: of its coded data.
-        place: where the first frame is.
-        size_bytes: of the first frame.
-    """
-
-    stated: int = 0
-    kind: bytes = b""
-    place: int = 0
-    size_bytes: int = 0
-
-    def read(self, kind: bytes, box: Box) -> None:
-        """Read a box that describes the film; others are left alone.
-
-        Raises:
-            ImageError: of the kind ``COSTLY``: too many frames.
-            EOFError: the box ends too early.
-        """
-        if kind == b"tkhd":
-            box.place = max(box.place, box.end - 8)
-            self.stated = (box.number(4) >> 16) * (box.number(4) >> 16)
-        elif kind == b"stsd":
-            box.take(8)
-            self.kind = next((name for name, _ in box.boxes()), b"")
-        elif kind in (b"stco", b"co64"):
-            box.take(8)
-            self.place = box.number(4 if kind == b"stco" else 8)
-        elif kind == b"stsz":
-            box.take(4)
-            each, frames = box.number(4), box.number(4)
-            if frames > MAX_SAMPLES:
-                raise too_costly(f"more than {MAX_SAMPLES} frames")
-            self.size_bytes = each or box.number(4)
-
-    def decoded_pixels(self, content: bytes, seen: count[int]) -> int:
-        """How many pixels are decoded for the first frame."""
-        end = self.place + self.size_bytes
-        if self.kind == b"av01":
-            return count_av1_pixels(content, self.place, end, seen)
-        if self.kind in (b"hvc1", b"hev1"):
-            return self.stated * count_hevc_pictures(content, self.place, end, 4, seen)
-        return 0
-
-
-def check_heif(content: bytes, max_pixels: int) -> None:
-    """Refuse a HEIC or AVIF that holds too much.
-
-    Args:
-        content: a file that begins as these do.
-        max_pixels: as many as a picture may have.
-
-    Raises:
-        ImageError: of the kind ``COSTLY``; it says what there is too much of.
-    """
-    albums, tracks = [_Items()], [_Track()]
-    for kind, box in walk_boxes(content):
-        if kind == b"meta":
-            albums.append(_Items())
-        elif kind == b"trak":
-            tracks.append(_Track())
-        try:
-            albums[-1].read(kind, box)
-            tracks[-1].read(kind, box)
-        except EOFError:
-            continue  # cut short: a decoder refuses it
-    seen = count()
-    for items in albums:
-        items.check_metadata(content)
-        stated = items.stated_pixels(items.primary)
-        if stated <= max_pixels or items.property(items.primary, b"clap"):
-            _check_pixels(items.decoded_pixels(content, items.primary, seen), stated, max_pixels)
-    for track in tracks:
-        if track.stated <= max_pixels:
-            _check_pixels(track.decoded_pixels(content, seen), track.stated, max_pixels)
-
-
-def _check_pixels(decoded: int, stated: int, max_pixels: int) -> None:
-    """Bound the pixels to decode; a picture that states too many is refused for its size later.
-
-    Twice as many as may be are decoded for one with transparency.
-    """
-    if decoded > min(4 * stated, 2 * max_pixels) + SPARE_PIXELS:
-        raise too_costly(f"{decoded} pixels to decode for a picture of {stated}")
+            raise too_costly(f"{total} bytes of EXIF, profiles and the like in all pictures")

@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from pawprint.data.costs import too_costly
-from pawprint.data.directories import BYTE_COUNTS, OFFSETS, Directories, Entry
+from pawprint.headers.costs import MAX_PASSES, too_costly
+from pawprint.headers.directories import BYTE_COUNTS, OFFSETS, Directories, Entry
 from pawprint.runner.errors import ImageError, ImageFault
 
 MAX_TILES = 100_000  # or strips; each is read by itself
-SPARE_PIXELS = 2**25  # that the tiles of a small picture may have beyond four times its own
+SPARE_TILE_PIXELS = 2**25  # that the tiles of a small picture may have beyond four times its own
 SPARE_BYTES = 2**24  # of coded data, beyond four times the file; tiles may share their bytes
-MAX_PASSES = 20  # of JPEG, over as many pixels as a picture may have
 
 _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANES = 256, 257, 259, 277, 284
 _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
@@ -103,7 +102,7 @@ def _check_tiles(tiles: _Tiles, width: int, height: int) -> None:
     if max(tiles.needed * tiles.planes, listed, counted) > MAX_TILES:
         raise too_costly(f"more than {MAX_TILES} tiles or strips")
     read = max(tiles.needed, ceil(listed / tiles.planes))
-    if read * tiles.width * tiles.height > 4 * width * height + SPARE_PIXELS:
+    if read * tiles.width * tiles.height > 4 * width * height + SPARE_TILE_PIXELS:
         each = f"{read} tiles or strips of {tiles.width}x{tiles.height}"
         raise too_costly(f"{each} for {width}x{height} pixels")
 
@@ -126,5 +125,5 @@ def _check_coded(directories: Directories, tiles: _Tiles, max_pixels: int) -> No
         places = [(max(0, start), max(0, size)) for start, size in zip(starts, sizes, strict=False)]
         scans = {place: content.count(_START_OF_SCAN, place[0], sum(place)) for place in {*places}}
         passes = sum(scans[place] for place in places)
-        if passes * tiles.width * tiles.height > MAX_PASSES * max_pixels + SPARE_PIXELS:
+        if passes * tiles.width * tiles.height > MAX_PASSES * max_pixels + SPARE_TILE_PIXELS:
             raise too_costly(f"{passes} scans in tiles or strips of {tiles.width}x{tiles.height}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from pawprint.data.costs import too_costly
+from pawprint.headers.costs import too_costly
 
 MAX_BOXES = 2**14
-MAX_DEPTH = 16  # of boxes within boxes
+MAX_NESTED_BOXES = 16  # of boxes within boxes
 
 # Boxes that hold others, and how many bytes stand before these
 _CONTAINERS = {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"iprp": 0, b"meta": 4}
@@ -79,12 +79,12 @@ def walk_boxes(content: bytes) -> Iterator[tuple[bytes, Box]]:
     Raises:
         ImageError: of the kind ``COSTLY``: too many boxes, or too many within each other.
     """
-    yield from _walk(Box(content, 0, len(content), count()), MAX_DEPTH)
+    yield from _walk(Box(content, 0, len(content), count()), MAX_NESTED_BOXES)
 
 
 def _walk(outer: Box, depth: int) -> Iterator[tuple[bytes, Box]]:
     if not depth:
-        raise too_costly(f"boxes within boxes, more than {MAX_DEPTH} deep")
+        raise too_costly(f"boxes within boxes, more than {MAX_NESTED_BOXES} deep")
     for kind, box in outer.boxes():
         start = box.place
         yield kind, box

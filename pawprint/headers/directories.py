@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pawprint.data.costs import too_costly
+from pawprint.headers.costs import too_costly
 
-MAX_ENTRIES = 1024  # of a directory; cameras and microscopes write up to a hundred or two
+MAX_TAGS = 1024  # of a directory; cameras and microscopes write up to a hundred or two
 MAX_NUMBERS = 2**20  # in one directory: each becomes an object of its own
 SMALL_EXIF_BYTES = 2**16  # as in one segment of a JPEG: too little to cost much
 # Each place of a tile or strip, and its bytes; how many these may be, tiff.py says
@@ -21,10 +21,8 @@ OFFSETS, BYTE_COUNTS = (273, 324), (279, 325)
 _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability: directories that are read, too
 _RAW = (1, 2, 7)  # types; their values stay together as bytes or text
 _RATIONALS = (5, 10)  # types; each is a fraction, which takes the time of eight numbers
-_BYTES_OF_TYPE = {
-    **{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8},
-    **{13: 4, 16: 8, 17: 8, 18: 8},
-}
+_BYTES_OF_TYPE = dict(zip(range(1, 14), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), strict=True))
+_BYTES_OF_TYPE |= {16: 8, 17: 8, 18: 8}  # of BigTIFF
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _EXIF_NAME = re.compile(rb"(?:Exif\0\0){0,2}")
 
@@ -94,8 +92,8 @@ class Directories:
         layout = struct.Struct(self.order + ("HHQQ" if self.is_big else "HHII"))
         inline = 8 if self.is_big else 4
         count = self.number("Q" if self.is_big else "H", offset)
-        if count > MAX_ENTRIES:
-            raise too_costly(f"more than {MAX_ENTRIES} entries in a directory of tags")
+        if count > MAX_TAGS:
+            raise too_costly(f"more than {MAX_TAGS} entries in a directory of tags")
         place = self.start + offset + (8 if self.is_big else 2)
         for at in range(place, place + count * layout.size, layout.size):
             if at + layout.size > len(self.content):

@@ -13,13 +13,12 @@ import re
 import struct
 from collections.abc import Callable
 
-from pawprint.data.costs import check_file_size, too_costly
-from pawprint.data.directories import check_exif
-from pawprint.data.heif import check_heif
-from pawprint.data.tiff import check_tiff
+from pawprint.headers.costs import MAX_PASSES, check_file_size, too_costly
+from pawprint.headers.directories import check_exif
+from pawprint.headers.heif import check_heif
+from pawprint.headers.tiff import check_tiff
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
-MAX_PASSES = 20  # over as many pixels as a picture may have
 MAX_SEGMENTS = 1024  # of a JPEG: 64 MB before its first scan; a large colour profile has 255
 MAX_PARSED_SEGMENTS = 32  # of those, tables, EXIF and the like; each may take some milliseconds
 MAX_JUNK_BYTES = 2**20  # between two segments or blocks; each byte is looked at by itself
@@ -35,6 +34,7 @@ HEADER_BYTES = 4096  # within which a Netpbm's header must end
 _JPEG_SEGMENT = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xda-\xef\xfe]")  # before the first scan
 _JPEG_MARKER = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xd9-\xef\xfe]")  # the end is one, too
 _JPEG_FRAMES = frozenset(b"\xc0\xc1\xc2\xc3\xc5\xc6\xc7\xc9\xca\xcb\xcd\xce\xcf\xde")
+_ARITHMETIC = frozenset(b"\xc9\xca\xcb\xcd\xce\xcf")
 _START_OF_SCAN, _END, _QUANTIZATION, _APP1, _APP13 = 0xDA, 0xD9, 0xDB, 0xE1, 0xED
 _PACKED = frozenset((b"iCCP", b"zTXt", b"iTXt"))
 _HEX = (b"Raw profile type exif\0", b"exif\0")  # keys of text that is read as EXIF
@@ -90,20 +90,26 @@ def _check_jpeg(content: bytes, max_pixels: int) -> None:
         elif not scans:
             parsed += _is_parsed(content, kind, end + 2)
             if kind in _JPEG_FRAMES:
-                most_scans = _most_scans(content[end + 3 : end + 7], max_pixels)
+                most_scans = _most_scans(kind, content[end + 3 : end + 7], max_pixels)
         if scans > most_scans:
             raise too_costly(f"more than {most_scans} scans")
         if parsed > MAX_PARSED_SEGMENTS:
-            raise too_costly(f"more than {MAX_PARSED_SEGMENTS} segments of tables, EXIF and the like")
+            raise too_costly(
+                f"more than {MAX_PARSED_SEGMENTS} segments of tables, EXIF and the like"
+            )
     raise too_costly(f"more than {MAX_SEGMENTS} segments")
 
 
-def _most_scans(size: bytes, max_pixels: int) -> int:
-    """How many scans a JPEG may have, by the height and width in the header of its frame."""
+def _most_scans(kind: int, size: bytes, max_pixels: int) -> int:
+    """How many scans a JPEG may have, by the kind of its frame, its height and width.
+
+    A scan in arithmetic coding takes as long as two others.
+    """
+    share = 2 if kind in _ARITHMETIC else 1
     pixels = int.from_bytes(size[:2], "big") * int.from_bytes(size[2:], "big")
     if not 0 < pixels <= max_pixels:  # then it is refused for its size
-        return MAX_SCANS
-    return min(MAX_SCANS, MAX_PASSES * max_pixels // pixels)
+        return MAX_SCANS // share
+    return min(MAX_SCANS, MAX_PASSES * max_pixels // pixels) // share
 
 
 def _is_parsed(content: bytes, kind: int, start: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pawprint.runner.errors import ImageError, ImageFault
 
+MAX_PASSES = 20  # of a JPEG's decoder, over as many pixels as a picture may have
+
 
 def too_costly(finding: str) -> ImageError:
     """The error that refuses a picture; ``finding`` says what there is too much of."""

@@ -185,6 +185,7 @@ def _coefficients(image: ImageFile, content: bytes, file_pixels: int) -> float:
     """Bytes that a JPEG keeps of all its pixels until the last scan is read."""
     if not isinstance(image, JpegImageFile) or _is_one_scan(image, content):
         return 0
+    # Of each colour: how many of its values a block has, see tests/test_private_sides.py
     factors = [(wide, high) for _, wide, high, _ in image.layer]
     largest = prod(max(each) for each in zip(*factors, strict=True))
     return 2 * file_pixels * sum(wide * high for wide, high in factors) / max(1, largest)
