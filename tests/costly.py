@@ -129,17 +129,17 @@ def exif(tags: int, type_: int = 3, values: int = 1) -> bytes:
 
 
 def pngs() -> Files:
-    plain, packed = "more than 4096 chunks without pixels", "more than 64 compressed chunks"
+    plain, packed = "more than 4096 chunks without pixels", "more than 128 compressed chunks"
     megabyte = zlib.compress(bytes(1_000_000), 9)
     yield "private chunks.png", png_with(chunk(b"prVt", b"") * 9000), plain
     text = chunk(b"tEXt", b"a\0b")
     yield "texts behind the pixels.png", png_with(behind=text * 9000), plain
     empty = chunk(b"IDAT", b"")
     yield "empty chunks of pixels.png", png_with(empty * 100_001), "more than 100000 chunks"
-    yield "profiles.png", png_with(chunk(b"iCCP", b"x\0\0" + megabyte) * 70), packed
-    yield "texts without a name.png", png_with(chunk(b"zTXt", b"\0\0" + megabyte) * 70), packed
+    yield "profiles.png", png_with(chunk(b"iCCP", b"x\0\0" + megabyte) * 140), packed
+    yield "texts without a name.png", png_with(chunk(b"zTXt", b"\0\0" + megabyte) * 140), packed
     broken = b"a\0\1\0\0\0" + zlib.compress(b"\xff" * 1_000_000)
-    yield "texts that are no text.png", png_with(chunk(b"iTXt", broken) * 70), packed
+    yield "texts that are no text.png", png_with(chunk(b"iTXt", broken) * 140), packed
     tags, numbers = "more than 1024 entries in a dir", "more than 1048576 numbers in a directory"
     yield "tags of EXIF.png", png_with(chunk(b"eXIf", exif(65_000))), tags
     fractions = exif(1, 5, 200_000) + bytes(1_600_000)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -83,6 +84,11 @@ def test_comments_end_at_their_first_end_mark() -> None:
     """There are 2 ** 72 other ways to read these: a process that tries them does not end."""
     code = "from pawprint.registry.file_kinds import recognize; print(recognize(b'<!---->' * 73))"
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stdout == "None\n"

@@ -33,10 +33,12 @@ def count_av1_pixels(content: bytes, start: int, end: int, seen: count[int]) -> 
     sequence, pixels = _Sequence(), 0
     for kind, first, last in _list_av1_units(content, start, min(end, len(content))):
         _check_units(seen)
+        if kind not in (_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME):
+            continue
         bits = _Bits(content[first : min(last, first + _HEADER_BYTES)])
         if kind == _SEQUENCE_HEADER:
             sequence = _read_sequence(bits)
-        elif kind in (_FRAME_HEADER, _FRAME):
+        else:
             pixels += sequence.largest if _may_exceed(bits, sequence) else sequence.usual
     return pixels
 

@@ -24,7 +24,7 @@ MAX_PARSED_SEGMENTS = 32  # of those, tables, EXIF and the like; each may take s
 MAX_JUNK_BYTES = 2**20  # between two segments or blocks; each byte is looked at by itself
 MAX_CHUNKS = 100_000  # of a PNG or WebP: 800 MB in chunks of the usual 8 kB
 MAX_OTHER_CHUNKS = 4096  # of a PNG, which hold neither pixels nor a frame's header
-MAX_PACKED_CHUNKS = 64  # of a PNG, each of which may unpack to 1 MB
+MAX_PACKED_CHUNKS = 128  # of a PNG, each of which may unpack to 1 MB
 MAX_HEX_BYTES = 2**22  # EXIF as text in a PNG
 MAX_BLOCKS = 2**16  # of a GIF, before its first picture
 MAX_RUN_LENGTH_PIXELS = 2**22  # of a BMP: each pixel may take a step by itself
@@ -243,6 +243,7 @@ _CHECKS: dict[str, Callable[[bytes, int], None]] = {
 _KIND = re.compile(
     rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<gif>GIF8[79]a)"
     rb"|(?P<webp>RIFF.{4}WEBP)|(?P<bmp>BM)|(?P<netpbm>P[0-6fy])"
-    rb"|(?P<tiff>II[*+]\0|MM\0[*+]|II\0\*|MM\*\0)|(?P<heif>.{4}ftyp)",
+    rb"|(?P<tiff>II[*+]\0|MM\0[*+]|II\0\*|MM\*\0)|(?P<heif>.{4}ftyp"
+    rb"(?:avi[fs]|he[iv][cxms]|mif[12]|msf1|miaf))",
     re.DOTALL,
 )

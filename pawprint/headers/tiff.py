@@ -13,7 +13,7 @@ from pawprint.headers.directories import BYTE_COUNTS, OFFSETS, Directories, Entr
 from pawprint.runner.errors import ImageError, ImageFault
 
 MAX_TILES = 100_000  # or strips; each is read by itself
-SPARE_TILE_PIXELS = 2**25  # that the tiles of a small picture may have beyond four times its own
+SPARE_TILE_PIXELS = 2**24  # that the tiles of a small picture may have beyond four times its own
 SPARE_BYTES = 2**24  # of coded data, beyond four times the file; tiles may share their bytes
 
 _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANES = 256, 257, 259, 277, 284
