@@ -14,9 +14,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import Queue
+from resource import RLIMIT_NOFILE, setrlimit
 from threading import Event, Thread
 from typing import Any
 
@@ -156,8 +157,16 @@ class Running:
 
 
 @contextmanager
-def serving(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start `python -m pawprint serve` on a free port; it is ready when the block begins."""
+def serving(
+    *arguments: str, environment: dict[str, str] | None = None, open_files: int = 0
+) -> Iterator[Running]:
+    """Start `python -m pawprint serve` on a free port; it is ready when the block begins.
+
+    Args:
+        arguments: of the command.
+        environment: more variables.
+        open_files: how many it may have, if not 0.
+    """
     clean = {name: v for name, v in os.environ.items() if not name.startswith("PAWPRINT_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "pawprint", "serve", "--port", "0", "--drain-s", "0", *arguments],
@@ -165,6 +174,7 @@ def serving(*arguments: str, environment: dict[str, str] | None = None) -> Itera
         env={**clean, **(environment or {})},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(setrlimit, RLIMIT_NOFILE, (open_files,) * 2) if open_files else None,
     )
     log: list[dict[str, Any]] = []
     ports: Queue[int] = Queue()
