@@ -51,10 +51,13 @@ bench: .venv/installed
 load: .venv/installed
 	python -m bench.load $(ARGS)
 
-# The properties of tests/test_fuzz.py on other examples than those of the tests, and many more.
+# The properties of tests/test_fuzz.py on other examples than those of the tests, and many more;
+# then a search for inputs that cost more than any may.
 FUZZ_EXAMPLES ?= 20000
+MINUTES ?= 10
 fuzz: .venv/installed-dev
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) python -m pytest tests/test_fuzz.py
+	PYTHONPATH=. python tests/costs.py --minutes $(MINUTES) --seed $(SEED)
 
 # Stops dvc repro at random moments, again and again; the results must be those of an undisturbed run.
 chaos: .venv/installed-dev

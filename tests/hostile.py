@@ -147,6 +147,10 @@ def hostile_kinds() -> dict[str, Kind]:
             lambda s, rng: _post_json(s, {"images": [{"content": f"{rng.random()}!"}]}), (422,)
         ),
         "wrong JSON": Kind(_wrong_json, (422,)),
+        "swollen JSON": Kind(_swollen_json, (413, 422)),
+        "swollen form": Kind(_swollen_form, (400, 413, 422)),
+        "foreign host": Kind(_foreign_host, (400, 421)),
+        "foreign page": Kind(_foreign_page, (403,)),
         "wrong path": Kind(_wrong_path, (404, 405)),
         "not HTTP": Kind(_not_http, (400,)),
     }
@@ -162,7 +166,7 @@ def _connect(server: Running) -> socket.socket:
 
 
 def _head(*headers: str) -> bytes:
-    return "\r\n".join(["POST /v1/predict HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+    return "\r\n".join(["POST /v1/predict HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
 def _status(connection: socket.socket) -> int:
@@ -237,8 +241,90 @@ def _wrong_type(server: Running, rng: random.Random) -> int:
 
 def _wrong_json(server: Running, rng: random.Random) -> int:
     bodies = ["", "null", "{", '{"images": []}', '{"images": [5]}', "[" * rng.randint(1, 100_000)]
+    bodies += ['{"images": [{"content": "\\ud800"}]}', '{"top": 1, "top": 1}', "\ufeff{}"]
+    content = rng.choice(bodies).encode(rng.choice(["utf-8", "utf-16", "utf-16-be"]))
     headers = {"Content-Type": "application/json"}
-    return server.post("/v1/predict", content=rng.choice(bodies), headers=headers).status_code
+    return server.post("/v1/predict", content=content, headers=headers).status_code
+
+
+def _swell(rng: random.Random, head: bytes, repeated: bytes, tail: bytes) -> bytes:
+    most = (MAX_BODY - len(head) - len(tail)) // len(repeated)
+    return head + repeated * rng.randint(most // 10, most) + tail
+
+
+def _swollen_json(server: Running, rng: random.Random) -> int:
+    """Much of something where there is little or nothing of it."""
+    picture = b'{"images": [{"content": "'
+    head, repeated, tail = rng.choice(
+        [
+            (b'{"images": [', b"0,", b"0]}"),
+            (b"{", b'"k": 0,', b'"k": 0}'),
+            (b'{"images": [{', b'"k": 0,', b'"k": 0}]}'),
+            (b"", b"[", b""),
+            (b"", b'{"k":', b""),
+            (picture + b'"}], "top": ', b"9", b"}"),
+            (picture + b'"}]', b"\r\n", b"}"),
+            (picture + b'", "name": "', b"x", b'"}]}'),
+            (picture, b"\\n", b"!"),
+            (picture, b'\\"', b'"}]}'),
+            (picture, b"\\u0041\\/", b'"}]}'),
+            (picture, "\N{PAW PRINTS}".encode(), b'"}]}'),
+        ]
+    )
+    headers = {"Content-Type": "application/json"}
+    content = _swell(rng, head, repeated, tail)
+    return server.post("/v1/predict", content=content, headers=headers).status_code
+
+
+def _swollen_form(server: Running, rng: random.Random) -> int:
+    boundary = b"b" * rng.choice((1, 2, 69, 70, 71, 200, 256, 300))
+    field = b'--%b\r\nContent-Disposition: form-data; name="top"\r\n' % boundary
+    file = field.replace(b"top", b"files").replace(b"\r\nC", b"\r\nX: y\r\nC")[:-2]
+    file += b'; filename="x"\r\n'
+    end = b"\r\n--%b--\r\n" % boundary
+    head, repeated, tail = rng.choice(
+        [
+            (b"", b"\r\n", end),
+            (b"", b"-", end),
+            (b"preface\r\n" + file + b"\r\n", b"\r\n", end),
+            (file + b"\r\n", b"-", end),
+            (file + b"\r\n", b"\r\n--" + boundary[1:], end),
+            (file + b"\r\n", b"\r\n--%bx" % boundary, end),
+            (file + b"\r\n\r\n--" + boundary, b" ", b"\r\n"),
+            (b"", file + b"\r\n\r\n", end),
+            (b"", field + b"\r\n\r\n", end),
+            (field + b"\r\n", b"1", end),
+            (file, b"a: b\r\n", end),
+            (file + b"a:", b"b", end),
+            (file + b"\r\n", b"no picture", end + b"epilogue" * rng.randint(0, 1000)),
+        ]
+    )
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary.decode()}"}
+    content = _swell(rng, head, repeated, tail)[:MAX_BODY]
+    return server.post("/v1/predict", content=content, headers=kind).status_code
+
+
+def _foreign_host(server: Running, rng: random.Random) -> int:
+    """As after DNS rebinding, or as nobody should write it."""
+    hosts = ["elsewhere.example", "localhost.elsewhere.example:80", "10.0.0.5", "?", "a b", "[::1"]
+    path = rng.choice(["/", "/v1/model", "/metrics", "/docs"])
+    with _connect(server) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: {rng.choice(hosts)}\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        return _status(connection)
+
+
+def _foreign_page(server: Running, rng: random.Random) -> int:
+    """What a browser sends for a page of another origin, which needs no answer to do harm."""
+    origins = ["Origin: https://elsewhere.example", "Origin: http://localhost:1", "Origin: null"]
+    told = rng.choice([*origins, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"])
+    body = httpx.Request("POST", server.address, files={"files": corpus.jpeg()})
+    content = body.read()
+    length = f"Content-Length: {len(content)}"
+    head = _head(told, f"Content-Type: {body.headers['content-type']}", length)
+    with _connect(server) as connection:
+        connection.sendall(head + content)
+        return _status(connection)
 
 
 def _wrong_path(server: Running, rng: random.Random) -> int:

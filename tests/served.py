@@ -113,7 +113,7 @@ async def in_process(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     await service.start()
     try:
         transport = httpx.ASGITransport(build_app(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
     finally:
         Gated.gate.set()

@@ -42,6 +42,7 @@ PLUMBING = {
     "errors": "words for the user; an ImageError hands on words that data/images.py chose",
     "files": "moves bytes that others made; its digests are the standard ones",
     "fingerprint": "names the place of unfinished work",
+    "limits": "ends what costs too much; the stage then stops with the name of it",
     "journal": "calls a function for each shard; what is kept is checked by its digest",
     "machine": "tells what is no function of the inputs: on which machine this is",
     "params": "reads values, which dvc.lock holds; their types are pinned below",

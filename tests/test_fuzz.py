@@ -39,6 +39,8 @@ from pawprint.backbones.legacy_weights import read_state_dict
 from pawprint.data.images import decode_image
 from pawprint.runner.errors import ImageError, ParamsError, SourceError, WeightsError
 from pawprint.runner.params import Params, load_params
+from pawprint.serving.limits import Refusal
+from pawprint.serving.uploads import Uploads, read_form, read_json
 from pawprint.sources.archive import write_archive
 from pawprint.sources.containers import open_container
 from pawprint.sources.layout import read_layout
@@ -540,3 +542,51 @@ def test_weights_that_want_too_much(pickled: bytes, reason: str) -> None:
         read(checkpoint(pickled))
     assert_one_line(caught.value)
     assert_reads_valid()
+
+
+# Bodies of requests
+
+FORMS = [
+    b"--b\r\n" + disposition + b"\r\n\r\n" + b"\r\n--bx--b"[:size] + b"\r\n--b--\r\n"
+    for disposition in (
+        b'Content-Disposition: form-data; name="files"; filename="x.png"',
+        b'content-disposition:form-data;filename="\\"";name=files\r\nContent-Type: image/png',
+        b'Content-Disposition: form-data; name="files"; filename=x\r\n\r\nx\r\n--b\r\n'
+        b'Content-Disposition: form-data; name="top"',
+    )
+    for size in (0, 1, 9)
+]
+JSONS = [
+    b'{"images": [{"name": "x", "content": "eA=="}, {"content": "\\u0041\\/"}], "top": 3}',
+    b'{"top": 1, "images":[{"content":"data:image/png;base64,eA","name":"\\"\\\\\xc3\xa9"}]}',
+    b'[{"images": [[1.5e3, null, true, {"name": []}]], "top": -1}, 7]',
+]
+
+
+def assert_refusal(refusal: Refusal) -> None:
+    assert refusal.status_code in (400, 413, 422)
+    assert "\n" not in refusal.detail
+
+
+def assert_read_or_refused(read: Callable[[], Uploads], body: bytes, most: int) -> None:
+    with time_limit():
+        try:
+            uploads = read()
+        except Refusal as error:
+            assert_refusal(error)
+        else:
+            assert 1 <= len(uploads.files) <= most
+            assert sum(len(upload.content or b"") for upload in uploads.files) < len(body)
+
+
+@fuzz(500)
+@given(mutated(FORMS), st.sampled_from(["b", "", '"b"', "--b", "b; charset=utf-8", "b\\"]))
+def test_mutated_forms(body: bytes, boundary: str) -> None:
+    kind = f"multipart/form-data; boundary={boundary}"
+    assert_read_or_refused(lambda: read_form(kind, body, 2), body, 2)
+
+
+@fuzz(500)
+@given(mutated(JSONS))
+def test_mutated_json(body: bytes) -> None:
+    assert_read_or_refused(lambda: read_json(body, 2), body, 2)

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pawprint.data import preprocess
+from pawprint.data import decoding, preprocess
 from pawprint.data.datasets import read_class_names, read_labelled_images
+from pawprint.data.images import decode_image
 from pawprint.data.manifest import Picture, read_archive_index
 from pawprint.data.preprocess import preprocess_pictures
-from pawprint.runner.errors import DataError
+from pawprint.runner.errors import DataError, PawprintError
+from pawprint.runner.journal import map_shards
 from pawprint.runner.params import PreprocessParams
 
 # covers: B5, R5, R11, B1
@@ -162,3 +164,32 @@ def test_a_class_without_a_picture_that_can_be_decoded_is_not_dropped(
     rows = write_archive(archive, contents)
     with pytest.raises(DataError, match=r"^no picture of the class bird can be decoded: 3 were"):
         preprocess_pictures(archive, rows, params(max_bad=1.0), tmp_path / "out")
+
+
+def test_a_file_larger_than_any_picture_is_set_aside_unread(archive: Path, tmp_path: Path) -> None:
+    pictures = write_archive(archive, good_pictures() | {"dog/6.png": bytes(25_000_000)})
+    preprocess_pictures(archive, pictures, params(), tmp_path / "out")
+    (row,) = read_quarantine(tmp_path / "out")
+    assert (row["path"], row["reason"]) == (
+        "dog/6.png",
+        "a file of 25,000,000 bytes, more than the 24,777,216 that the pixels allowed take",
+    )
+
+
+def decode_in_a_moment(archive: Path) -> None:
+    decoding.CPU_S = 0.05  # of this process alone
+    with decoding.open_pictures(archive, 100_000_000) as pictures:
+        for name in ("dog/0.png", "dog/6.png"):
+            with pictures.read(name) as content:
+                decode_image(content, 32, 100_000_000)
+
+
+def test_a_picture_that_ends_its_process_stops_the_run_with_its_name(
+    archive: Path, tmp_path: Path
+) -> None:
+    """The clock sets nothing aside: a slow machine would go on with other pictures."""
+    large = io.BytesIO()
+    Image.new("RGB", (8000, 8000)).save(large, "PNG")
+    write_archive(archive, good_pictures() | {"dog/6.png": large.getvalue()})
+    with pytest.raises(PawprintError, match=r"^decoding: dog/6\.png took more processor"):
+        map_shards(decode_in_a_moment, [archive], "decoding")

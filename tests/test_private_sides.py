@@ -14,7 +14,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +31,6 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from project import Project
 from servers import Reply, kaggle_environment, serve
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from pawprint.data.images import READABLE, decode_image
@@ -43,11 +41,9 @@ from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import PAGES, build_app
-from pawprint.serving.limits import Refusal
 from pawprint.serving.server import Server, connection_class, listen
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
-from pawprint.serving.uploads import read_form
 
 ROOT = Path(__file__).resolve().parent.parent
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
@@ -197,7 +193,7 @@ def test_uvicorn_asks_the_connection_when_it_has_been_idle():
 
 def service_of(**values: Any) -> Any:
     """What ``Server`` asks of a service."""
-    return SimpleNamespace(**{"ready": True, "failure": None, **values})
+    return SimpleNamespace(**{"started": True, "stopping": False, "failure": None, **values})
 
 
 def test_uvicorn_calls_on_tick_and_lets_its_error_pass():
@@ -239,7 +235,7 @@ def test_uvicorn_leaves_signals_to_handle_exit_and_raises_them_again():
             running = asyncio.create_task(server.serve([listener]))
             await asyncio.sleep(0.2)
             os.kill(os.getpid(), signal.SIGTERM)
-            while service.ready:
+            while not service.stopping:
                 await asyncio.sleep(0.01)
             _, writer = await asyncio.open_connection(*address)
             writer.close()
@@ -257,34 +253,6 @@ def test_uvicorn_leaves_signals_to_handle_exit_and_raises_them_again():
 # ---- Starlette, FastAPI
 
 
-def form(*contents: bytes) -> tuple[Headers, bytes]:
-    files = [("files", (f"{i}.png", content)) for i, content in enumerate(contents)]
-    request = httpx.Request("POST", "http://x", files=files)
-    return Headers(dict(request.headers)), request.read()
-
-
-def test_the_parser_of_forms_keeps_large_files_in_memory(tmp_path, monkeypatch):
-    """`pawprint.serving.uploads.read_form` sets `spool_max_size` of Starlette's parser.
-
-    Starlette writes files above 1 MB to the disk; neither `Request.form` nor the parser has an
-    argument for that. Where there is no directory for such files, none is written.
-    """
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    large = bytes(3_000_000)
-    uploads = asyncio.run(read_form(*form(large), max_files=1))
-    assert [upload.content for upload in uploads.files] == [large]
-
-
-def test_the_parser_of_forms_says_that_there_are_too_many_files():
-    """`pawprint.serving.uploads.read_form` tells this refusal from others by Starlette's words.
-
-    The parser has one exception for all faults of a form.
-    """
-    with pytest.raises(Refusal, match="expected at most 1 pictures") as refused:
-        asyncio.run(read_form(*form(b"1", b"2"), max_files=1))
-    assert (refused.value.status_code, refused.value.reason) == (413, "files")
-
-
 def unstarted() -> Service:
     """A service without models."""
     models: Any = SimpleNamespace(all=list)
@@ -293,7 +261,7 @@ def unstarted() -> Service:
 
 async def ask(service: Service, *paths: str) -> list[httpx.Response]:
     transport = httpx.ASGITransport(build_app(service))
-    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return [await client.get(path) for path in paths]
 
 
@@ -451,8 +419,9 @@ def test_a_pool_starts_a_process_for_each_task():
     `ProcessPoolExecutor` starts one for each task that comes while none is idle; it has no way to
     say that they shall start, and they take a second to import what they need.
     """
-    with worker_pool():
-        assert len(multiprocessing.active_children()) == available_cores()
+    before = set(multiprocessing.active_children())
+    with worker_pool("nothing"):
+        assert len(set(multiprocessing.active_children()) - before) == available_cores()
 
 
 ORPHAN = """

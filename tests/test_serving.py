@@ -397,7 +397,7 @@ def test_sigterm_finishes_what_was_accepted():
             "POST", f"{server.address}/v1/predict", files={"files": picture("green")}
         )
         body = request.read()
-        head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         head += f"Content-Type: {request.headers['content-type']}\r\n\r\n"
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(head.encode() + body[:50])
@@ -419,7 +419,7 @@ def ask(service: Service, path: str, **options: Any) -> httpx.Response:
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(options.pop("method", "GET"), path, **options)
 
     return asyncio.run(send())

@@ -25,6 +25,7 @@ JSON = {"Content-Type": "application/json"}
 READING = ("/v1/predict", "/v1/gradcam")
 KEYED = ("/v1/model", "/metrics")
 BAD = b"no picture"
+STRANGERS = ({"Host": "?"}, {"Host": "elsewhere.example"}, {"Origin": "https://elsewhere.example"})
 
 
 async def never_ending() -> AsyncIterator[bytes]:
@@ -61,6 +62,8 @@ async def ask_everything() -> list[httpx.Response]:
             await post(path, files=green)
             await post(path, content=b"x", headers={"Content-Type": "multipart/form-data"})
             await post(path, files=green, headers={"Authorization": "Bearer other"})
+            for headers in STRANGERS:
+                await post(path, files=green, headers=headers)
             await post(path, content=never_ending(), headers=JSON)
             await post(path, content=bytes(20_001), headers=JSON)
             await post(path, content=b"x", headers={"Content-Type": "text/plain"})
@@ -77,17 +80,19 @@ async def ask_everything() -> list[httpx.Response]:
             await post(f"/v1/gradcam?{query}", files=green)
         for path in (*KEYED, "/healthz", "/readyz"):
             await get(path)
+        for path in KEYED:
+            answers.extend([await client.get(path, headers=headers) for headers in STRANGERS])
         with patch.object(service, "models", None):
             await get("/v1/model")
         with patch.object(service.monitor, "render", side_effect=RuntimeError):
             await get("/metrics")
-        with patch.object(service, "ready", False):
+        with patch.object(service, "stopping", True):
             await get("/readyz")
         del client.headers["Authorization"]
         for path in KEYED:
             await get(path)
         transport = httpx.ASGITransport(beyond_the_limit(build_app(service)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as late:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as late:
             for path in READING:
                 await post(path, client=late)
             answers += [await late.get(path) for path in KEYED]

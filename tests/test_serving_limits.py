@@ -55,7 +55,7 @@ def connected(server: Running) -> Iterator[socket.socket]:
 
 def head(**headers: object) -> bytes:
     lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
-    return f"POST /v1/predict HTTP/1.1\r\nHost: x\r\n{''.join(lines)}\r\n".encode()
+    return f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n{''.join(lines)}\r\n".encode()
 
 
 def answer_of(connection: socket.socket) -> tuple[int, str]:
@@ -103,7 +103,7 @@ def test_a_body_that_does_not_say_so_is_cut_off(server):
 @pytest.mark.parametrize("path", ["healthz", "nowhere", "v1/gradcam?class=pink"])
 def test_a_body_that_nobody_reads_is_not_waited_for(server, path):
     with connected(server) as connection:
-        request = f"POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+        request = f"POST /{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
         connection.sendall(request.encode())
         status, text = answer_of(connection)
     assert status in (404, 405, 422)
@@ -130,7 +130,7 @@ def test_a_body_that_trickles_is_given_up(server):
     assert "did not arrive within 1 s" in text
 
 
-@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
 def test_headers_that_trickle_are_given_up(server, before):
     with connected(server) as connection:
         connection.sendall(before)
@@ -218,9 +218,10 @@ FORM = '--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r
     [
         ("multipart/form-data", "x", 400),
         ("multipart/form-data; boundary=", "x", 400),
-        ("multipart/form-data; boundary=b", "", 422),
+        ("multipart/form-data; boundary=b", "", 400),
+        ("multipart/form-data; boundary=b", "--b--", 422),
         ("multipart/form-data; boundary=b", "--b\r\n\r\n\r\nno name\r\n--b--", 400),
-        ("multipart/form-data; boundary=b", f"--b\r\n{DISPOSITION}\r\ncut", 422),
+        ("multipart/form-data; boundary=b", f"--b\r\n{DISPOSITION}\r\ncut", 400),
         ("multipart/form-data; boundary=b", "--x\r\n", 400),
         (f"multipart/form-data; boundary={'b' * 300}", "--", 400),
         *[
@@ -250,7 +251,7 @@ def test_wrong_top_in_a_form(server, top):
     files = {"files": picture("red")}
     answer = server.post("/v1/predict", files=files, data={"top": top})
     assert answer.status_code == 422
-    assert answer.json()["error"] == "top: expected a whole number from 1 to 1000"
+    assert answer.json()["error"] == "top: expected a whole number from 1 to 1000, once"
 
 
 def test_wrong_methods_and_places(server):
@@ -264,7 +265,7 @@ def test_wrong_methods_and_places(server):
         ("GET", "/%00", 404),
     ]:
         answer = server.client.request(method, path)
-        assert answer.status_code in (status, 307), (method, path)
+        assert answer.status_code == status, (method, path)
     with connected(server) as connection:
         connection.sendall(b"\x16\x03\x01 nothing of HTTP\r\n\r\n")
         assert answer_of(connection)[0] == 400
@@ -316,7 +317,7 @@ def test_what_takes_too_long_is_answered_by_503():
 def get(server: Running, path: str) -> tuple[int, str]:
     """Ask by a connection of its own, of which the server knows nothing more at the end."""
     with connected(server) as connection:
-        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         connection.sendall(request.encode())
         return answer_of(connection)
 
@@ -335,7 +336,9 @@ def test_connections_beyond_the_limit_are_refused_and_those_within_are_not():
                 answer = json.loads(text.partition("\r\n\r\n")[2])
                 assert answer["error"] == "expected at most 2 connections, found more; try again"
                 assert get(server, "/healthz")[0] == get(server, "/readyz")[0] == 200
-                second.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                second.sendall(
+                    b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
                 assert answer_of(second)[0] == 200
             assert refused in get(server, "/metrics")[1]
         expected = {"request_id": answer["request_id"], "status": 503, "reason": "connections"}
@@ -364,7 +367,7 @@ def test_bytes_of_all_requests_are_limited():
         return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
     async def scenario() -> None:
-        limits = Limits(Settings(max_body_mb=0.001, max_memory_mb=0.0015))
+        limits = Limits(Settings(max_body_mb=0.001, max_memory_mb=400.0015, decoders=1))
         async with limits.body(request(1000)) as body:
             assert len(body) == 1000
             with pytest.raises(Refusal, match="too many bytes are in work"):

@@ -20,6 +20,7 @@ from living import wait_until
 from PIL import Image
 from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
 
+from pawprint.answers.decoders import DecodingLimits, open_decoders
 from pawprint.serving.models import CANDIDATE, Models, open_models
 from pawprint.serving.service import Seen, Service
 from pawprint.serving.settings import Settings
@@ -207,7 +208,8 @@ def test_16_bit_pictures_are_decoded_by_the_card(tmp_path):
     file = io.BytesIO()
     Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(file, "PNG")
     served = open_models(Settings(model=str(tmp_path))).primary
-    assert np.unique(served.decode(file.getvalue())).tolist() == [255]
-    np.testing.assert_array_equal(
-        served.decode(file.getvalue()), served.classifier.decode(file.getvalue())
-    )
+    with open_decoders(1, DecodingLimits()) as decoders:
+        decoded = decoders.decode(served.order(file.getvalue(), 64)).result
+    assert isinstance(decoded, np.ndarray)
+    assert np.unique(decoded).tolist() == [255]
+    np.testing.assert_array_equal(decoded, served.classifier.decode(file.getvalue()))

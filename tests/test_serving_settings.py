@@ -75,6 +75,60 @@ def test_a_key_is_the_same_from_a_file_and_from_the_environment(tmp_path, capsys
     assert f"--api-key-file: {file}: {short}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "wrong", ["pässword1", "two words", "12345678\x0090", "a\tb\tc\td\te", "\ufeff12345678"]
+)
+def test_a_key_can_be_sent_in_a_header(wrong, tmp_path, capsys):
+    file = tmp_path / "key"
+    file.write_text(wrong, encoding="utf-8")
+    text = "expected a key of ASCII letters, digits and signs, for it is sent in a header; found "
+    with pytest.raises(PawprintError, match=f"^PAWPRINT_API_KEY: {text}.*; choose another one$"):
+        read(PAWPRINT_API_KEY=wrong)
+    with pytest.raises(SystemExit):
+        read("--api-key-file", str(file))
+    error = capsys.readouterr().err
+    assert f"--api-key-file: {file}: {text}" in error
+    assert wrong not in error
+
+
+def test_hosts_are_those_of_this_machine_by_default():
+    own = {"localhost", "*.localhost", "127.0.0.1", "[::1]"}
+    for host in ("127.0.0.1", "localhost", "::1"):
+        assert own <= read("--host", host).host_names <= {*own, host}
+    assert read("--host", "127.0.0.9").host_names == {*own, "127.0.0.9"}
+    for host in ("0.0.0.0", "::", "192.168.1.5", "pictures.example"):
+        assert read("--host", host).host_names == {"*"}
+
+
+def test_hosts_are_written_as_browsers_write_them():
+    given = "App.example, *.b.example,10.0.0.5,::1,[2001:DB8::0001],"
+    assert read("--allowed-hosts", given).host_names == {
+        "app.example",
+        "*.b.example",
+        "10.0.0.5",
+        "[::1]",
+        "[2001:db8::1]",
+    }
+    assert read(PAWPRINT_ALLOWED_HOSTS="*").host_names == {"*"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "https://a.example",
+        "a.example:80",
+        "a.example/",
+        "a*.example",
+        "b\xfccher.example",
+        ".",
+    ],
+)
+def test_what_is_no_host_is_not_taken(wrong, capsys):
+    with pytest.raises(SystemExit):
+        read("--allowed-hosts", wrong)
+    assert "--allowed-hosts: expected hosts without scheme and port" in capsys.readouterr().err
+
+
 def test_origins_are_written_as_browsers_write_them():
     given = "https://A.example:443, http://localhost:3000,http://[::1]:80,chrome-extension://abc,"
     assert read("--cors-origins", given).allowed_origins == {

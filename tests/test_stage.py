@@ -31,7 +31,7 @@ from pawprint.runner import processes
 from pawprint.runner.stage import run_stage
 
 def main(params):
-    with processes.worker_pool() as pool:
+    with processes.worker_pool("sleeping") as pool:
         pool.submit(int).result()
         work = pool.map(time.sleep, [60, 60, 60])
         Path(sys.argv[1]).write_text("ready")

@@ -9,9 +9,8 @@ import os
 import re
 import sys
 import warnings
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -21,35 +20,28 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from pawprint.answers.decoders import (
+    ANSWERED_PIXELS,
+    DecodingLimits,
+    open_decoders,
+    prepare_decoders,
+)
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
 from pawprint.cli.answers import RENDERERS, Answer, csv_header
-from pawprint.inference.classifier import LIMIT_OF_MODEL, Classifier
+from pawprint.cli.reading import STDIN, Reader, Source, describe
+from pawprint.inference.classifier import Classifier
 from pawprint.inference.overlays import blend_heatmap
 from pawprint.registry.file_kinds import HEAD_BYTES, recognize
-from pawprint.runner.errors import ImageError, ModelError, PawprintError
+from pawprint.runner.errors import ModelError, PawprintError
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import printable
 
-STDIN = "-"
 BATCH_SIZE = 32
 AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
 VIEWS = "1, as it is, or 2, with its mirror image; more made the models worse"
 NAMED = 10  # classes that the summary names
 MANY = 100  # pictures that get a progress bar even where nobody seems to watch
-
-
-@dataclass(frozen=True)
-class Source:
-    """A picture to read, or why there is none.
-
-    Attributes:
-        path: of the picture, as it was given; ``-`` is standard input.
-        error: empty for a picture.
-    """
-
-    path: str
-    error: str = ""
 
 
 def main(arguments: list[str]) -> int:
@@ -66,6 +58,7 @@ def main(arguments: list[str]) -> int:
     if all(source.error for source in sources):
         reasons = "; ".join(printable(f"{source.path}: {source.error}") for source in sources[:3])
         raise PawprintError(f"no pictures found ({reasons}); name pictures, folders or globs")
+    prepare_decoders()
     classifier = Classifier.open(Path(options.model))
     if stale := find_staleness(classifier.card, Path(options.model)):
         print(f"warning: {printable(stale)}", file=sys.stderr)
@@ -80,8 +73,15 @@ def main(arguments: list[str]) -> int:
     try:
         if options.format == "csv":
             print(csv_header(columns))
-        with _progress(len(sources)) as bar:
-            for answers in predict_pictures(classifier, sources, options.tta, columns, overlays):
+        most = options.max_pixels or classifier.card.max_pixels
+        with (
+            open_decoders(available_cores(), DecodingLimits.of_pixels(most)) as decoders,
+            _progress(len(sources)) as bar,
+        ):
+            reader = Reader(decoders, classifier.card, most)
+            for answers in predict_pictures(
+                classifier, reader, sources, options.tta, columns, overlays
+            ):
                 with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
                     print("\n".join(map(render, answers)), flush=True)
                 bar.update(len(answers))
@@ -125,10 +125,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="picture, folder, glob, or - (standard input)")
     add("--model", default="models/export", help="exported model or .keras file (%(default)s)")
-    add("--top", type=_positive, default=5, metavar="K", help="classes to name (%(default)s)")
+    add("--top", type=_whole(1), default=5, metavar="K", help="classes to name (%(default)s)")
     add("--gradcam", metavar="DIR", help="write a PNG for each picture: where its class is seen")
     add("--opacity", type=_share, default=0.4, help="of the heatmaps of --gradcam (%(default)s)")
     add("--tta", type=_views, default=1, metavar="N", help=f"views of a picture: {VIEWS} (1)")
+    add(
+        "--max-pixels",
+        type=_whole(0),
+        default=ANSWERED_PIXELS,
+        metavar="N",
+        help="of a picture, from which the time and memory follow that it may take to decode "
+        "(%(default)s); 0: as many as in the model's card",
+    )
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", dest="format", action="store_const", const="json")
     formats.add_argument("--csv", dest="format", action="store_const", const="csv")
@@ -142,10 +150,13 @@ def _views(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)
+def _whole(low: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low}, found {text!r}")
+        return int(text)
+
+    return convert
 
 
 def _share(text: str) -> float:
@@ -195,7 +206,7 @@ def _list_folder(folder: str) -> list[Source]:
     sources = []
 
     def report(error: OSError) -> None:
-        sources.append(Source(error.filename, _reason(error)))
+        sources.append(Source(error.filename, describe(error)))
 
     for directory, _, names in os.walk(folder, onerror=report):
         for name in names:
@@ -215,10 +226,6 @@ def _begins_as_picture(path: str) -> bool:
     except OSError:
         return False
     return kind is not None and kind.role == "picture"
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def mean_probs(classifier: Classifier, images: np.ndarray, views: int) -> np.ndarray:
@@ -278,6 +285,7 @@ def overlay_name(path: str) -> str:
 
 def predict_pictures(
     classifier: Classifier,
+    reader: Reader,
     sources: Sequence[Source],
     views: int,
     top: int,
@@ -287,13 +295,14 @@ def predict_pictures(
 
     Args:
         classifier: the model.
+        reader: of its pictures.
         sources: what to read.
         views: of each picture, see ``mean_probs``.
         top: classes to name.
         overlays: where to write heatmaps of the likeliest classes.
     """
     card = classifier.card
-    decoded = _decode_ahead(classifier, sources)
+    decoded = reader.read_ahead(sources, AHEAD)
     while batch := list(islice(decoded, BATCH_SIZE)):
         good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
         shape = (len(good), card.image_size, card.image_size, 3)
@@ -316,44 +325,3 @@ def predict_pictures(
                 ranking = rank_classes(row, card.class_names, top)
                 answers.append(Answer(source.path, ranking, overlay=overlay))
         yield answers
-
-
-def _decode_ahead(
-    classifier: Classifier, sources: Iterable[Source]
-) -> Iterator[tuple[Source, np.ndarray | str]]:
-    """Each source with its pixels or the reason why it has none; threads are some ahead."""
-    pool = ThreadPoolExecutor(available_cores())
-    pending: deque[tuple[Source, Future[np.ndarray | str]]] = deque()
-    try:
-        for source in sources:
-            stdin = _read_stdin() if source.path == STDIN else None  # Ctrl-C stops no thread
-            pending.append((source, pool.submit(_read, classifier, source, stdin)))
-            if len(pending) > AHEAD:
-                first, future = pending.popleft()
-                yield first, future.result()
-        for first, future in pending:
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read_stdin() -> bytes:
-    return sys.stdin.buffer.read() if sys.stdin else b""
-
-
-def _read(classifier: Classifier, source: Source, content: bytes | None) -> np.ndarray | str:
-    """A picture's pixels, or why it has none.
-
-    Args:
-        classifier: the model.
-        source: what to read.
-        content: the picture's bytes if they have been read already.
-    """
-    if source.error:
-        return source.error
-    try:
-        return classifier.decode(Path(source.path).read_bytes() if content is None else content)
-    except ImageError as error:
-        return error.reason(LIMIT_OF_MODEL)
-    except OSError as error:
-        return _reason(error)

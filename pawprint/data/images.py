@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -26,13 +27,39 @@ MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pix
 END_OF_JPEG = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a segment with a length, or the end
 _DEEP_COLOUR = re.compile("RGBA?;16[BLN]")  # Pillow's names of three or four channels of 16 bits
+JPEG_SHARE = 8  # pixels of a JPEG, which is decoded at a reduced size, that cost as much as one
 _Box = tuple[int, int, int, int]
 _SCAN = b"\xff\xda"
 _BAND_PIXELS = 2**20  # converted at once
 
 
+@dataclass
+class PixelBudget:
+    """Pixels that several pictures may have together; those of large JPEGs count an eighth.
+
+    Attributes:
+        left: what is left of them; below 0 once a picture was refused.
+    """
+
+    left: int
+
+    def take(self, pixels: int) -> None:
+        """Count a picture, also one that is refused.
+
+        Raises:
+            ImageError: too many pixels.
+        """
+        self.left -= pixels
+        if self.left < 0:
+            raise ImageError("too many pixels in one request", ImageFault.PIXELS)
+
+
 def decode_image(
-    content: bytes, size_px: int, max_pixels: int, max_value: int = FULL_RANGE
+    content: bytes,
+    size_px: int,
+    max_pixels: int,
+    max_value: int = FULL_RANGE,
+    budget: PixelBudget | None = None,
 ) -> np.ndarray:
     """Decode a picture into a square of RGB pixels.
 
@@ -51,23 +78,50 @@ def decode_image(
         max_pixels: refuse a larger width times height, read from the header before decoding.
         max_value: the value that becomes white in a picture of 16 bits that does not say its range,
             see ``largest_value``.
+        budget: the picture is counted there before it is decoded; None: there is none.
 
     Returns:
         uint8 [size_px, size_px, 3], RGB in 0...255.
 
     Raises:
         ImageError: the reason in a few words.
+        MemoryError: there is not enough, which says nothing of the picture.
     """
     if not content:
         raise ImageError("empty file", ImageFault.EMPTY)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the pixel cap below stands for Pillow's own
-            return _decode(content, size_px, max_pixels, max_value)
-    except ImageError:
+            return _decode(content, size_px, max_pixels, max_value, budget)
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
+        if _lacks_memory(error):
+            raise MemoryError from None
         raise _translate(error, content, max_pixels) from None
+
+
+def most_file_bytes(max_pixels: int) -> int:
+    """The largest file that a picture can need: four channels of 16 bits, and what is around them.
+
+    >>> most_file_bytes(1_000_000)
+    24777216
+    """
+    return 8 * max_pixels + 2**24
+
+
+def check_file_size(size_bytes: int, max_pixels: int) -> None:
+    """Refuse a file that is larger than any picture of ``max_pixels``, before it is read.
+
+    Raises:
+        ImageError: both sizes.
+    """
+    most = most_file_bytes(max_pixels)
+    if size_bytes > most:
+        raise ImageError(
+            f"a file of {size_bytes:,} bytes, more than the {most:,} that the pixels allowed take",
+            ImageFault.COSTLY,
+        )
 
 
 def open_image(content: bytes) -> ImageFile:
@@ -180,6 +234,11 @@ def _scale_colour(image: ImageFile, content: bytes, white: int) -> None:
         image.paste(Image.fromarray(levels[band]), box)
 
 
+def _lacks_memory(error: Exception) -> bool:
+    """Whether one of Pillow's decoders found no memory: see tests/test_private_sides.py."""
+    return isinstance(error, OSError) and str(error).startswith("out of memory")
+
+
 def _translate(error: Exception, content: bytes, max_pixels: int) -> ImageError:
     """What a decoder raised, in our words.
 
@@ -209,7 +268,9 @@ def _name_unidentified(content: bytes) -> str:
     return f"not a picture that can be read: {kind.name}{advice}"
 
 
-def _decode(content: bytes, size_px: int, max_pixels: int, max_value: int) -> np.ndarray:
+def _decode(
+    content: bytes, size_px: int, max_pixels: int, max_value: int, budget: PixelBudget | None
+) -> np.ndarray:
     with open_image(content) as image:
         width, height = image.size
         if width * height > max_pixels:
@@ -220,6 +281,8 @@ def _decode(content: bytes, size_px: int, max_pixels: int, max_value: int) -> np
         header_bytes = _check_jpeg(content, image) if isinstance(image, JpegImageFile) else 0
         # JPEG: let the decoder itself halve the picture while it stays twice too large.
         image.draft(None, (2 * size_px, 2 * size_px))
+        if budget is not None:
+            budget.take(max(image.width * image.height, width * height // JPEG_SHARE))
         if white and _is_deep_colour(image):
             _scale_colour(image, content, white)
         image.load()

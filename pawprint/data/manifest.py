@@ -69,7 +69,8 @@ def read_archive_index(path: Path) -> list[Picture]:
         pictures = []
         for name in names:
             parts = name.split("/")
-            digest = hashlib.sha256(archive.read(name)).hexdigest()
+            with archive.open(name) as file:  # not read at once: some file may be no picture
+                digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             split, class_name = (parts[0], parts[1]) if divided else ("", parts[0])
             pictures.append(Picture(name, class_name, split, digest, digest[:16]))
     return pictures

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pawprint.data.decoding import open_pictures
 from pawprint.data.images import PIXELS_KEY, decode_image
-from pawprint.data.manifest import SPLITS, Picture, check_splits, open_archive
+from pawprint.data.manifest import SPLITS, Picture, check_splits
 from pawprint.runner.errors import DataError, ImageError
 from pawprint.runner.journal import map_shards
 from pawprint.runner.params import PreprocessParams
@@ -126,14 +127,15 @@ def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
 
     Raises:
         DataError: the archive is not the one that the pictures were listed from, or is damaged.
+        PawprintError: a picture took more memory than any should.
     """
     rows, bad = [], []
-    with open_archive(shard.archive) as archive:
+    limits = (shard.max_pixels, shard.max_value)
+    with open_pictures(shard.archive, shard.max_pixels) as pictures:
         for picture in shard.pictures:
-            content = archive.read(picture.path)
             try:
-                limits = (shard.max_pixels, shard.max_value)
-                rows.append(decode_image(content, shard.size_px, *limits))
+                with pictures.read(picture.path) as content:
+                    rows.append(decode_image(content, shard.size_px, *limits))
             except ImageError as error:
                 bad.append((picture, error.reason(PIXELS_KEY)))
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)

@@ -103,7 +103,7 @@ def write_formats(
     Raises:
         ModelError: the model is not a classifier of Pawprint.
     """
-    with worker_pool() as pool:  # Keras on OpenVINO needs a process of its own
+    with worker_pool("export") as pool:  # Keras on OpenVINO needs a process of its own
         pool.submit(_write_openvino, source, card, directory).result()
     network = freeze(model)
     saved_model = directory / SAVED_MODEL

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pawprint.data.decoding import open_pictures
 from pawprint.data.images import (
     FULL_RANGE,
     PIXELS_KEY,
@@ -17,7 +18,6 @@ from pawprint.data.images import (
     largest_value,
     open_image,
 )
-from pawprint.data.manifest import open_archive
 from pawprint.runner.errors import ImageError
 from pawprint.runner.journal import map_shards
 from pawprint.storage.shards import shard_name, write_shard
@@ -109,16 +109,17 @@ def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str
     """Write one shard; for each picture the fields of its header, the reason, the largest value."""
     looks = []
     pixels = np.zeros((len(shard.names), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
-    with open_archive(shard.archive) as archive:
+    with open_pictures(shard.archive, shard.max_pixels) as pictures:
         for row, name in zip(pixels, shard.names, strict=True):
-            content = archive.read(name)
-            header, reason, largest = _read_header(content), "", None
+            header, reason, largest = None, "", None
             try:
-                row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
+                with pictures.read(name) as content:
+                    header = _read_header(content)
+                    row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
+                    if header and header.format in ("PNG", "TIFF"):
+                        largest = largest_value(content)
             except ImageError as error:
                 reason = error.reason(PIXELS_KEY)
-            if header and header.format in ("PNG", "TIFF") and not reason:
-                largest = largest_value(content)
             looks.append((asdict(header) if header else None, reason, largest))
     write_shard(shard.output, pixels)
     return looks
@@ -140,5 +141,7 @@ def _read_header(content: bytes) -> Header | None:
             warnings.simplefilter("ignore")
             with open_image(content) as image:
                 return Header(image.width, image.height, str(image.format), image.mode)
+    except MemoryError:
+        raise
     except Exception:  # decoders raise almost anything on damaged bytes
         return None

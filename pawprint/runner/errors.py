@@ -48,6 +48,7 @@ class ImageFault(StrEnum):
     FORMAT = "format"  # no picture in a format that is read
     PIXELS = "pixels"  # more than are allowed
     TRUNCATED = "truncated"
+    COSTLY = "too_costly"  # to decode: in memory, in time, in bytes
     BASE64 = "base64"  # the client's encoding of the file is wrong
     DAMAGED = "damaged"  # anything else
 

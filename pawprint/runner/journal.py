@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from pawprint.runner.errors import PawprintError
 from pawprint.runner.files import atomic_write, file_digest
 from pawprint.runner.processes import worker_pool
 
@@ -45,31 +43,14 @@ def map_shards(
         One result for each shard, in the order of the shards.
 
     Raises:
-        PawprintError: a worker process was killed.
+        PawprintError: a worker process was killed, see ``worker_pool``.
     """
     if executor is None:
-        with worker_pool() as pool:
+        with worker_pool(title) as pool:
             return map_shards(function, shards, title, pool, journal)
-    with lost_workers_named(title):
-        if journal is None:
-            return list(_follow(executor.map(function, shards), title, len(shards)))
-        return _continue(function, shards, title, executor, journal)
-
-
-@contextmanager
-def lost_workers_named(title: str) -> Iterator[None]:
-    """Say in one line that a worker process was killed, by the system most likely.
-
-    Raises:
-        PawprintError: that line.
-    """
-    try:
-        yield
-    except BrokenExecutor as error:
-        raise PawprintError(
-            f"{title}: a worker process was killed, perhaps for lack of memory; free some, "
-            "then run `dvc repro` again"
-        ) from error
+    if journal is None:
+        return list(_follow(executor.map(function, shards), title, len(shards)))
+    return _continue(function, shards, title, executor, journal)
 
 
 def _follow(

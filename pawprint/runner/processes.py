@@ -8,43 +8,100 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.limits import CPU_SIGNAL, WorkNote, leave_no_core, limited_cpu, read_note
+
 PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 WATCH_EVERY_S = 0.2
+_BEYOND = "than any picture should: remove it, or lower preprocess.max_pixels"
 
 
 @contextmanager
-def worker_pool(*modules: str) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(title: str, *modules: str) -> Iterator[ProcessPoolExecutor]:
     """A pool with a process for each core, which start at once.
 
     Spawned, not forked: a fork copies the locks of threads that it does not copy. Ctrl-C and
     SIGTERM end the workers at once; any other error lets them finish what they have begun.
 
     Args:
+        title: of the work, for the message.
         modules: what the processes import, while the caller does something else.
+
+    Raises:
+        PawprintError: a process was ended from outside, or by a limit; it says at what work.
     """
     context = multiprocessing.get_context("spawn")
     cores = available_cores()
-    with ProcessPoolExecutor(cores, context, _start_worker, modules) as pool:
+    before = set(multiprocessing.active_children())
+    workers: set[BaseProcess] = set()
+    with tempfile.TemporaryDirectory(prefix="pawprint-") as notes:
         try:
-            with _interrupts_held_back():
-                for _ in range(cores):  # each starts one: see tests/test_private_sides.py
-                    pool.submit(int)
-            yield pool
-        except KeyboardInterrupt:
-            for worker in multiprocessing.active_children():
-                worker.kill()
-            raise
+            arguments = (notes, modules)
+            with ProcessPoolExecutor(cores, context, _start_worker, arguments) as pool:
+                try:
+                    with interrupts_held_back():
+                        for _ in range(cores):  # each starts one: see tests/test_private_sides.py
+                            pool.submit(int)
+                    workers.update(set(multiprocessing.active_children()) - before)
+                    yield pool
+                except KeyboardInterrupt:
+                    for worker in multiprocessing.active_children():
+                        worker.kill()
+                    raise
+        except BrokenExecutor as error:
+            raise PawprintError(f"{title}: {_tell_end(workers, Path(notes))}") from error
+
+
+def _tell_end(workers: Iterable[BaseProcess], notes: Path) -> str:
+    """What ended a pool, and at what work; the pool itself ends the other workers by SIGTERM."""
+    killed = "a worker process was killed{}, perhaps for lack of memory; free some, then run "
+    killed += "`dvc repro` again"
+    for worker in workers:
+        name, code = read_note(notes / str(worker.pid)), worker.exitcode
+        if not name or code in (None, 0, -signal.SIGTERM):
+            continue
+        if code == -CPU_SIGNAL:
+            return f"{name} took more processor time {_BEYOND}"
+        if code != -signal.SIGKILL:
+            return f"{name} ended its process (exit code {code}): remove it"
+        return killed.format(f" at {name}")
+    return killed.format("")
+
+
+_note: WorkNote | None = None  # of this process, if it is a worker
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def contained(name: str, cpu_s: float) -> Iterator[None]:
+    """Work on a picture, which may be made to cost too much, in a worker process.
+
+    Args:
+        name: of the picture.
+        cpu_s: seconds of processor time after which the process ends, and with it the pool.
+
+    Raises:
+        PawprintError: the limit of memory was met; it names the picture.
+    """
+    if _note is not None:
+        _note.write(name)
+    try:
+        with limited_cpu(cpu_s):
+            yield
+    except MemoryError:
+        raise PawprintError(f"{name} took more memory {_BEYOND}") from None
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
     """Keep Ctrl-C, which a terminal sends to all, from processes that are started meanwhile.
 
     They inherit it for good: their parent ends them, and they have nothing to say.
@@ -61,9 +118,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(*modules: str) -> None:
+def _start_worker(notes: str, modules: Iterable[str]) -> None:
     """End a worker when its parent is killed; it would otherwise wait for work for ever."""
+    global _note
     _ask_kernel()
+    leave_no_core()
+    _note = WorkNote(Path(notes, str(os.getpid())))
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

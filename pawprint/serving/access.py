@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pawprint.serving import schemas
 from pawprint.serving.logs import LOGGER, REQUEST
+from pawprint.serving.origins import Origins
 from pawprint.serving.service import Service
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -53,7 +54,7 @@ class Access:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
-        self._origins = service.settings.allowed_origins
+        self._origins = Origins(service.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -127,23 +128,32 @@ class Access:
             return self._refuse(
                 scope, 503, "connections", text, {"Retry-After": "1", "Connection": "close"}
             )
-        if scope["method"] == "OPTIONS" and PREFLIGHT.issubset(headers) and self._origins:
-            if headers["origin"] in self._origins:
-                return Response(status_code=204, headers=PERMISSION)
-            text = "expected an Origin that the server was told of by --cors-origins"
+        if scope["path"] in PROBES and scope["method"] == "GET":
+            return None  # asked by address from within a container, a cluster, a balancer
+        if fault := self._origins.find_host_fault(headers):
+            return self._refuse(scope, fault[0], "host", fault[1], {})
+        if self._is_preflight(scope, headers):
+            return Response(status_code=204, headers=PERMISSION)
+        if self._origins.is_foreign(scope["method"], scope["path"], headers):
+            text = "expected a page of this server, or of an Origin listed by --cors-origins"
             return self._refuse(scope, 403, "origin", text, {})
         if not self._may_pass(scope["path"], headers):
             text = "expected the header 'Authorization: Bearer' with the server's API key"
             return self._refuse(scope, 401, "key", text, {"WWW-Authenticate": "Bearer"})
         return None
 
+    def _is_preflight(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a browser asks if a page of a listed origin may send a request."""
+        asks = scope["method"] == "OPTIONS" and PREFLIGHT.issubset(headers)
+        return asks and headers["origin"] in self._origins.listed
+
     def _admit(self, headers: Headers, out: MutableHeaders) -> None:
         """Let pages of the listed origins read an answer; browsers keep it from all others."""
-        if not self._origins:
+        if not self._origins.listed:
             return
         out.add_vary_header("Origin")
         origin = headers.get("origin", "")
-        if origin in self._origins:
+        if origin in self._origins.listed:
             out["Access-Control-Allow-Origin"] = origin
             out["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
             out["Cross-Origin-Resource-Policy"] = "cross-origin"

@@ -24,6 +24,7 @@ Client = Annotated[
     str | None,
     Header(alias="X-Client-ID", description="who sends it always meets the same of two models"),
 ]
+SMALL_BODY_BYTES = 500_000  # a smaller form is read at once, in less time than a thread takes
 View = Literal["layer", "overlay", "input"]
 # Describes the key only; Access asks for it, before anything else is looked at
 KEY = HTTPBearer(scheme_name="key", description="the server's API key", auto_error=False)
@@ -34,7 +35,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     router = APIRouter()
     keyed = APIRouter(dependencies=[Security(KEY)] if service.settings.api_key else [])
     body = schemas.pictures_body(service.settings.max_pictures)
-    reading = schemas.refusals(400, 401, 408, 413, 415, 429, 500, 503)
+    reading = schemas.refusals(400, 401, 403, 408, 413, 415, 421, 429, 500, 503)
 
     @keyed.post(
         "/v1/predict",
@@ -105,7 +106,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         tags=[schemas.TAG_MODELS],
         summary="Which models answer",
         response_model=schemas.ModelsAnswer,
-        responses=schemas.refusals(401, 500, 503),
+        responses=schemas.refusals(400, 401, 403, 421, 500, 503),
     )
     async def model() -> schemas.ModelsAnswer:
         return _describe(service)
@@ -129,7 +130,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def readyz() -> schemas.Status | Response:
         if service.ready:
             return schemas.Status(status="ready")
-        status = schemas.Status(status="starting or stopping")
+        status = schemas.Status(status="starting, stopping, or every decoder stuck")
         return schemas.render(status, 503, {"Retry-After": "1"})
 
     @keyed.get(
@@ -139,7 +140,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         response_class=Response,
         responses={
             200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-            **schemas.refusals(401, 500, 503),
+            **schemas.refusals(400, 401, 403, 421, 500, 503),
         },
     )
     async def metrics() -> Response:
@@ -166,14 +167,14 @@ async def _read_uploads(
     most = most or service.settings.max_pictures
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        uploads = await read_form(request.headers, content, most)
+        form = (request.headers["content-type"], content, most)
+        small = len(content) < SMALL_BODY_BYTES
+        uploads = read_form(*form) if small else await service.run(read_form, *form)
     elif kind == "application/json":
-        uploads = await service.run(read_json, content)
+        uploads = await service.run(read_json, content, most)
     else:
         raise Refusal(415, "type", "expected Content-Type multipart/form-data or application/json")
     request.state.pictures = len(uploads.files)
-    if len(uploads.files) > most:
-        raise Refusal(413, "files", f"expected at most {most}, found {len(uploads.files)} pictures")
     return uploads
 
 
@@ -217,7 +218,7 @@ async def _draw(
     service: Service, served: Served, upload: Upload, class_: int, view: View, opacity: float
 ) -> bytes:
     try:
-        image = await service.decode(served, upload)
+        image = await service.decode(served, upload, service.open_allowance())
     except ImageError as error:
         raise Refusal(422, "pictures", error.reason(served.limit_name)) from None
     if view == "input":

@@ -45,6 +45,7 @@ def build_app(service: Service) -> FastAPI:
         openapi_url=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # they would lead to where the header Host says
         lifespan=lifespan,
     )
     app.add_middleware(Access, service=service)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pawprint.answers.decoders import Order
 from pawprint.answers.staleness import find_staleness
-from pawprint.data.images import decode_image
 from pawprint.inference.classifier import CARD, LIMIT_OF_MODEL, MAX_PIXELS, Classifier
 from pawprint.runner.errors import ModelError
 from pawprint.runner.files import file_digest
@@ -42,10 +42,10 @@ class Served:
     def class_names(self) -> list[str]:
         return list(self.classifier.card.class_names)
 
-    def decode(self, content: bytes) -> np.ndarray:
-        """A picture as the model sees it, uint8 [size, size, 3]; ImageError if it is none."""
+    def order(self, content: bytes, pixels_left: int) -> Order:
+        """How a picture becomes what the model sees."""
         card = self.classifier.card
-        return decode_image(content, card.image_size, self.max_pixels, card.max_value)
+        return Order(content, card.image_size, self.max_pixels, card.max_value, pixels_left)
 
     def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, C]; `classes` are not looked at."""

@@ -18,11 +18,12 @@ class Monitor:
 
     Args:
         queue_length: tells how many pictures are accepted and not yet answered.
+        busy_decoders: tells how many decoders are at work, also for requests that were given up.
     """
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, queue_length: Callable[[], int]) -> None:
+    def __init__(self, queue_length: Callable[[], int], busy_decoders: Callable[[], int]) -> None:
         registry = self._registry = CollectorRegistry()
         self.requests = Counter(
             "pawprint_requests", "Requests.", ["path", "method", "status"], registry=registry
@@ -89,6 +90,8 @@ class Monitor:
             "pawprint_queue_pictures", "Pictures accepted, not yet answered.", registry=registry
         )
         queue.set_function(queue_length)
+        decoders = Gauge("pawprint_decoders_busy", "Decoders at work.", registry=registry)
+        decoders.set_function(busy_decoders)
 
     def count_predictions(self, role: str, class_names: list[str], probs: np.ndarray) -> None:
         """Count pictures, probs float32 [n, C], under the model that saw them."""

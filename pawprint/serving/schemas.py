@@ -145,11 +145,13 @@ def pictures_body(max_files: int) -> dict[str, Any]:
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The descriptions of answers that are errors."""
     texts = {
-        400: "The form is malformed.",
+        400: "The form, or the header Host, is malformed.",
         401: "The API key is missing or wrong.",
+        403: "A page of another origin asks, by the browser of its visitor.",
         408: "The body did not arrive in time.",
-        413: "The body is too large, or holds too many pictures.",
+        413: "The body is too large, or holds too many pictures or fields.",
         415: "Neither a form nor JSON.",
+        421: "The header Host names another server.",
         422: "The request does not say what it must, or its pictures cannot be used.",
         429: "Too much is waiting: try again after a while.",
         500: "A fault of the server: its log has the reason under the request_id.",

@@ -157,10 +157,10 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if not self._service.ready or self.should_exit:
+        if self._service.stopping or not self._service.started or self.should_exit:
             super().handle_exit(sig, frame)
             return
-        self._service.ready = False
+        self._service.stopping = True
         asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, sig, frame)
 
 

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from pawprint.runner.errors import ImageError, ImageFault
+from pawprint.runner.errors import ImageError
 from pawprint.runner.processes import available_cores
 from pawprint.serving.batching import Batcher, Work
+from pawprint.serving.decoding import Allowance, DecodingRoom
 from pawprint.serving.limits import Limits
+from pawprint.serving.logs import LOGGER
 from pawprint.serving.models import Models, Served
 from pawprint.serving.monitoring import Monitor
 from pawprint.serving.pictures import encode_png
@@ -41,7 +43,7 @@ class Service:
 
     Attributes:
         started: whether pictures can be answered.
-        ready: whether they are welcome; not so any more when the server is about to stop.
+        stopping: whether no more are welcome, since the server is about to stop.
         failure: what kept it from starting.
     """
 
@@ -49,10 +51,11 @@ class Service:
         self.settings = settings
         self.models = models
         self.limits = Limits(settings)
-        self.monitor = Monitor(lambda: self.limits.pictures)
+        self.monitor = Monitor(lambda: self.limits.pictures, lambda: self.busy_decoders)
         self.started = False
-        self.ready = False
+        self.stopping = False
         self.failure: Exception | None = None
+        self._room: DecodingRoom | None = None
         self._predict = {served.role: self._counted(served) for served in models.all()}
         self._shadows: set[asyncio.Task[None]] = set()
         self._shadow_bytes = 0
@@ -60,51 +63,81 @@ class Service:
             name = served.classifier.card.name
             self.monitor.models.labels(served.role, name, served.hash).set(1)
 
+    @property
+    def ready(self) -> bool:
+        """Whether pictures are welcome."""
+        stuck = self._room is not None and self._room.stuck
+        return self.started and not self.stopping and not stuck
+
+    @property
+    def busy_decoders(self) -> int:
+        return self._room.busy if self._room else 0
+
     async def start(self) -> None:
-        """Start the threads, and let each model see a picture, for the first one takes longest."""
+        """Start threads and decoders; let each model see a picture: the first one takes longest."""
         settings = self.settings
-        self._pool = ThreadPoolExecutor(available_cores(), "decode")
+        self._pool = ThreadPoolExecutor(available_cores(), "work")
         self._batcher = Batcher(settings.max_batch, settings.max_wait_ms / 1000, settings.queue)
+        if settings.decoder_count < settings.wanted_decoders:
+            LOGGER.warning(
+                f"{settings.decoder_count} instead of {settings.wanted_decoders} decoders, as "
+                f"--max-memory-mb = {settings.max_memory_mb:g} allows"
+            )
         try:
+            self._room = await asyncio.to_thread(DecodingRoom, settings, asyncio.get_running_loop())
             for served in self.models.all():
                 size = served.classifier.card.image_size
                 image = np.zeros((size, size, 3), np.uint8)
-                await self.decode(served, Upload(None, encode_png(image)))
+                await self.decode(served, Upload(None, encode_png(image)), self.open_allowance())
                 await self.look(served, image, -1)
         except Exception as error:
             self.failure = error
         else:
-            self.started = self.ready = True
+            self.started = True
 
     async def stop(self) -> None:
-        """Finish what is queued and end the threads."""
-        self.ready = False
+        """Finish what is queued and end threads and decoders."""
+        self.stopping = True
         for task in self._shadows:
             task.cancel()
         await asyncio.to_thread(self._batcher.stop)
+        if self._room:
+            await asyncio.to_thread(self._room.close)
         self._pool.shutdown(cancel_futures=True)
+
+    def open_allowance(self) -> Allowance:
+        """What a request may have decoded."""
+        assert self._room is not None  # requests are refused until it is there
+        return self._room.open_allowance()
 
     async def run(self, function: Callable[..., Value], *arguments: object) -> Value:
         """A function of plain computation, in another thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    async def decode(self, served: Served, upload: Upload) -> np.ndarray:
+    async def decode(self, served: Served, upload: Upload, allowance: Allowance) -> np.ndarray:
         """The picture as the model sees it, uint8 [size, size, 3].
+
+        Args:
+            served: the model.
+            upload: the picture.
+            allowance: of the request.
 
         Raises:
             ImageError: it cannot be decoded; this is counted.
         """
+        assert self._room is not None
         try:
-            if upload.content is None:
-                raise ImageError("not base64", ImageFault.BASE64)
-            return await self.run(served.decode, upload.content)
+            return await self._room.decode(served, upload, allowance)
         except ImageError as error:
             self.monitor.rejected.labels(error.fault).inc()
             raise
 
     async def classify(self, served: Served, uploads: list[Upload]) -> list[Seen | ImageError]:
-        """What a model says to each picture, or why it says nothing."""
-        results = await asyncio.gather(*(self._classify_one(served, upload) for upload in uploads))
+        """What a model says to each picture of a request, or why it says nothing."""
+        allowance = self.open_allowance()
+        results = await asyncio.gather(
+            *(self._classify_one(served, upload, allowance) for upload in uploads)
+        )
         seen = [result for result in results if isinstance(result, Seen)]
         self._count(served, [one.probs for one in seen])
         if self.models.candidate and self.models.shadow:
@@ -118,10 +151,12 @@ class Service:
         self._batcher.announce()
         return await self._batcher.submit(served.look, image, class_)
 
-    async def _classify_one(self, served: Served, upload: Upload) -> Seen | ImageError:
+    async def _classify_one(
+        self, served: Served, upload: Upload, allowance: Allowance
+    ) -> Seen | ImageError:
         self._batcher.announce()
         try:
-            image = await self.decode(served, upload)
+            image = await self.decode(served, upload, allowance)
         except ImageError as error:
             self._batcher.withdraw()
             return error
@@ -154,7 +189,9 @@ class Service:
         if isinstance(picture, bytes):
             size = len(picture)
             try:
-                picture = await self.run(served.decode, picture)
+                assert self._room is not None
+                allowance = self.open_allowance()
+                picture = await self._room.decode(served, Upload(None, picture), allowance)
             except ImageError:  # its limits may be others
                 self.monitor.shadows.labels("dropped").inc()
                 return

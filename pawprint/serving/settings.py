@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pawprint.answers.decoders import ANSWERED_PIXELS, PICTURE_BYTES, PICTURE_CPU_S
 from pawprint.runner.errors import PawprintError
+from pawprint.runner.processes import available_cores
 
 ENVIRONMENT_PREFIX = "PAWPRINT_"
 KEY_VARIABLE = "PAWPRINT_API_KEY"
 MIN_KEY_LENGTH = 8
+REQUESTS_MB = 512
+KEY_TEXT = re.compile(r"[!-~]+")  # what every client can send in a header
+ANY_HOST = "*"
+LOOPBACK_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+HOST_PATTERN = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 ORIGIN = re.compile(
     r"(?P<origin>(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\]))(?::(?P<port>\d{1,5}))?"
 )
@@ -57,6 +65,30 @@ def _log(text: str) -> str:
     return text
 
 
+def _hosts(text: str) -> str:
+    return ",".join(_host(part.strip().lower()) for part in text.split(",") if part.strip())
+
+
+def _host(text: str) -> str:
+    """A name, a pattern or an address as browsers write it in the header Host."""
+    if text == ANY_HOST or HOST_PATTERN.fullmatch(text):
+        return text
+    try:
+        return f"[{ipaddress.IPv6Address(text.strip('[]'))}]"
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "expected hosts without scheme and port, such as app.example, *.app.example, 10.0.0.5 "
+            f"or [::1], or * for any; found {text!r}"
+        ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _origins(text: str) -> str:
     return ",".join(_origin(part.strip()) for part in text.split(",") if part.strip())
 
@@ -96,6 +128,12 @@ def _check_key(source: str, text: str) -> str:
             f"{source}: expected a key of {MIN_KEY_LENGTH} characters or more, found {len(key)}; "
             "choose a longer one"
         )
+    if not KEY_TEXT.fullmatch(key):
+        raise PawprintError(
+            f"{source}: expected a key of ASCII letters, digits and signs, for it is sent in a "
+            "header; found white space, a control character or a letter beyond ASCII; choose "
+            "another one"
+        )
     return key
 
 
@@ -125,10 +163,27 @@ class Settings:
     queue: int = _option(256, _whole(1, 100_000), "pictures accepted and not yet answered")
     max_files: int = _option(64, _whole(1, 10_000), "pictures of one request")
     max_body_mb: float = _option(32, _real(0.001, 1000), "size of a request")
-    max_memory_mb: float = _option(512, _real(0.001, 1e6), "size of all requests at a time")
-    max_pixels: int = _option(
-        0, _whole(0, 178_956_970), "of a picture; 0: as many as in the model's card"
+    max_memory_mb: float = _option(
+        0,
+        _real(0, 1e6),
+        "for all requests at a time and their decoders, of which there are fewer if it is short; "
+        "0: 512 for requests, and --max-picture-mb a decoder",
     )
+    max_pixels: int = _option(
+        ANSWERED_PIXELS, _whole(0, 178_956_970), "of a picture; 0: as many as in the model's card"
+    )
+    max_request_pixels: int = _option(
+        100_000_000,
+        _whole(1, 10**12),
+        "of all pictures of a request; those of large JPEGs count an eighth",
+    )
+    max_picture_mb: float = _option(
+        PICTURE_BYTES / 1e6, _real(50, 1e5), "that decoding a picture may take, its file included"
+    )
+    max_picture_s: float = _option(
+        PICTURE_CPU_S, _real(0.1, 3600), "of processor time that decoding a picture may take"
+    )
+    decoders: int = _option(0, _whole(0, 1024), "processes that decode; 0: two a core")
     read_timeout_s: float = _option(
         30, _real(0.1, 3600), "until the headers, and until the body of a request has arrived"
     )
@@ -144,6 +199,12 @@ class Settings:
     )
     max_connections: int = _option(
         512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to some more"
+    )
+    allowed_hosts: str = _option(
+        "",
+        _hosts,
+        "names by which the server is asked, comma separated, *.app.example for all below one; "
+        "default: localhost and its addresses if --host is one of these, otherwise any (*)",
     )
     cors_origins: str = _option(
         "", _origins, "origins whose pages may use this server, comma separated; none otherwise"
@@ -163,6 +224,13 @@ class Settings:
         return min(self.max_files, self.queue)
 
     @property
+    def host_names(self) -> frozenset[str]:
+        """That the server answers to; ``*.`` in front stands for all below, ``*`` for any."""
+        if self.allowed_hosts:
+            return frozenset(self.allowed_hosts.split(","))
+        return frozenset((*LOOPBACK_HOSTS, self.host) if _is_loopback(self.host) else (ANY_HOST,))
+
+    @property
     def allowed_origins(self) -> frozenset[str]:
         return frozenset(self.cors_origins.split(",")) - {""}
 
@@ -171,8 +239,24 @@ class Settings:
         return int(self.max_body_mb * 1_000_000)
 
     @property
+    def wanted_decoders(self) -> int:
+        return self.decoders or 2 * available_cores()
+
+    @property
+    def decoder_count(self) -> int:
+        """Processes that decode: as many as the memory allows, and one at least."""
+        wanted = self.wanted_decoders
+        if not self.max_memory_mb:
+            return wanted
+        room_mb = self.max_memory_mb - self.max_body_mb
+        return max(1, min(wanted, int(room_mb / self.max_picture_mb)))
+
+    @property
     def max_memory_bytes(self) -> int:
-        return int(max(self.max_memory_mb, self.max_body_mb) * 1_000_000)
+        """For the bodies of all requests at a time."""
+        left_mb = self.max_memory_mb - self.decoder_count * self.max_picture_mb
+        most_mb = left_mb if self.max_memory_mb else REQUESTS_MB
+        return int(max(most_mb, self.max_body_mb) * 1_000_000)
 
 
 def add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
@@ -206,7 +290,7 @@ def read_settings(options: argparse.Namespace, environment: Mapping[str, str]) -
     """Settings from what a parser with ``add_options`` has read.
 
     Raises:
-        PawprintError: the key is too short.
+        PawprintError: the key cannot be used.
     """
     names = [setting.name for setting in fields(Settings) if setting.name != "api_key"]
     key, given = options.api_key_file, environment.get(KEY_VARIABLE, "")

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sys
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pawprint.runner.errors import one_line
+from pawprint.serving.forms import read_parts
 from pawprint.serving.limits import Refusal
+from pawprint.serving.tokens import check_json
 
 FILES = "files"  # the form's field
-MAX_FIELDS = 8
+MAX_FIELDS, MAX_FIELD_BYTES = 8, 10_000  # beside the files
+MAX_NAME = 255  # characters of a file's name
 MAX_DATA_URL_HEAD = 1000
 ALPHABET, WHITE_SPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\f\v"
 
@@ -28,7 +26,7 @@ Top = Annotated[int, Field(ge=1, le=1000, description="how many classes, the mos
 class JsonPicture(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str | None = Field(None, max_length=255, description="handed back")
+    name: str | None = Field(None, max_length=MAX_NAME, description="handed back")
     content: str = Field(description="the file's bytes in base64, or a data URL of them")
 
 
@@ -60,64 +58,61 @@ class Uploads:
     top: int
 
 
-class _MemoryParser(MultiPartParser):
-    # The body is in memory already, and its size is limited; see tests/test_private_sides.py
-    spool_max_size = sys.maxsize
-
-
-async def read_form(headers: Headers, body: bytes, max_files: int) -> Uploads:
+def read_form(content_type: str, body: bytes, max_pictures: int) -> Uploads:
     """Read a form with files in its field ``files``, and perhaps a number in its field ``top``.
+
+    Args:
+        content_type: the header, which tells the form's boundary.
+        body: the form.
+        max_pictures: files, of whatever field; reading stops at the first one too many.
 
     Raises:
         Refusal: it is not such a form.
     """
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    _check_charset(headers)
-    parser = _MemoryParser(headers, stream(), max_files=max_files, max_fields=MAX_FIELDS)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        if "Too many files" in error.message:  # see tests/test_private_sides.py
-            raise Refusal(413, "files", f"expected at most {max_files} pictures") from None
-        raise Refusal(400, "malformed", one_line(error.message)) from None
-    files = [
-        Upload(file.filename or None, await file.read())
-        for file in form.getlist(FILES)
-        if isinstance(file, UploadFile)
-    ]
-    await form.close()
+    files: list[Upload] = []
+    tops: list[bytes] = []
+    number_of_files = number_of_fields = 0
+    for part in read_parts(content_type, body):
+        if part.file_name is None:
+            number_of_fields += 1
+            if number_of_fields > MAX_FIELDS or len(part.content) > MAX_FIELD_BYTES:
+                text = f"{MAX_FIELDS} fields of {MAX_FIELD_BYTES} bytes beside the files"
+                raise Refusal(413, "fields", f"expected at most {text}")
+            if part.field == "top":
+                tops.append(part.content)
+            continue
+        number_of_files += 1
+        if number_of_files > max_pictures:
+            raise Refusal(413, "files", f"expected at most {max_pictures} pictures")
+        if len(part.file_name) > MAX_NAME:
+            raise _malformed(f"filename: expected at most {MAX_NAME} characters")
+        if part.field == FILES:
+            files.append(Upload(part.file_name or None, part.content))
     if not files:
-        raise Refusal(422, "malformed", f"expected files in the form's field {FILES!r}, found none")
-    return Uploads(files, _read_top(form.get("top", "5")))
+        text = f"expected files, with their filename, in the form's field {FILES!r}; found none"
+        raise _malformed(text)
+    return Uploads(files, _read_top(tops or [b"5"]))
 
 
-def _check_charset(headers: Headers) -> None:
-    """Others than UTF-8 fail in their own ways, and give names that no answer can hold."""
-    charset = parse_options_header(headers["content-type"])[1].get(b"charset", b"utf-8")
-    if charset.lower() not in (b"utf-8", b"utf8"):
-        raise Refusal(400, "malformed", "charset: expected utf-8, or none, in Content-Type")
-
-
-def _read_top(value: object) -> int:
-    text = str(value)
-    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= 1000):
-        raise Refusal(422, "malformed", "top: expected a whole number from 1 to 1000")
+def _read_top(values: list[bytes]) -> int:
+    (text,) = values if len(values) == 1 else [b""]
+    if not (text.isdigit() and len(text) < 5 and 1 <= int(text) <= 1000):
+        raise _malformed("top: expected a whole number from 1 to 1000, once")
     return int(text)
 
 
-def read_json(body: bytes) -> Uploads:
-    """Read a ``JsonPictures``.
+def read_json(body: bytes, max_pictures: int) -> Uploads:
+    """Read a ``JsonPictures``, in time linear in its size.
 
     Raises:
-        Refusal: it is not one.
+        Refusal: it is not one, or has more pictures than it may.
     """
+    check_json(body, max_pictures)
     try:
         content = JsonPictures.model_validate_json(body)
     except ValidationError as error:
-        raise Refusal(422, "malformed", describe(error.errors(include_url=False)[0])) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _malformed(describe(first)) from None
     return Uploads(
         [Upload(image.name, _decode(image.content)) for image in content.images], content.top
     )
@@ -146,4 +141,8 @@ def _decode(text: str) -> bytes | None:
 def describe(error: Any) -> str:
     """One of pydantic's errors in one line, without what was found: it may be a picture."""
     place = ".".join(str(part) for part in error["loc"])
-    return f"{place}: {error['msg']}" if place else str(error["msg"])
+    return one_line(f"{place}: {error['msg']}" if place else error["msg"])
+
+
+def _malformed(text: str) -> Refusal:
+    return Refusal(422, "malformed", text)

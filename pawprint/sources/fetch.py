@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -75,14 +74,8 @@ def _fetch_sample(data: DataParams, out: Path, work: Path) -> FetchReport:
 
 
 def _draw_all(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    try:
-        with worker_pool() as pool:
-            yield from pool.map(partial(draw_picture, seed=seed), range(count), chunksize=16)
-    except BrokenProcessPool as error:
-        raise SourceError(
-            "data.source = sample: a process that draws pictures was killed, perhaps for lack of "
-            "memory: free some, then run again"
-        ) from error
+    with worker_pool("data.source = sample") as pool:
+        yield from pool.map(partial(draw_picture, seed=seed), range(count), chunksize=16)
 
 
 def _fetch_folder(data: DataParams, out: Path, work: Path) -> FetchReport:

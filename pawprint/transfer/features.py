@@ -30,7 +30,7 @@ from pawprint.networks.predictor import (
     save_network,
 )
 from pawprint.registry.backbones import INPUT, block_end, find_backbone
-from pawprint.runner.journal import lost_workers_named, map_shards
+from pawprint.runner.journal import map_shards
 from pawprint.runner.params import AugmentParams, FeaturesParams, ModelParams
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.storage.shards import ShardedArray, shard_name, write_shard
@@ -104,7 +104,11 @@ def start_workers(engine: str) -> Iterator[Executor]:
         engine: from ``start_engine``. TensorFlow has a GPU, which one process has to itself.
     """
     on_gpu = engine == "tensorflow"
-    with ThreadPoolExecutor(1) if on_gpu else worker_pool(__name__, "openvino") as workers:
+    with (
+        ThreadPoolExecutor(1)
+        if on_gpu
+        else worker_pool("features", __name__, "openvino") as workers
+    ):
         yield workers
 
 
@@ -190,10 +194,9 @@ def extract_features(
 
 def _warm_up(workers: Executor, network: Path, precision: Precision) -> None:
     """Have the processes open the network, as many as there are."""
-    with lost_workers_named("features"):
-        opened = [workers.submit(_open, network, precision) for _ in range(available_cores())]
-        for future in opened:
-            future.result()
+    opened = [workers.submit(_open, network, precision) for _ in range(available_cores())]
+    for future in opened:
+        future.result()
 
 
 def _open(network: Path, precision: Precision) -> None:

@@ -1,0 +1,94 @@
+"""Decodes the pictures that a command was given, some ahead of those that a model looks at."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pawprint.answers.decoders import Decoders, Order
+from pawprint.data.images import most_file_bytes
+from pawprint.inference.classifier import LIMIT_OF_MODEL, ModelCard
+from pawprint.runner.errors import ImageError
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to read, or why there is none.
+
+    Attributes:
+        path: of the picture, as it was given; ``-`` is standard input.
+        error: empty for a picture.
+    """
+
+    path: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads pictures as a model sees them.
+
+    Attributes:
+        decoders: at least one.
+        card: of the model.
+        max_pixels: of a picture, if the card does not allow fewer.
+    """
+
+    decoders: Decoders
+    card: ModelCard
+    max_pixels: int
+
+    def read_ahead(
+        self, sources: Iterable[Source], ahead: int
+    ) -> Iterator[tuple[Source, np.ndarray | str]]:
+        """Each source with uint8 [size, size, 3] in 0...255, or with the reason why it has none.
+
+        Args:
+            sources: in this order.
+            ahead: how many may be read before they are asked for.
+        """
+        pool = ThreadPoolExecutor(self.decoders.count)
+        pending: deque[tuple[Source, Future[np.ndarray | str]]] = deque()
+        try:
+            for source in sources:
+                stdin = self._read_stdin() if source.path == STDIN else None  # no thread: Ctrl-C
+                pending.append((source, pool.submit(self._read, source, stdin)))
+                if len(pending) > ahead:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            for first, future in pending:
+                yield first, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read_stdin(self) -> bytes:
+        most = most_file_bytes(self._most_pixels) + 1  # with which it is refused
+        return sys.stdin.buffer.read(most) if sys.stdin else b""
+
+    def _read(self, source: Source, content: bytes | None) -> np.ndarray | str:
+        if source.error:
+            return source.error
+        file = Path(source.path) if content is None else content
+        order = Order(file, self.card.image_size, self._most_pixels, self.card.max_value)
+        result = self.decoders.decode(order).result
+        if isinstance(result, ImageError):
+            own = self.max_pixels < self.card.max_pixels
+            return result.reason("--max-pixels" if own else LIMIT_OF_MODEL)
+        return describe(result) if isinstance(result, OSError) else result
+
+    @property
+    def _most_pixels(self) -> int:
+        return min(self.max_pixels, self.card.max_pixels)
+
+
+def describe(error: OSError) -> str:
+    """Why a file cannot be read, in a few words."""
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,161 @@
+"""Pictures that cost too much end the process that decodes them, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pawprint.answers.decoders import Decoders, DecodingLimits, Order, open_decoders
+from pawprint.data.images import decode_image
+from pawprint.runner.errors import ImageError, ImageFault
+
+CAP = 100_000_000
+
+
+def encode(image: Image.Image, format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, format)
+    return file.getvalue()
+
+
+SMALL = encode(Image.linear_gradient("L").convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """64 megapixels of RGB: 256 MB in a decoder, some tenths of a second."""
+    return encode(Image.new("RGB", (8000, 8000), "orange"))
+
+
+@pytest.fixture
+def decoders() -> Iterator[Decoders]:
+    with open_decoders(2, DecodingLimits()) as opened:
+        yield opened
+
+
+def ask(decoders: Decoders, content: bytes | Path, pixels_left: int | None = None) -> ImageError:
+    result = decoders.decode(Order(content, 32, CAP, 0, pixels_left)).result
+    assert isinstance(result, ImageError)
+    return result
+
+
+def pids() -> set[int | None]:
+    return {child.pid for child in multiprocessing.active_children()}
+
+
+def test_pixels_are_those_of_the_pipeline(decoders: Decoders) -> None:
+    expected = decode_image(SMALL, 32, CAP)
+    for _ in range(5):
+        np.testing.assert_array_equal(decoders.decode(Order(SMALL, 32, CAP, 0)).result, expected)
+    with ThreadPoolExecutor(8) as threads:
+        orders = [Order(SMALL, 32, CAP, 0)] * 40
+        for decoded in threads.map(decoders.decode, orders):
+            np.testing.assert_array_equal(decoded.result, expected)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (DecodingLimits(cpu_s=0.03), r"takes more than 0\.03 s of processor time to decode"),
+        (DecodingLimits(wall_s=0.02), r"takes more than 0\.02 s to decode"),
+        (DecodingLimits(memory_bytes=100_000_000), "takes more than 100 MB to decode"),
+    ],
+)
+def test_a_picture_that_meets_a_limit_is_refused_and_the_next_one_is_not(
+    limits: DecodingLimits, reason: str, large: bytes
+) -> None:
+    with open_decoders(1, limits) as decoders:
+        for _ in range(2):
+            error = ask(decoders, large)
+            assert error.fault is ImageFault.COSTLY
+            with pytest.raises(ImageError, match=f"^{reason}$"):
+                raise error
+        if limits.wall_s > 1:  # a busy machine may take longer to start a process
+            result = decoders.decode(Order(SMALL, 32, CAP, 0)).result
+            np.testing.assert_array_equal(result, decode_image(SMALL, 32, CAP))
+
+
+def test_a_decoder_that_dies_is_replaced() -> None:
+    before = pids()
+    with open_decoders(1, DecodingLimits()) as decoders:
+        (pid,) = pids() - before
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        assert str(ask(decoders, SMALL)) == "ended the process that decoded it (exit code -9)"
+        assert isinstance(decoders.decode(Order(SMALL, 32, CAP, 0)).result, np.ndarray)
+
+
+def test_the_pictures_of_a_request_share_their_pixels(decoders: Decoders) -> None:
+    decoded = decoders.decode(Order(SMALL, 32, CAP, 0, 100_000))
+    assert decoded.pixels == 256 * 256
+    over = decoders.decode(Order(SMALL, 32, CAP, 0, 60_000))
+    assert (str(over.result), over.pixels) == ("too many pixels in one request", 256 * 256)
+    jpeg = encode(Image.new("RGB", (4000, 2000)), "JPEG")  # decoded at an eighth of its sides
+    assert decoders.decode(Order(jpeg, 32, CAP, 0, 10**9)).pixels == 1_000_000
+
+
+def test_a_picture_that_ends_its_process_takes_all_pixels_of_its_request(large: bytes) -> None:
+    with open_decoders(1, DecodingLimits(cpu_s=0.03)) as decoders:
+        assert decoders.decode(Order(large, 32, CAP, 0, 5 * CAP)).pixels == 5 * CAP
+
+
+def test_files_are_read_by_the_decoder(decoders: Decoders, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(SMALL)
+    result = decoders.decode(Order(path, 32, CAP, 0)).result
+    np.testing.assert_array_equal(result, decode_image(SMALL, 32, CAP))
+    missing = decoders.decode(Order(tmp_path / "b.png", 32, CAP, 0)).result
+    assert isinstance(missing, FileNotFoundError)
+
+
+def test_a_file_larger_than_any_picture_is_not_read(decoders: Decoders, tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse.jpg"
+    with sparse.open("wb") as file:
+        file.truncate(9_000_000_000)
+    error = ask(decoders, sparse)
+    assert (error.fault, str(error)) == (
+        ImageFault.COSTLY,
+        "a file of 9,000,000,000 bytes, more than the 816,777,216 that the pixels allowed take",
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there is no endless file")
+def test_a_file_without_end_is_refused(decoders: Decoders) -> None:
+    error = ask(decoders, Path("/dev/zero"))
+    assert (error.fault, str(error)) == (ImageFault.COSTLY, "takes more than 400 MB to decode")
+
+
+def test_no_process_stays_when_a_block_is_left_in_the_middle_of_a_picture(large: bytes) -> None:
+    before = pids()
+    with ThreadPoolExecutor(1) as threads:
+        with open_decoders(2, DecodingLimits()) as decoders:
+            work = threads.submit(decoders.decode, Order(large, 32, CAP, 0))
+            while not decoders.busy:
+                pass
+        assert isinstance(work.result().result, ImageError)
+    assert pids() == before
+
+
+def test_all_decoders_busy_for_long_are_stuck(
+    large: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pawprint.answers.decoders.STUCK_S", 0.01)
+    with ThreadPoolExecutor(2) as threads, open_decoders(2, DecodingLimits()) as decoders:
+        one = threads.submit(decoders.decode, Order(large, 32, CAP, 0))
+        assert not decoders.stuck  # the other one is idle
+        two = threads.submit(decoders.decode, Order(large, 32, CAP, 0))
+        seen = False
+        while not (one.done() or two.done()):
+            seen = seen or decoders.stuck
+        assert seen
+        one.result(), two.result()
+        assert not decoders.stuck

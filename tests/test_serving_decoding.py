@@ -1,0 +1,137 @@
+"""What pictures cost a server: each its share, and nobody else's answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from living import descendants, wait_until
+from PIL import Image
+from served import Running, colours, picture, serving
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The model of ``colours``, which takes pictures of any size."""
+    directory = tmp_path_factory.mktemp("large")
+    shutil.copytree(colours(), directory, dirs_exist_ok=True)
+    card = directory / "model.json"
+    card.write_text(json.dumps(json.loads(card.read_bytes()) | {"max_pixels": 100_000_000}))
+    return str(directory)
+
+
+def flat(width: int, height: int) -> bytes:
+    """A red PNG: few bytes for many pixels."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (250, 20, 20)).save(file, "PNG")
+    return file.getvalue()
+
+
+LARGE = flat(8000, 6000)
+
+
+def reasons(server: Running, *contents: bytes) -> list[str]:
+    """Of each picture why it was refused; empty if it was not."""
+    results = server.predict(*contents).json()["results"]
+    return [result.get("error", "") for result in results]
+
+
+def test_a_good_picture_does_not_wait_for_costly_ones_of_another_request(model: str) -> None:
+    with (
+        serving("--model", model, "--decoders", "2") as server,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        began = time.monotonic()
+        costly = threads.submit(server.predict, LARGE, LARGE)
+        while server.metric("pawprint_decoders_busy") == 0:
+            assert not costly.done()
+        assert server.predict(picture("green")).status_code == 200
+        took_s = time.monotonic() - began
+        assert not costly.done(), f"the good one took {took_s:.2f} s"
+        assert costly.result().status_code == 200
+
+
+def test_a_picture_beyond_its_share_is_refused_by_itself(model: str) -> None:
+    options = ("--max-picture-s", "0.1", "--decoders", "1", "--max-request-pixels", "1000000000")
+    with serving("--model", model, *options) as server:
+        good = picture("blue")
+        refused = reasons(server, good, LARGE, good)
+        assert refused[1] == "takes more than 0.1 s of processor time to decode"
+        assert refused[0] == ""
+        assert reasons(server, good, good) == ["", ""]
+        assert server.metric('pawprint_rejected_total{reason="too_costly"}') >= 1
+
+
+def test_the_pixels_of_a_request_are_limited(model: str) -> None:
+    options = ("--max-request-pixels", "3000000", "--decoders", "1")
+    with serving("--model", model, *options) as server:
+        megapixel = flat(1000, 1000)
+        assert reasons(server, *[megapixel] * 5) == [
+            *[""] * 3,
+            *["too many pixels in one request"] * 2,
+        ]
+        assert reasons(server, *[megapixel] * 3) == [""] * 3
+
+
+def test_the_pixels_of_a_picture_are_fewer_than_a_training_takes(model: str) -> None:
+    with serving("--model", model) as server:
+        assert reasons(server, flat(8000, 7000), picture("red")) == [
+            "8000x7000 pixels, more than the server's --max-pixels = 50000000",
+            "",
+        ]
+
+
+def test_fewer_decoders_where_memory_is_short(model: str) -> None:
+    with serving("--model", model, "--max-memory-mb", "900", "--decoders", "8") as server:
+        (entry,) = [entry for entry in server.log if "decoders" in entry["message"]]
+        assert entry["message"] == "2 instead of 8 decoders, as --max-memory-mb = 900 allows"
+        assert server.predict(picture("red")).status_code == 200
+
+
+@contextmanager
+def stopped(server: Running) -> Iterator[None]:
+    """The decoders of a server do nothing within the block."""
+    copies = [pid for pid in descendants(server.process.pid) if _command(pid).count("forkserver")]
+    decoders = [pid for pid in copies if descendants(pid) == {pid}]
+    assert len(decoders) == len(copies) - 1  # all but that of which they are copies
+    for pid in decoders:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in decoders:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_server_whose_decoders_are_stuck_is_not_ready_and_says_so(model: str) -> None:
+    options = ("--decoders", "2", "--timeout-s", "1.5")
+    with (
+        serving("--model", model, *options) as server,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        with stopped(server):
+            answers = [threads.submit(server.predict, picture("red")) for _ in range(2)]
+            assert wait_until(lambda: server.get("/readyz").status_code == 503, 20)
+            assert server.get("/healthz").status_code == 200
+            assert [answer.result().status_code for answer in answers] == [503, 503]
+            # their requests are over, but the decoders are not free
+            assert server.metric("pawprint_decoders_busy") == 2
+            assert server.get("/readyz").status_code == 503
+        assert wait_until(lambda: server.get("/readyz").status_code == 200, 20)
+        assert wait_until(lambda: server.metric("pawprint_decoders_busy") == 0, 20)
+        assert server.predict(picture("red")).status_code == 200
