@@ -9,8 +9,7 @@ from typing import Protocol
 
 from pawprint.serving.settings import Settings
 
-SPARE = 16  # beyond the most: for /healthz, /readyz, and to say that there are too many
-SPARE_S = 2.0  # how long each of these may live
+SPARE_S = 2.0  # how long those may live that have spare places only
 IDLE_S = 0.1  # what has sent no request for so long gives way to others
 SLOW_S = 1.0  # as does what has not moved a piece of its body, or of its answer
 PIECE_BYTES = 16_384
@@ -74,14 +73,16 @@ class Crowd:
 
     Args:
         settings: whose timeouts hold for each.
+        spare: places beyond the most: for /healthz, /readyz, and to say that there are too many.
         count: is told of each that is ended.
 
     Attributes:
         closing: no more are let in.
     """
 
-    def __init__(self, settings: Settings, count: Callable[[Ended], None]) -> None:
+    def __init__(self, settings: Settings, spare: int, count: Callable[[Ended], None]) -> None:
         self.settings = settings
+        self._spare = spare
         self.count = count
         self.closing = False
         self._within: set[Member] = set()
@@ -96,7 +97,7 @@ class Crowd:
             member.end(Ended.STOPPED)
         elif self._has_room(self._within, self.settings.max_connections, self._idle, self._slow):
             self._within.add(member)
-        elif self._has_room(self._beyond, SPARE, self._idle_beyond):
+        elif self._has_room(self._beyond, self._spare, self._idle_beyond):
             self._beyond.add(member)
         else:
             member.end(Ended.SURPLUS)

@@ -3,57 +3,76 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 from pawprint.runner.errors import PawprintError
-from pawprint.serving.crowd import SPARE
 
-ACCEPTED_AT_ONCE = 32
-# Connections that were accepted and whose place is not known yet: those of some turns of the loop
-UNPLACED = 4 * ACCEPTED_AT_ONCE
-OWN = 64  # the process' own: models, log, event loop
-PER_CONNECTION = 2  # itself, and a file of the page that it is sent
-FEWEST = 8
+OWN = 48  # models, log, event loop
+PER_DECODER = 4
+AT_ONCE = 32  # connections that are accepted in one turn of the event loop
+FEW_AT_ONCE = 8  # where the limit is low
+UNPLACED_TURNS = 4  # in which those go on being accepted until the first of them can be closed
+FEWEST = 8  # connections that make a server
 
 
-def files_for(connections: int) -> int:
-    """How many files so many connections may need.
+@dataclass(frozen=True)
+class Room:
+    """What a server has room for.
 
-    >>> files_for(512)
-    1152
+    Attributes:
+        connections: at a time.
+        at_once: connections accepted at once.
+        spare: places beyond those, for what is answered in no time.
     """
-    return OWN + UNPLACED + PER_CONNECTION * (SPARE + connections)
+
+    connections: int
+    at_once: int = AT_ONCE
+
+    @property
+    def spare(self) -> int:
+        return 2 * self.at_once
+
+    def files(self, decoders: int) -> int:
+        """How many files may be open at a time.
+
+        >>> Room(512).files(4)
+        768
+        """
+        own = OWN + PER_DECODER * decoders
+        return own + UNPLACED_TURNS * self.at_once + self.spare + self.connections
 
 
-def fit_connections(wanted: int) -> int:
-    """Raise the limit on open files as far as needed → how many connections it allows.
+def make_room(wanted: int, decoders: int) -> Room:
+    """Raise the limit on open files as far as needed, and keep to it.
 
     Args:
-        wanted: connections; the most that is returned.
+        wanted: connections.
+        decoders: processes that decode.
 
     Raises:
         PawprintError: it allows too few to be of use.
     """
+    room = Room(wanted)
+    limit = _raise_limit(room.files(decoders))
+    if limit >= room.files(decoders):
+        return room
+    allowed = limit - Room(0, FEW_AT_ONCE).files(decoders)
+    if allowed < min(wanted, FEWEST):
+        least = Room(min(wanted, FEWEST), FEW_AT_ONCE).files(decoders)
+        raise PawprintError(
+            f"open files: expected a limit of {least} or more, found {limit}; raise it (ulimit -n)"
+        )
+    return Room(min(wanted, allowed), FEW_AT_ONCE)
+
+
+def _raise_limit(needed: int) -> int:
+    """How many files may be open, or `needed` if that is no question."""
     if sys.platform == "win32":  # its sockets are no files
-        return wanted
+        return needed
     import resource  # Windows has none
 
-    needed = files_for(wanted)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if _is_below(soft, needed):
-        soft = needed if not _is_below(hard, needed) else hard
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if not _is_below(soft, needed):
-        return wanted
-    allowed = (soft - files_for(0)) // PER_CONNECTION
-    if allowed < min(FEWEST, wanted):
-        raise PawprintError(
-            f"open files: expected a limit of {files_for(FEWEST)} or more, found {soft}; raise it "
-            "(ulimit -n)"
-        )
-    return allowed
-
-
-def _is_below(limit: int, needed: int) -> bool:
-    import resource
-
-    return limit != resource.RLIM_INFINITY and limit < needed
+    return needed if soft == resource.RLIM_INFINITY else soft

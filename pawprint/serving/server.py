@@ -22,7 +22,7 @@ from pawprint.serving.connections import connection_class
 from pawprint.serving.crowd import PIECE_BYTES, Crowd
 from pawprint.serving.logs import LOGGER, start_logging
 from pawprint.serving.models import open_models
-from pawprint.serving.open_files import ACCEPTED_AT_ONCE, files_for, fit_connections
+from pawprint.serving.open_files import Room, make_room
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings, add_options, read_settings
 
@@ -49,10 +49,12 @@ def serve(settings: Settings) -> None:
         PawprintError: a model cannot be used, the address cannot be listened on, or too few files
             may be open.
     """
-    wanted = settings.max_connections
-    settings = dataclasses.replace(settings, max_connections=fit_connections(wanted))
+    wanted = Room(settings.max_connections)
+    room = make_room(wanted.connections, settings.decoder_count)
+    settings = dataclasses.replace(settings, max_connections=room.connections)
     service = Service(settings, open_models(settings))
-    crowd = Crowd(settings, lambda reason: service.monitor.closed.labels(reason).inc())
+    count = service.monitor.closed
+    crowd = Crowd(settings, room.spare, lambda reason: count.labels(reason).inc())
     with listen(settings.host, settings.port) as listener:
         text = settings.log == "text" or (settings.log == "auto" and sys.stderr.isatty())
         start_logging(text, settings.log_lines_per_s)
@@ -61,7 +63,7 @@ def serve(settings: Settings) -> None:
             http=connection_class(crowd),
             loop="asyncio",
             ws="none",
-            backlog=ACCEPTED_AT_ONCE,
+            backlog=room.at_once,
             timeout_keep_alive=settings.keep_alive_s,
             access_log=False,
             log_config=None,
@@ -85,13 +87,14 @@ def serve(settings: Settings) -> None:
             LOGGER.info("stopped")
 
 
-def _find_warnings(service: Service, wanted: int) -> Iterator[str]:
-    """What whoever starts the server should know; `wanted` connections were asked for."""
-    most = service.settings.max_connections
-    if most < wanted:
+def _find_warnings(service: Service, wanted: Room) -> Iterator[str]:
+    """What whoever starts the server should know; `wanted` is the room that was asked for."""
+    settings = service.settings
+    if settings.max_connections < wanted.connections:
         yield (
-            f"open files: too few are allowed for --max-connections {wanted}; it is {most} now: "
-            f"raise the limit (ulimit -n) to {files_for(wanted)}"
+            f"open files: too few are allowed for --max-connections {wanted.connections}, which "
+            f"is {settings.max_connections} now; raise the limit (ulimit -n) to "
+            f"{wanted.files(settings.decoder_count)}"
         )
     for served in service.models.all():
         if served.stale:
