@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from queue import Queue
 from resource import RLIMIT_NOFILE, setrlimit
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -218,3 +220,30 @@ def _await_ready(server: Running) -> None:
     while server.get("/readyz").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@contextmanager
+def connected(server: Running) -> Iterator[socket.socket]:
+    place = urlsplit(server.address)
+    address = (str(place.hostname), int(place.port or 0))
+    with socket.create_connection(address, timeout=20) as connection:
+        yield connection
+
+
+def answer_of(connection: socket.socket) -> tuple[int, str]:
+    """Status and text of what comes before the server closes the connection."""
+    content = b""
+    try:
+        while part := connection.recv(65536):
+            content += part
+    except ConnectionResetError:
+        pass  # we had not yet sent everything
+    return int(content.split(b" ", 2)[1]) if content else 0, content.decode()
+
+
+def get_alone(server: Running, path: str) -> tuple[int, str]:
+    """Status and text of an answer, by a connection of its own."""
+    with connected(server) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        return answer_of(connection)
