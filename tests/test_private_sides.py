@@ -281,19 +281,41 @@ def test_h11_tells_what_it_has_not_read_yet():
     That is meant for other protocols, after the last request. It must hold what comes next, whole,
     between requests, too.
     """
-    wire = Wire()
+    connection = h11.Connection(h11.SERVER)
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    wire.receive_data(request[:20])
-    assert wire.trailing_data[0] == request[:20]
-    wire.receive_data(request[20:] + request[:9])
-    assert isinstance(wire.next_event(), h11.Request)
-    assert isinstance(wire.next_event(), h11.EndOfMessage)
-    assert wire.next_event() is h11.PAUSED
-    wire.send(h11.Response(status_code=204, headers=[]))
-    wire.send(h11.EndOfMessage())
-    wire.start_next_cycle()
-    assert wire.their_state is h11.IDLE
-    assert wire.trailing_data[0] == request[:9]
+    connection.receive_data(request[:20])
+    assert connection.next_event() is h11.NEED_DATA
+    assert connection.trailing_data[0] == request[:20]
+    connection.receive_data(request[20:] + request[:9])
+    assert isinstance(connection.next_event(), h11.Request)
+    assert isinstance(connection.next_event(), h11.EndOfMessage)
+    assert connection.next_event() is h11.PAUSED
+    connection.send(h11.Response(status_code=204, headers=[]))
+    connection.send(h11.EndOfMessage())
+    connection.start_next_cycle()
+    assert connection.their_state is h11.IDLE
+    assert connection.trailing_data[0] == request[:9]
+
+
+def test_h11_reads_the_same_in_parts():
+    """`pawprint.serving.wire.Wire` gives h11 more only when that wants it, in `next_event`.
+
+    Nothing promises that h11 and those who use it call no other way to read.
+    """
+    body = bytes(range(256)) * 400
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    wire, read = Wire(), b""
+    wire.receive_data((head + body) * 2)
+    for _ in range(2):
+        assert isinstance(wire.next_event(), h11.Request)
+        while isinstance(event := wire.next_event(), h11.Data):
+            read += event.data
+        assert isinstance(event, h11.EndOfMessage)
+        wire.send(h11.Response(status_code=204, headers=[]))
+        wire.send(h11.EndOfMessage())
+        wire.start_next_cycle()
+    assert read == body * 2
+    assert not wire.has_more
 
 
 def test_uvicorn_lets_asyncio_accept_no_more_than_its_backlog_at_once():

@@ -82,6 +82,15 @@ def test_what_is_just_within_the_limits_is_read(server, sent, status):
         assert answer_of(connection)[0] == status
 
 
+@pytest.mark.parametrize("lines", [b"0\r\n" + b"a:\n" * 80_000 + b"\n", chunks(20_000, 1)])
+def test_requests_behind_others_have_the_same_limits(server, lines):
+    with connected(server) as connection:
+        first = GET.replace(b"Connection: close\r\n", b"") + b"\r\n"
+        connection.sendall(first + CHUNKED + lines)
+        text = answer_of(connection)[1]
+    assert [text.count(f"HTTP/1.1 {status}") for status in (200, 400)] == [1, 1]
+
+
 def test_what_is_refused_in_the_middle_ends_what_came_before(server):
     """Requests before it are answered, and none behind it."""
     with connected(server) as connection:

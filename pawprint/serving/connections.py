@@ -39,10 +39,10 @@ class Connection(H11Protocol):
 
     crowd: ClassVar[Crowd]
     conn: Wire
+    _work: set[asyncio.Task[object]]  # on answers
     _wait: Wait | None = None
     _timer: asyncio.TimerHandle | None = None
     _life: asyncio.TimerHandle | None = None
-    _work: asyncio.Task[object] | None = None  # on the answer to a request
     _blocked = False  # whether there is output that the system does not take
     _unsent_bytes = 0  # when the wait began
     _come_bytes = 0  # of a body, since the wait began
@@ -51,6 +51,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.conn = Wire()
+        self._work = set()
         self.app = self._answer
         transport.set_write_buffer_limits(0)  # tells of any output that waits
         self.crowd.admit(self)
@@ -66,19 +67,14 @@ class Connection(H11Protocol):
             self._life.cancel()
         self.crowd.rest(self)
         super().connection_lost(exc)
-        if self._work is None:
-            self.crowd.leave(self)
-        else:  # what nobody waits for is not worked on
-            self._work.cancel()
+        for task in self._work:  # for whom nobody waits
+            task.cancel()
+        self._leave()
         self.app = self.config.loaded_app  # no more a reference to itself
 
     def data_received(self, data: bytes) -> None:
-        # In parts, since h11 looks at no limit as long as it finds something complete
-        while data and not self.transport.is_closing():
-            part = data if self.conn.takes_all else data[:PIECE_BYTES]
-            super().data_received(part)
-            self._come_bytes += len(part)
-            data = data[len(part) :]
+        super().data_received(data)
+        self._come_bytes += len(data)
         self.goes_on()
         self._watch()
 
@@ -136,16 +132,22 @@ class Connection(H11Protocol):
         return True
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._work = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
+        self._work.add(task)
         try:
             await self.config.loaded_app(scope, receive, send)
         except asyncio.CancelledError:
             if not self._ended:
                 raise
         finally:
-            self._work = None
-            if self._ended:
-                self.crowd.leave(self)
+            self._work.discard(task)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give the place back, once there is nothing more to do."""
+        if self._ended and not self._work:
+            self.crowd.leave(self)
 
     def _watch(self) -> None:
         """Begin to wait for something else, if it is something else."""
@@ -162,7 +164,7 @@ class Connection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             return Wait.BODY
         if self.conn.their_state is h11.IDLE:
-            return Wait.HEAD if self.cycle is None or self.conn.trailing_data[0] else Wait.REQUEST
+            return Wait.HEAD if self.cycle is None or self.conn.has_more else Wait.REQUEST
         return None
 
     def _begin_wait(self) -> None:
