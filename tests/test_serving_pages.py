@@ -11,8 +11,9 @@ from served import colours
 from starlette.types import Message, Scope
 
 from pawprint.serving.app import PAGES, build_app
+from pawprint.serving.crowd import PIECE_BYTES
 from pawprint.serving.models import open_models
-from pawprint.serving.pages import PIECE_BYTES, Held
+from pawprint.serving.pages import Held
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
 

@@ -26,7 +26,7 @@ class Ended(StrEnum):
     STOPPED = "stopped"  # it kept the server waiting when that was to end
 
 
-class Member(Protocol):
+class Occupant(Protocol):
     """What a crowd asks of a connection."""
 
     def end(self, reason: Ended) -> None: ...
@@ -45,24 +45,24 @@ class Waiting:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._since: dict[Member, float] = {}
+        self._since: dict[Occupant, float] = {}
 
-    def put(self, member: Member) -> None:
+    def put(self, occupant: Occupant) -> None:
         """It waits from now on, whether it did before or not."""
-        self.remove(member)
-        self._since[member] = time.monotonic()
+        self.remove(occupant)
+        self._since[occupant] = time.monotonic()
 
-    def remove(self, member: Member) -> None:
-        self._since.pop(member, None)
+    def remove(self, occupant: Occupant) -> None:
+        self._since.pop(occupant, None)
 
-    def longest(self) -> Member | None:
+    def longest(self) -> Occupant | None:
         """Which to end, if one has waited long enough."""
         while self._since:
-            member, since = next(iter(self._since.items()))
+            occupant, since = next(iter(self._since.items()))
             if time.monotonic() - since < self._patience_s:
                 return None
-            if not member.goes_on():
-                return member
+            if not occupant.goes_on():
+                return occupant
         return None
 
 
@@ -85,52 +85,52 @@ class Crowd:
         self._spare = spare
         self.count = count
         self.closing = False
-        self._within: set[Member] = set()
-        self._beyond: set[Member] = set()
+        self._within: set[Occupant] = set()
+        self._beyond: set[Occupant] = set()
         self._idle = Waiting(IDLE_S)
         self._slow = Waiting(SLOW_S)
         self._idle_beyond = Waiting(IDLE_S)
 
-    def admit(self, member: Member) -> None:
+    def admit(self, occupant: Occupant) -> None:
         """Find a place for a connection, if need be by ending another; or end it."""
         if self.closing:
-            member.end(Ended.STOPPED)
+            occupant.end(Ended.STOPPED)
         elif self._has_room(self._within, self.settings.max_connections, self._idle, self._slow):
-            self._within.add(member)
+            self._within.add(occupant)
         elif self._has_room(self._beyond, self._spare, self._idle_beyond):
-            self._beyond.add(member)
+            self._beyond.add(occupant)
         else:
-            member.end(Ended.SURPLUS)
+            occupant.end(Ended.SURPLUS)
 
-    def is_beyond(self, member: Member) -> bool:
+    def is_beyond(self, occupant: Occupant) -> bool:
         """Whether it has one of the spare places only."""
-        return member in self._beyond
+        return occupant in self._beyond
 
-    def leave(self, member: Member) -> None:
+    def leave(self, occupant: Occupant) -> None:
         """A connection needs its place no more."""
-        self.rest(member)
+        self.rest(occupant)
         for places in (self._within, self._beyond):
-            places.discard(member)
+            places.discard(occupant)
 
-    def wait(self, member: Member, idle: bool) -> None:
+    def wait(self, occupant: Occupant, idle: bool) -> None:
         """A connection waits for its client from now on.
 
         Args:
-            member: the connection.
+            occupant: the connection.
             idle: for a request; for a piece of a body or of an answer otherwise.
         """
-        self.rest(member)
-        if member in self._within:
-            (self._idle if idle else self._slow).put(member)
+        self.rest(occupant)
+        if occupant in self._within:
+            (self._idle if idle else self._slow).put(occupant)
         elif idle:
-            self._idle_beyond.put(member)
+            self._idle_beyond.put(occupant)
 
-    def rest(self, member: Member) -> None:
+    def rest(self, occupant: Occupant) -> None:
         """A connection waits for its client no more."""
         for waiting in (self._idle, self._slow, self._idle_beyond):
-            waiting.remove(member)
+            waiting.remove(occupant)
 
-    def _has_room(self, places: set[Member], most: int, *queues: Waiting) -> bool:
+    def _has_room(self, places: set[Occupant], most: int, *queues: Waiting) -> bool:
         if len(places) < most:
             return True
         longest = next(filter(None, (waiting.longest() for waiting in queues)), None)

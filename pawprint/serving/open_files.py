@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pawprint.runner.errors import PawprintError
 
-OWN = 48  # models, log, event loop
+OWN_FILES = 48  # models, log, event loop
 PER_DECODER = 4
 AT_ONCE = 32  # connections that are accepted in one turn of the event loop
 FEW_AT_ONCE = 8  # where the limit is low
@@ -38,7 +38,7 @@ class Room:
         >>> Room(512).files(4)
         768
         """
-        own = OWN + PER_DECODER * decoders
+        own = OWN_FILES + PER_DECODER * decoders
         return own + UNPLACED_TURNS * self.at_once + self.spare + self.connections
 
 

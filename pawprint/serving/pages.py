@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-PIECE_BYTES = 16_384
+from pawprint.serving.crowd import PIECE_BYTES
 
 
 class Held(Response):

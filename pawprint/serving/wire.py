@@ -6,8 +6,8 @@ import re
 
 import h11
 
-MAX_HEAD_BYTES = 16_384
-MAX_HEAD_LINES = 100
+REQUEST_HEAD_BYTES = 16_384
+REQUEST_HEAD_LINES = 100
 FEW_CHUNKS = 1000  # of one body, that may be as small as they like
 SMALL_CHUNK_BYTES = 64
 END_OF_HEAD = re.compile(rb"\n\r?\n")
@@ -29,7 +29,7 @@ class Wire(h11.Connection):
     """
 
     def __init__(self) -> None:
-        super().__init__(h11.SERVER, MAX_HEAD_BYTES)
+        super().__init__(h11.SERVER, REQUEST_HEAD_BYTES)
         self.fault = ""
         self._waiting = bytearray()
         self._left_bytes = 0  # of a body whose length is known
@@ -52,7 +52,7 @@ class Wire(h11.Connection):
         """
         event = self._read()
         while event is h11.NEED_DATA and self._waiting:
-            size = max(self._left_bytes, MAX_HEAD_BYTES)
+            size = max(self._left_bytes, REQUEST_HEAD_BYTES)
             super().receive_data(bytes(self._waiting[:size]))
             del self._waiting[:size]
             event = self._read()
@@ -66,18 +66,17 @@ class Wire(h11.Connection):
             self._check_length(event)
         elif isinstance(event, h11.Data):
             self._check_chunk(event)
-        elif isinstance(event, h11.EndOfMessage) and len(list(event.headers)) > MAX_HEAD_LINES:
-            self._refuse(f"expected at most {MAX_HEAD_LINES} lines after the body, found more")
+        elif isinstance(event, h11.EndOfMessage) and len(list(event.headers)) > REQUEST_HEAD_LINES:
+            self._refuse(f"expected at most {REQUEST_HEAD_LINES} lines after the body, found more")
         return event
 
     def _check_head(self) -> None:
         received = self.trailing_data[0]
         end = END_OF_HEAD.search(received)
         length = end.end() if end else len(received)
-        if length > MAX_HEAD_BYTES or received.count(b"\n", 0, length) > MAX_HEAD_LINES + 2:
-            self._refuse(
-                f"expected at most {MAX_HEAD_LINES} headers in {MAX_HEAD_BYTES} bytes, found more"
-            )
+        if length > REQUEST_HEAD_BYTES or received.count(b"\n", 0, length) > REQUEST_HEAD_LINES + 2:
+            most = f"{REQUEST_HEAD_LINES} headers in {REQUEST_HEAD_BYTES} bytes"
+            self._refuse(f"expected at most {most}, found more")
 
     def _check_length(self, request: h11.Request) -> None:
         headers = dict(request.headers)
