@@ -163,14 +163,14 @@ assert not heavy, heavy
 def test_no_more_cores_are_used_than_may_be(colours: Path, name: str) -> None:
     code = f"""
 from pathlib import Path
+from pawprint.inference import classifier
 from pawprint.networks import predictor
-from pawprint.inference.classifier import Classifier
 class Watched(predictor.OpenVinoPredictor):
     def __init__(self, graph, precision, cores):
         print("cores:", cores)
         super().__init__(graph, precision, cores)
-predictor.OpenVinoPredictor = Watched
-Classifier.open(Path("{name}"), 3)
+predictor.OpenVinoPredictor = classifier.OpenVinoPredictor = Watched
+classifier.Classifier.open(Path("{name}"), 3)
 """
     done = run_python("-c", code, cwd=colours)
     assert done.stdout == b"cores: 3\n", done.stderr

@@ -20,7 +20,6 @@ from pawprint.networks.architectures import (
 )
 from pawprint.networks.model_files import ModelInfo, save_model
 from pawprint.networks.predictor import (
-    OpenVinoPredictor,
     find_network,
     open_predictor,
     save_network,
@@ -134,7 +133,7 @@ def test_a_saved_network_gives_the_same_bits_for_any_batch_and_number_of_cores(
 def test_bf16_is_near_and_not_the_same(models: dict[str, tuple[Path, keras.Model]]) -> None:
     path, _ = models["MobileNetV2"]
     expected = np.load(path.with_suffix(".npz"))["outputs"]
-    (outputs,) = OpenVinoPredictor(path.with_suffix(".xml"), "bfloat16", 1)(PICTURES)
+    (outputs,) = open_predictor(path.with_suffix(".xml"), "bfloat16", 1)(PICTURES)
     cosine = (outputs * expected).sum() / np.linalg.norm(outputs) / np.linalg.norm(expected)
     assert cosine > 0.95
     assert outputs.dtype == np.float32
