@@ -18,7 +18,7 @@ def checked_weights(path: str) -> Iterator[str]:
     """A copy of a file of weights, which Keras can load; it is deleted at the end of the block.
 
     Args:
-        path: of a ``.h5`` or ``.hdf5`` file, or of a ``.keras`` file, of which it takes the weights.
+        path: of a ``.h5`` or ``.hdf5`` file, or of a ``.keras`` file, whose weights it takes.
 
     Raises:
         OSError: it cannot be read.

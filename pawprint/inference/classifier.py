@@ -152,18 +152,22 @@ class Classifier:
                 from pawprint.networks.runtime import start_engine
 
                 start_engine("openvino", available_cores())
-            network, tail = _split_off_tail(file.load())
-        probs, feature_map = (output.shape for output in network.outputs)
+            model = file.load()
         size, num_classes = info.image_size, len(info.class_names)
         try:
+            network, tail = _split_off_tail(model)
+            probs, feature_map = (output.shape for output in network.outputs)
             if (network.input_shape, probs) != ((None, size, size, 3), (None, num_classes)):
-                raise ValueError(f"a network of {network.input_shape} to {probs}")
+                raise ValueError(f"it takes {network.input_shape} and gives {probs}")
             check_tail(tail, feature_map[1:], num_classes)
-        except ValueError as error:
-            text = f"not the network of {num_classes} classes at {size} px that it says it is"
-            raise ModelError(f"{path}: {text} ({one_line(error)}); run dvc repro") from None
+            predictor = build_predictor(network, cores=cores)
+        except ModelError:
+            raise
+        except Exception as error:  # Keras has errors of many types for what loads and cannot run
+            text = f"not a classifier of {num_classes} classes at {size} px ({one_line(error)})"
+            raise ModelError(f"{path}: {text}; run dvc repro") from None
         card = ModelCard(path.stem, info.class_names, size, MAX_PIXELS, {}, {}, {}, {})
-        return cls(card, file.digest, build_predictor(network, cores=cores), tail)
+        return cls(card, file.digest, predictor, tail)
 
     def decode(self, content: bytes) -> np.ndarray:
         """A picture's bytes → uint8 [size, size, 3], RGB in 0...255, as the pipeline decodes it.

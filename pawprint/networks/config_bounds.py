@@ -9,13 +9,12 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pawprint.networks.graph_files import MAX_ACTIVATIONS
-
 if TYPE_CHECKING:
     import keras
 
 MAX_LAYERS = 5_000
 MAX_OBJECTS = 100_000
+MAX_ACTIVATIONS = 1 << 28  # numbers in one output of a layer, for one picture
 SPARE_WEIGHT_BYTES = 1 << 20  # small files are mostly HDF5's own
 # What the networks of the pipeline are made of. A further backbone may need a further name
 LAYER_KINDS = frozenset(
@@ -101,7 +100,7 @@ def _count_weights(layer: dict[str, Any]) -> int:
 
 def _whole(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"expected a whole number, found {str(value)[:50]!r}")
+        raise ValueError(f"expected a whole number, found {repr(value)[:50]}")
     return value
 
 

@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from pawprint.networks.config_bounds import MAX_ACTIVATIONS
 from pawprint.runner.bounds import read_bounded
 from pawprint.runner.errors import ModelError, one_line
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 MAX_XML_BYTES = 16 << 20
 MAX_WEIGHTS_BYTES = 2_000_000_000
-MAX_ACTIVATIONS = 1 << 28  # numbers in one output of a layer, for one picture
 # What the backbones and heads become. A further backbone may need a further name
 GRAPH_OPERATIONS = frozenset(
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,16 +51,14 @@ class ModelInfo:
         """ValueError where a value is of another type, or out of a sane range."""
         names, size = self.class_names, self.image_size
         if type(size) is not int or not 1 <= size <= MAX_IMAGE_SIZE:
-            raise ValueError(
-                f"image_size: expected 1 to {MAX_IMAGE_SIZE}, found {str(size)[:50]!r}"
-            )
+            raise ValueError(f"image_size: expected 1 to {MAX_IMAGE_SIZE}, found {repr(size)[:50]}")
         if not isinstance(names, list) or len(names) > MAX_CLASSES:
             raise ValueError(f"class_names: expected a list of at most {MAX_CLASSES:,} names")
         for name in names:
             if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:
                 raise ValueError(
                     f"class_names: expected names of 1 to {MAX_NAME_LENGTH} characters, "
-                    f"found {str(name)[:50]!r}"
+                    f"found {repr(name)[:50]}"
                 )
             name.encode()  # half a character of UTF-16 is none
         if len(set(names)) < len(names):
@@ -92,7 +91,10 @@ class ModelFile:
 
         try:
             _check_content(self.copy)
-            model = keras.models.load_model(self.copy, compile=False)
+            with warnings.catch_warnings():
+                # Keras only warns where it leaves weights as they were, at random
+                warnings.simplefilter("error", UserWarning)
+                model = keras.models.load_model(self.copy, compile=False)
             check_outputs(model)
         except Exception as error:  # any byte can be damaged, and Keras has errors of many types
             reason = one_line(error)

@@ -151,7 +151,7 @@ def _check_zip_end(file: BinaryIO) -> None:
 
 
 def read_member(archive: ZipFile, name: str, most_bytes: int) -> bytes:
-    """The bytes of a member of a zip of ``open_stored_zip``; ValueError if it is missing or large."""
+    """The bytes of a member of such a zip; ValueError if it is missing or too large."""
     if name not in archive.namelist():
         raise ValueError(f"no {name} in its zip")
     size = archive.getinfo(name).file_size
