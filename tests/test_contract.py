@@ -39,6 +39,7 @@ LAYERS = (
 
 # What no stage depends on, since it makes none of the bytes that a stage writes, and why that is so
 PLUMBING = {
+    "bounds": "refuses files, or hands on their bytes as they are",
     "class_counts": "refuses numbers that do not fit the classes; what fits is not changed",
     "errors": "words for the user; an ImageError hands on words that data/images.py chose",
     "files": "moves bytes that others made; its digests are the standard ones",

@@ -550,8 +550,11 @@ start_engine("openvino", 1)
 import keras
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.networks.predictor import build_predictor
-layers = [keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
-network = keras.Sequential([keras.Input((8, 8, 3), name="pixels"), *layers], name="network")
+x = pixels = keras.Input((8, 8, 3), name="pixels")
+layers = keras.layers
+for layer in (layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Dropout(0.5)):
+    x = layer(x)
+network = keras.Model(pixels, x, name="network")
 path = Path(sys.argv[1])
 save_model(network, path, ModelInfo([], 8))
 import numpy as np
@@ -628,7 +631,7 @@ def test_the_variable_of_an_update_step_leads_to_its_layer(tensorflow, tmp_path)
     x = inputs = keras.Input((4,))
     for name in ("first", "second", "third"):
         x = keras.layers.Dense(3, name=name)(x)
-    save_model(keras.Model(inputs, x), tmp_path / "model.keras", ModelInfo([], 0))
+    save_model(keras.Model(inputs, x), tmp_path / "model.keras", ModelInfo([], 4))
     model = with_precision(load_model(tmp_path / "model.keras"), "float32")
     factors = {"first": 0.25, "third": 2.0}
     model.compile(AdamW(factors, learning_rate=0.01, weight_decay=0.0), "mse")

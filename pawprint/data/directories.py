@@ -22,8 +22,22 @@ _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability: directories t
 _RAW = (1, 2, 7)  # types; their values stay together as bytes or text
 _RATIONALS = (5, 10)  # types; each is a fraction, which takes the time of eight numbers
 _BYTES_OF_TYPE = {
-    **{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8},
-    **{13: 4, 16: 8, 17: 8, 18: 8},
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
 }
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _EXIF_NAME = re.compile(rb"(?:Exif\0\0){0,2}")

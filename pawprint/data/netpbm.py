@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import cast
 
 import numpy as np
 from PIL.ImageFile import ImageFile
@@ -20,12 +21,12 @@ def scale_numbers(image: ImageFile) -> None:
     if [tile.codec_name for tile in image.tile] != ["ppm"] or image.fp is None:
         return
     tile = image.tile[0]
-    raw_mode, white = tile.args or ("", 0)
+    raw_mode, white = cast(tuple[str, int], tile.args)
     shown, stored, layout = (65535, ">u2", "I;16B") if image.mode == "I" else (255, "u1", raw_mode)
     read = np.dtype(">u2" if white > 255 else "u1")
     image.fp.seek(tile.offset)
     content = image.fp.read(image.width * image.height * len(image.getbands()) * read.itemsize)
     numbers = np.frombuffer(content, read, count=len(content) // read.itemsize)
     levels = np.minimum(np.rint(np.arange(2 ** (8 * read.itemsize)) / white * shown), shown)
-    image.fp = io.BytesIO(levels.astype(stored)[numbers])
+    image.fp = io.BytesIO(levels.astype(stored)[numbers].data)
     image.tile = [tile._replace(codec_name="raw", offset=0, args=layout)]

@@ -94,7 +94,9 @@ def _check_jpeg(content: bytes, max_pixels: int) -> None:
         if scans > most_scans:
             raise too_costly(f"more than {most_scans} scans")
         if parsed > MAX_PARSED_SEGMENTS:
-            raise too_costly(f"more than {MAX_PARSED_SEGMENTS} segments of tables, EXIF and the like")
+            raise too_costly(
+                f"more than {MAX_PARSED_SEGMENTS} segments of tables, EXIF and the like"
+            )
     raise too_costly(f"more than {MAX_SEGMENTS} segments")
 
 
