@@ -16,8 +16,8 @@ import pytest
 from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
 from PIL import Image
 
-from pawprint.data.images import decode_image
 from pawprint.inference.classifier import Classifier
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ModelError
 
 # covers: R7, R10, R11, B1, B6

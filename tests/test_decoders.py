@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pawprint.answers.decoders import Decoders, DecodingLimits, Order, open_decoders
-from pawprint.data.images import decode_image
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ImageFault
 
 CAP = 100_000_000

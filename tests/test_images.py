@@ -19,8 +19,8 @@ import pytest
 from corpus import UPRIGHT, encode, heic
 from PIL import Image, UnidentifiedImageError
 
-from pawprint.data import deep_pixels
-from pawprint.data.images import decode_image, largest_value
+from pawprint.pictures import deep_pixels
+from pawprint.pictures.images import decode_image, largest_value
 from pawprint.runner.errors import ImageError, ImageFault
 
 # covers: R5, B5
@@ -105,7 +105,7 @@ def test_pictures_converted_band_by_band_are_those_converted_as_a_whole(
 DECODE = """
 import resource, sys
 from pathlib import Path
-from pawprint.data.images import decode_image
+from pawprint.pictures.images import decode_image
 content = Path(sys.argv[1]).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 decode_image(content, 32, 100_000_000)
@@ -400,7 +400,7 @@ def test_reading_a_heic_leaves_pillow_as_it_was() -> None:
 
 
 def test_importing_does_not_load_the_decoder_of_heic() -> None:
-    code = "import sys, pawprint.data.images; assert 'pi_heif' not in sys.modules"
+    code = "import sys, pawprint.pictures.images; assert 'pi_heif' not in sys.modules"
     root = str(Path(__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": root})
 

@@ -15,8 +15,8 @@ from time import monotonic
 
 import numpy as np
 
-from pawprint.data.costs import check_file_size
-from pawprint.data.images import PixelBudget, decode_image
+from pawprint.pictures.costs import check_file_size
+from pawprint.pictures.images import PixelBudget, decode_image
 from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.runner.limits import CPU_SIGNAL, leave_no_core, limited_cpu, limited_memory
 from pawprint.runner.processes import interrupts_held_back
@@ -55,7 +55,7 @@ class DecodingLimits:
 
 @dataclass(frozen=True)
 class Order:
-    """A picture to decode, see ``pawprint.data.images.decode_image``.
+    """A picture to decode, see ``pawprint.pictures.images.decode_image``.
 
     Attributes:
         content: the file's bytes, or its path.

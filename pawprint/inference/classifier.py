@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pawprint.data.images import FULL_RANGE, decode_image
 from pawprint.inference.exported import CARD, GRAPH, TAIL, WEIGHTS, damaged, read_card, read_network
 from pawprint.inference.gradcam import TailLayer, check_tail, compute_heatmaps, read_tail, save_tail
 from pawprint.networks.graph_files import check_graph
 from pawprint.networks.model_files import ModelInfo, open_model
 from pawprint.networks.predictor import OpenVinoPredictor, Predictor, build_predictor
+from pawprint.pictures.images import FULL_RANGE, decode_image
 from pawprint.runner.errors import ModelError, one_line
 from pawprint.runner.files import file_digest
 from pawprint.runner.processes import available_cores

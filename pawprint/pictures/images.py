@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from pawprint.data.costs import too_costly
-from pawprint.data.deep_pixels import (
+from pawprint.pictures.costs import too_costly
+from pawprint.pictures.deep_pixels import (
     FULL_RANGE,
     deep_channels,
     in_bands,
@@ -24,8 +24,8 @@ from pawprint.data.deep_pixels import (
     scale_grey,
     told_range,
 )
-from pawprint.data.netpbm import scale_numbers
-from pawprint.data.structure import check_structure
+from pawprint.pictures.netpbm import scale_numbers
+from pawprint.pictures.structure import check_structure
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
 from pawprint.runner.errors import ImageError, ImageFault
 

@@ -13,10 +13,10 @@ import re
 import struct
 from collections.abc import Callable
 
-from pawprint.data.costs import check_file_size, too_costly
-from pawprint.data.directories import check_exif
-from pawprint.data.heif import check_heif
-from pawprint.data.tiff import check_tiff
+from pawprint.pictures.costs import check_file_size, too_costly
+from pawprint.pictures.directories import check_exif
+from pawprint.pictures.heif import check_heif
+from pawprint.pictures.tiff import check_tiff
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
 MAX_PASSES = 20  # over as many pixels as a picture may have

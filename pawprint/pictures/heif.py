@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import count
 
-from pawprint.data.bitstreams import count_av1_pixels, count_hevc_pictures
-from pawprint.data.boxes import Box, walk_boxes
-from pawprint.data.costs import too_costly
-from pawprint.data.directories import check_exif
+from pawprint.pictures.bitstreams import count_av1_pixels, count_hevc_pictures
+from pawprint.pictures.boxes import Box, walk_boxes
+from pawprint.pictures.costs import too_costly
+from pawprint.pictures.directories import check_exif
 
 MAX_ITEMS = 4096  # decoders look for each among all others; 200 megapixels of a telephone have 800
 MAX_ENTRIES = 2**16  # of all tables of items together
