@@ -12,15 +12,17 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
+import h11
 import httpx
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from project import Project
 from servers import Reply, kaggle_environment, serve
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.runtime import hidden
@@ -41,9 +43,12 @@ from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import PAGES, build_app
-from pawprint.serving.server import Server, connection_class, listen
+from pawprint.serving.connections import connection_class
+from pawprint.serving.crowd import Crowd, Ended, Member
+from pawprint.serving.server import Server, listen
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
+from pawprint.serving.wire import Wire
 
 ROOT = Path(__file__).resolve().parent.parent
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
@@ -77,7 +82,8 @@ def test_each_trick_is_marked_where_it_is_used():
 async def tell_state(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that says whether its connection is one too many; on /slow after a while.
 
-    On /large the answer is larger than what the buffers of a connection hold.
+    On /large the answer is larger than what the buffers of a connection hold; on /body it is given
+    while the body still comes.
     """
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
@@ -85,6 +91,9 @@ async def tell_state(scope: Scope, receive: Receive, send: Send) -> None:
     content = body if isinstance(body, bytes) else body.encode()
     headers = [(b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["path"] == "/body":
+        while (await receive()).get("more_body"):
+            pass
     await send({"type": "http.response.body", "body": content})
 
 
@@ -92,13 +101,21 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Uvicorn:
-    """A server of ``tell_state`` with Pawprint's connections, for one event loop."""
+    """A server of an application with Pawprint's connections, for one event loop.
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
+    Attributes:
+        address: of it.
+        ended: why connections were ended, in order.
+    """
 
-    async def connect(self) -> Connection:
-        return await asyncio.open_connection(*self._address)
+    def __init__(self, address: tuple[str, int], ended: list[Ended]) -> None:
+        self.address = address
+        self.ended = ended
+
+    async def connect(self, send: bytes = b"") -> Connection:
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(send)
+        return reader, writer
 
     async def ask(self, connection: Connection, path: str = "/") -> str:
         """What is answered on a connection, which stays open."""
@@ -109,29 +126,50 @@ class Uvicorn:
 
 
 @asynccontextmanager
-async def serving(timeout_s: float, most: int, **options: Any) -> AsyncIterator[Uvicorn]:
-    http = connection_class(timeout_s, most)
-    config = uvicorn.Config(tell_state, http=http, lifespan="off", log_config=None, **options)
-    server = uvicorn.Server(config)
+async def serving(
+    settings: Settings,
+    app: ASGIApp = tell_state,
+    crowd_class: type[Crowd] = Crowd,
+    **options: Any,
+) -> AsyncIterator[Uvicorn]:
+    ended: list[Ended] = []
+    crowd = crowd_class(settings, 1, ended.append)
+    config = uvicorn.Config(
+        app, http=connection_class(crowd), lifespan="off", log_config=None, **options
+    )
+    server = Server(config, service_of(), crowd)
     with listen("127.0.0.1", 0) as listener:
         address = listener.getsockname()
         running = asyncio.create_task(server.serve([listener]))
         try:
-            yield Uvicorn(address)
+            yield Uvicorn(address, ended)
         finally:
             server.should_exit = True
             await running
 
 
+def run_soon(scenario: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scenario, 20))
+
+
+async def read_rest(connection: Connection) -> bytes:
+    content = b""
+    with suppress(ConnectionResetError):
+        while part := await connection[0].read(1_000_000):
+            content += part
+    connection[1].close()
+    return content
+
+
 def test_uvicorn_asks_the_connection_for_the_state_of_its_requests():
-    """`pawprint.serving.server.connection_class` counts `connections` and replaces `app_state`.
+    """`pawprint.serving.connections.Connection` replaces `app_state` and is told of its end.
 
     Uvicorn has a limit of its own, which is one too high and refuses the health check, too; nothing
     public tells an application how many connections are open.
     """
 
     async def scenario() -> None:
-        async with serving(60, most=1) as server:
+        async with serving(Settings(max_connections=1)) as server:
             first = await server.connect()
             assert await server.ask(first) == "False"
             second = await server.connect()
@@ -146,49 +184,144 @@ def test_uvicorn_asks_the_connection_for_the_state_of_its_requests():
                 told = await server.ask(third)
                 third[1].close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    run_soon(scenario())
 
 
 def test_uvicorn_tells_the_connection_of_its_data():
-    """`pawprint.serving.server.connection_class` times headers by h11's state in `conn`.
+    """`pawprint.serving.connections.Connection` times headers by h11's state in `conn`.
 
     Uvicorn waits for headers for ever, and has no option for that. A connection is timed between
     its requests only: an answer may take longer, and the next headers are timed anew.
     """
 
     async def scenario() -> None:
-        async with serving(0.5, most=9) as server:
-            reader, writer = await server.connect()
-            assert await server.ask((reader, writer), "/slow") == "False"
-            writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
-            assert await reader.read() == b""
-            writer.close()
+        async with serving(Settings(read_timeout_s=0.5)) as server:
+            connection = await server.connect()
+            assert await server.ask(connection, "/slow") == "False"
+            connection[1].write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            assert await read_rest(connection) == b""
+            assert server.ended == [Ended.SLOW]
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    run_soon(scenario())
 
 
-def test_uvicorn_asks_the_connection_when_it_has_been_idle():
-    """`pawprint.serving.server.connection_class` ends answers that nobody reads.
+def test_uvicorn_hands_its_output_to_a_transport_that_tells_of_what_waits():
+    """`pawprint.serving.connections.Connection` is asked to `pause_writing`, at the first byte.
 
-    It does so in `timeout_keep_alive_handler`. Uvicorn closes an idle connection when all has been
-    sent, which never comes where a client does not read; it has no option for that.
+    So it ends answers that nobody reads. Uvicorn closes an idle connection when all has been sent,
+    which never comes where a client does not read; it has no option for that.
     """
 
     async def scenario() -> None:
-        async with serving(0.3, most=9, timeout_keep_alive=0) as server:
-            reader, writer = await server.connect()
-            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with serving(Settings(write_timeout_s=0.3)) as server:
+            connection = await server.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
             await asyncio.sleep(1)
-            received = 0
-            try:
-                while part := await reader.read(1_000_000):
-                    received += len(part)
-            except ConnectionResetError:
-                pass
-            assert 0 < received < 20_000_000
-            writer.close()
+            assert server.ended == [Ended.UNREAD]
+            assert 0 < len(await read_rest(connection)) < 20_000_000
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    run_soon(scenario())
+
+
+def test_uvicorn_runs_the_application_of_the_connection():
+    """`pawprint.serving.connections.Connection` puts its own `app` around that of the server.
+
+    So it knows when a request is no more in work, and ends what nobody waits for. Uvicorn lets it
+    run; its `disconnected` then keeps it from complaining that there was no answer.
+    """
+    told: list[str] = []
+
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    async def scenario() -> None:
+        async with serving(Settings(), wait) as server:
+            _, writer = await server.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(0.3)
+            writer.close()
+            while not told:
+                await asyncio.sleep(0.05)
+
+    run_soon(scenario())
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"nonsense\r\n\r\n", b"HTTP/1.1 400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 200 + b"\r\n", b"HTTP/1.1 400"),
+        (b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n;", b"HTTP/1.1 200"),
+    ],
+)
+def test_uvicorn_asks_the_connection_to_refuse(sent, answered, caplog):
+    """`pawprint.serving.connections.Connection` counts in `send_400_response`.
+
+    It is called where h11 refuses, and where `pawprint.serving.wire.Wire` does, which h11 need not
+    know; and in the middle of an answer, where uvicorn fails, since h11 sends no second one.
+    """
+
+    async def scenario() -> None:
+        async with serving(Settings()) as server:
+            connection = await server.connect(sent)
+            await asyncio.sleep(0.2)
+            connection[1].write(b"\r\n\r\n")
+            assert (await read_rest(connection)).startswith(answered)
+            assert server.ended == [Ended.MALFORMED]
+
+    run_soon(scenario())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_h11_tells_what_it_has_not_read_yet():
+    """`pawprint.serving.wire.Wire` looks at `trailing_data` before h11 does.
+
+    That is meant for other protocols, after the last request. It must hold what comes next, whole,
+    between requests, too.
+    """
+    wire = Wire()
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    wire.receive_data(request[:20])
+    assert wire.trailing_data[0] == request[:20]
+    wire.receive_data(request[20:] + request[:9])
+    assert isinstance(wire.next_event(), h11.Request)
+    assert isinstance(wire.next_event(), h11.EndOfMessage)
+    assert wire.next_event() is h11.PAUSED
+    wire.send(h11.Response(status_code=204, headers=[]))
+    wire.send(h11.EndOfMessage())
+    wire.start_next_cycle()
+    assert wire.their_state is h11.IDLE
+    assert wire.trailing_data[0] == request[:9]
+
+
+def test_uvicorn_lets_asyncio_accept_no_more_than_its_backlog_at_once():
+    """`pawprint.serving.server.Server` sets the system's own backlog again in `startup`.
+
+    asyncio accepts as many connections in one turn as they may wait to be accepted, and each is an
+    open file before anything can close it. It has one number for both.
+    """
+    turn, met = 0, []
+
+    class Counting(Crowd):
+        def admit(self, member: Member) -> None:
+            met.append(turn)
+            super().admit(member)
+
+    async def scenario() -> None:
+        nonlocal turn
+        async with serving(Settings(), crowd_class=Counting, backlog=3) as server:
+            # All of them wait to be accepted, beyond asyncio's number, while this loop stands still
+            held = [socket.create_connection(server.address, timeout=5) for _ in range(20)]
+            while len(met) < 20:
+                turn += 1
+                await asyncio.sleep(0)
+            for connection in held:
+                connection.close()
+
+    run_soon(scenario())
+    assert max(met.count(one) for one in met) <= 3
 
 
 def service_of(**values: Any) -> Any:
@@ -207,7 +340,7 @@ def test_uvicorn_calls_on_tick_and_lets_its_error_pass():
     async def scenario() -> None:
         config = uvicorn.Config(tell_state, lifespan="off", log_config=None)
         with listen("127.0.0.1", 0) as listener:
-            server = Server(config, service, Settings())
+            server = Server(config, service, Crowd(Settings(), 1, print))
             running = asyncio.create_task(server.serve([listener]))
             await asyncio.sleep(0.3)
             assert not running.done()
@@ -231,7 +364,7 @@ def test_uvicorn_leaves_signals_to_handle_exit_and_raises_them_again():
         config = uvicorn.Config(tell_state, lifespan="off", log_config=None)
         with listen("127.0.0.1", 0) as listener:
             address = listener.getsockname()
-            server = Server(config, service, Settings(drain_s=0.5))
+            server = Server(config, service, Crowd(Settings(drain_s=0.5), 1, print))
             running = asyncio.create_task(server.serve([listener]))
             await asyncio.sleep(0.2)
             os.kill(os.getpid(), signal.SIGTERM)
