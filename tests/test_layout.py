@@ -471,10 +471,16 @@ def test_names_that_differ_in_more_are_classes(names):
     ],
 )
 def test_what_cameras_put_before_a_number_is_no_class(names):
-    with pytest.raises(LayoutError, match="seem to be a camera's, numbers or dates, and") as caught:
+    with pytest.raises(LayoutError, match=r"instead of a class: .*: put the pictures") as caught:
         paths(*names)
+    assert "of them begin with a camera's name, a number or a date" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert paths(*(f"{name[0]}{i}/{name}" for i, name in enumerate(names)))  # in folders, they are
+    assert paths(*(f"{name[0]}{i}/{name}" for i, name in enumerate(names)))  # folders tell
+
+
+def test_a_stray_picture_of_a_camera_among_named_ones_is_named():
+    with pytest.raises(LayoutError, match=r"; 1 of them begin .* class: 'IMG_1234.0.jpg': put"):
+        paths("cat.0.jpg", "dog.0.jpg", "IMG_1234.0.jpg")
 
 
 @pytest.mark.parametrize(
