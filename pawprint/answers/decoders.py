@@ -229,7 +229,14 @@ def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
             content = order.content
             if isinstance(content, Path):
                 content = _read(content, order.max_pixels)
-            result = decode_image(content, order.size_px, order.max_pixels, order.max_value, budget)
+            result = decode_image(
+                content,
+                order.size_px,
+                order.max_pixels,
+                order.max_value,
+                budget,
+                limits.memory_bytes - len(content),
+            )
     except (ImageError, OSError) as error:
         result = error
     except MemoryError:

@@ -16,6 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from pawprint.pictures.costs import too_costly
 from pawprint.pictures.deep_pixels import (
     FULL_RANGE,
+    boxes,
     deep_channels,
     in_bands,
     largest_number,
@@ -24,6 +25,7 @@ from pawprint.pictures.deep_pixels import (
     scale_grey,
     told_range,
 )
+from pawprint.pictures.memory import check_decoding_bytes, decoding_bytes
 from pawprint.pictures.netpbm import scale_numbers
 from pawprint.pictures.structure import check_structure
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
@@ -64,6 +66,7 @@ def decode_image(
     max_pixels: int,
     max_value: int = FULL_RANGE,
     budget: PixelBudget | None = None,
+    max_bytes: int | None = None,
 ) -> np.ndarray:
     """Decode a picture into a square of RGB pixels.
 
@@ -83,6 +86,8 @@ def decode_image(
         max_value: the value that becomes white, or is full ink, in a picture of 16 bits that does
             not say its range, see ``largest_value``.
         budget: the picture is counted there before it is decoded; None: there is none.
+        max_bytes: refuse a picture whose decoding needs more memory, as ``decoding_bytes``
+            estimates it from the header; None: whatever it needs.
 
     Returns:
         uint8 [size_px, size_px, 3], RGB in 0...255.
@@ -96,7 +101,7 @@ def decode_image(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the pixel cap below stands for Pillow's own
-            return _decode(content, size_px, max_pixels, max_value, budget)
+            return _decode(content, size_px, max_pixels, max_value, budget, max_bytes)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
@@ -188,14 +193,18 @@ def _name_unidentified(content: bytes) -> str:
 
 
 def _decode(
-    content: bytes, size_px: int, max_pixels: int, max_value: int, budget: PixelBudget | None
+    content: bytes,
+    size_px: int,
+    max_pixels: int,
+    max_value: int,
+    budget: PixelBudget | None,
+    max_bytes: int | None,
 ) -> np.ndarray:
     with open_image(content, max_pixels) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(f"{width}x{height} pixels", ImageFault.PIXELS, max_pixels)
         refuse_misread(image)
-        scale_numbers(image)
         told = told_range(image)
         white = max_value if told is None else told
         header_bytes = _check_end(content, image) if isinstance(image, JpegImageFile) else 0
@@ -203,9 +212,13 @@ def _decode(
         image.draft(None, (2 * size_px, 2 * size_px))
         if budget is not None:
             budget.take(max(image.width * image.height, width * height // JPEG_SHARE))
-        if white and deep_channels(image):
-            with _open(content) as again:
-                scale_channels(image, again, white)
+        is_scaled = bool(white and deep_channels(image))
+        if max_bytes is not None:
+            needed = decoding_bytes(image, content, width * height, is_scaled)
+            check_decoding_bytes(needed, max_bytes, image, (width, height))
+        scale_numbers(image)
+        if is_scaled:
+            _scale_channels(image, content, white)
         image.load()
         if header_bytes and _may_be_cut_short(image):
             _check_whole(content, header_bytes, image, size_px)
@@ -215,6 +228,11 @@ def _decode(
         ImageOps.exif_transpose(image, in_place=True)
         square = _flatten(image, white).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(square.convert("RGB"))
+
+
+def _scale_channels(image: ImageFile, content: bytes, white: int) -> None:
+    with _open(content) as again:  # is forgotten with this function
+        scale_channels(image, again, white)
 
 
 def _check_end(content: bytes, image: JpegImageFile) -> int:
@@ -245,7 +263,7 @@ def _check_whole(content: bytes, header_bytes: int, image: Image.Image, size_px:
     longer = b"".join([content[:end], more, content[end:]])
     with Image.open(io.BytesIO(longer), formats=READABLE) as other:
         other.draft(None, (2 * size_px, 2 * size_px))
-        if other.tobytes() != image.tobytes():
+        if any(other.crop(box).tobytes() != image.crop(box).tobytes() for box in boxes(image)):
             text = "image file is truncated (its end mark comes too early)"
             raise ImageError(text, ImageFault.TRUNCATED)
 

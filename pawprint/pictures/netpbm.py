@@ -24,9 +24,10 @@ def scale_numbers(image: ImageFile) -> None:
     raw_mode, white = cast(tuple[str, int], tile.args)
     shown, stored, layout = (65535, ">u2", "I;16B") if image.mode == "I" else (255, "u1", raw_mode)
     read = np.dtype(">u2" if white > 255 else "u1")
-    image.fp.seek(tile.offset)
-    content = image.fp.read(image.width * image.height * len(image.getbands()) * read.itemsize)
-    numbers = np.frombuffer(content, read, count=len(content) // read.itemsize)
+    content = cast(io.BytesIO, image.fp).getvalue()  # which copies nothing
+    there = (len(content) - tile.offset) // read.itemsize
+    wanted = image.width * image.height * len(image.getbands())
+    numbers = np.frombuffer(content, read, min(wanted, there), tile.offset)
     levels = np.minimum(np.rint(np.arange(2 ** (8 * read.itemsize)) / white * shown), shown)
     image.fp = io.BytesIO(levels.astype(stored)[numbers].data)
     image.tile = [tile._replace(codec_name="raw", offset=0, args=layout)]
