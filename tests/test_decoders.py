@@ -69,7 +69,7 @@ def test_pixels_are_those_of_the_pipeline(decoders: Decoders) -> None:
         (DecodingLimits(wall_s=0.02), r"takes more than 0\.02 s to decode"),
         (
             DecodingLimits(memory_bytes=100_000_000),
-            "8000x8000 PNG needs about 286 MB to decode, more than 99 MB",
+            "8000x8000 PNG needs about 265 MB to decode, more than 99 MB",
         ),
     ],
 )
