@@ -199,6 +199,17 @@ CONFIGS: dict[str, tuple[Callable[[Any], Any], str]] = {
         set_("logits", activation={"class_name": "function", "config": "x", "module": "os"}),
         "'function'",
     ),
+    "array": (
+        set_(
+            "logits",
+            kernel_initializer={
+                "class_name": "__numpy__",
+                "module": "keras.initializers",
+                "config": {"value": "x", "dtype": "S2000000000"},
+            },
+        ),
+        "'__numpy__'",
+    ),
     "many units": (set_("logits", units=10**9), "layers of 4,000,000,"),
     "units of text": (set_("logits", units="9" * 1000), "whole number"),
     "units below zero": (set_("logits", units=-1), "whole number"),

@@ -25,9 +25,8 @@ LAYER_KINDS = frozenset(
         *("Softmax", "ZeroPadding2D"),
     )
 )
-PART_KINDS = frozenset(
-    ("DTypePolicy", "GlorotUniform", "Ones", "VarianceScaling", "Zeros", "__keras_tensor__")
-)
+PART_KINDS = frozenset(("DTypePolicy", "__keras_tensor__"))
+INITIALIZERS = "keras.initializers"  # the module of what fills new weights, whose size layers tell
 
 
 def check_config(config: Any, weights_bytes: int) -> None:
@@ -45,14 +44,16 @@ def check_config(config: Any, weights_bytes: int) -> None:
             raise ValueError(f"a network of class {config['class_name']!r}, expected Functional")
         layers = config["config"]["layers"]
         kinds = [layer["class_name"] for layer in layers]
-        parts = list(_class_names(config["config"]))
+        parts = list(_objects(config["config"]))
     except (KeyError, TypeError):
         raise ValueError("config.json tells of no network") from None
     if len(layers) > MAX_LAYERS or len(parts) > MAX_OBJECTS:
         raise ValueError(f"a network of {len(layers):,} layers and {len(parts):,} objects")
-    for known, names in ((LAYER_KINDS, kinds), (LAYER_KINDS | PART_KINDS, parts)):
-        if unknown := [name for name in names if name not in known]:
-            raise ValueError(f"a layer or object {unknown[0]!r}, which no model here has")
+    kinds += [part["class_name"] for part in parts if part.get("module") != INITIALIZERS]
+    kinds += [part["class_name"] for part in parts if str(part["class_name"]).startswith("__")]
+    for kind in map(str, kinds):
+        if kind not in LAYER_KINDS | PART_KINDS:
+            raise ValueError(f"a layer or object {kind[:50]!r}, which no model here has")
     weights = 0
     for layer in layers:
         try:
@@ -63,14 +64,14 @@ def check_config(config: Any, weights_bytes: int) -> None:
         raise ValueError(f"layers of {weights:,} weights, but {weights_bytes:,} bytes of them")
 
 
-def _class_names(value: Any) -> Iterator[Any]:
-    """Of all objects in a configuration."""
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """All that a configuration tells Keras to make an object of."""
     left = [value]
     while left:
         item = left.pop()
         if isinstance(item, dict):
             if "class_name" in item:
-                yield str(item["class_name"])
+                yield item
             left += item.values()
         elif isinstance(item, list):
             left += item
