@@ -11,7 +11,7 @@ from pawprint.runner.errors import PawprintError, describe_os_error
 from pawprint.runner.requirements import describe_missing
 from pawprint.version import VERSION
 
-# Each is a module with a function main(arguments) -> exit code; only the chosen one is imported
+# Each is a module with a function main(arguments, prog) -> exit code; the chosen one is imported
 COMMANDS = {
     "predict": ("pawprint.cli.predict", "the classes of pictures, on standard output"),
     "serve": ("pawprint.serving.server", "a web server with an API and a page"),
@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     options = parser.parse_args(arguments)
     try:
-        return int(import_module(COMMANDS[options.command][0]).main(options.arguments))
+        command = import_module(COMMANDS[options.command][0])
+        return int(command.main(options.arguments, f"{program} {options.command}"))
     except PawprintError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,12 +21,12 @@ def main(params: Params) -> None:
     from pawprint.networks.model_files import load_model
 
     metrics, processed, plots = Path("metrics"), Path("data/processed"), Path("plots/export")
-    losses = {m.name: read_json(metrics / f"{m.stage}.json")["val_log_loss"] for m in MODELS}
-    name = choose_model(config.model, losses)
+    losses = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in MODELS}
+    name, rivals = choose_model(config.model, losses)
     source = next(Path(model.file) for model in MODELS if model.name == name)
     evaluated = read_json(metrics / "evaluate/details.json")["models"][name]["metrics"]
     data = Path("data/split.csv")
-    card = make_card(source, data, params.preprocess, params.augment, evaluated)
+    card = make_card(source, data, params.preprocess, params.augment, evaluated, rivals)
     train, test = (read_labelled_images(processed / split) for split in ("train", "test"))
     said = read_predictions(metrics / "evaluate/predictions.csv")[name]
     model = load_model(source)

@@ -3,13 +3,18 @@
 from pathlib import Path
 
 from pawprint.networks.runtime import start_engine
+from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
 from pawprint.storage.shards import ShardedArray
+from pawprint.storage.tables import read_csv
 
 
 def main(params: Params) -> None:
+    splits = {name: Path("data/processed", name) for name in ("train", "val")}
+    trained = {row["class"] for row in read_csv(splits["train"] / "index.csv")}  # all classes
+    check_all_class_weights(params, sorted(trained))
     engine = start_engine(params.runtime.engine, params.runtime.threads, params.features.seed)
     from pawprint.backbones.build import build_backbone, chosen_weights
     from pawprint.networks.architectures import add_pooling
@@ -22,7 +27,6 @@ def main(params: Params) -> None:
         start_workers,
     )
 
-    splits = {name: Path("data/processed", name) for name in ("train", "val")}
     out = Path("data/features")
     with start_workers(engine) as workers:
         size_px = ShardedArray(splits["train"]).shape[1]

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from pawprint.data.datasets import read_labelled_images, steps_per_epoch
+from pawprint.networks.model_files import read_model_info
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
+from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
@@ -13,17 +15,19 @@ from pawprint.training.class_weights import weigh_classes
 
 
 def main(params: Params) -> None:
-    config, processed = params.finetune, Path("data/processed")
+    config, processed, head = params.finetune, Path("data/processed"), Path("models/head.keras")
+    info = read_model_info(head)
+    check_all_class_weights(params, info.class_names)
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.networks.architectures import add_probs, head_layers, without_probs
-    from pawprint.networks.model_files import load_model, read_model_info, save_model
+    from pawprint.networks.model_files import load_model, save_model
     from pawprint.training.fit import Validation, train_model
     from pawprint.transfer.cut import read_cut
     from pawprint.transfer.finetuning import read_inputs, unfrozen_part
 
-    head, boundary = Path("models/head.keras"), Path("data/features/boundary")
+    boundary = Path("data/features/boundary")
     train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
-    info, cut = read_model_info(head), read_cut(boundary)
+    cut = read_cut(boundary)
     weights = weigh_classes(config, "finetune", train.labels, info.class_names)
     with unfinished_work("finetune", params) as work:
         with choose_strategy().scope():

@@ -5,6 +5,7 @@ from pathlib import Path
 from pawprint.data.manifest import read_manifest
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.data.samples import write_samples
+from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import atomic_directory, move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
@@ -14,6 +15,7 @@ from pawprint.storage.tables import write_json
 def main(params: Params) -> None:
     archive, out = Path("data/raw/images.zip"), Path("data/processed")
     pictures = read_manifest(Path("data/split.csv"))
+    check_all_class_weights(params, sorted({picture.class_name for picture in pictures}))
     with unfinished_work("preprocess", params) as work:
         made, journal = work / "processed", work / "journal"
         good = preprocess_pictures(archive, pictures, params.preprocess, made, journal)

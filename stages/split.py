@@ -15,6 +15,7 @@ from pawprint.inspection.data_report import write_data_report
 from pawprint.inspection.duplicates import group_near_duplicates
 from pawprint.inspection.remarks import list_remarks
 from pawprint.inspection.thumbnails import write_thumbnails
+from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
@@ -25,6 +26,7 @@ def main(params: Params) -> None:
     archive = Path("data/raw/images.zip")
     max_pixels, max_value = params.preprocess.max_pixels, params.preprocess.max_value
     pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
+    check_all_class_weights(params, sorted({picture.class_name for picture in pictures}))
     names = [picture.path for picture in pictures]
     groups = read_groups(params.split, pictures)
     with unfinished_work("split", params) as work:

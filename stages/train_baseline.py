@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pawprint.data.datasets import read_class_names, read_labelled_images, steps_per_epoch
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
+from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
@@ -14,6 +15,7 @@ from pawprint.training.class_weights import weigh_classes
 
 def main(params: Params) -> None:
     config, processed = params.baseline, Path("data/processed")
+    check_all_class_weights(params, read_class_names(processed))
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.data.pixel_batches import pixel_batches
     from pawprint.networks.architectures import add_probs, build_baseline, build_resizing, chain

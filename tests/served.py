@@ -47,10 +47,13 @@ def build(directory: Path, order: str = "red,green,blue", name: str = "colours")
     from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
 
     pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
+    scale = keras.layers.Conv2D(3, 1, name="scale")
     tiles = keras.layers.Conv2D(3, 4, strides=4, use_bias=False, name="tiles")
-    backbone = add_pooling(keras.Model(pixels, tiles(pixels)), "avg")
+    backbone = add_pooling(keras.Model(pixels, tiles(scale(pixels))), "avg")
     logits = keras.layers.Dense(3, name=LOGITS)
     model = add_probs(keras.Model(backbone.input, logits(backbone.output)))
+    # A bias that OpenVINO takes where it lies; other weights it copies
+    scale.set_weights([np.eye(3).reshape(1, 1, 3, 3), np.array([0, 2, 0])])
     tiles.set_weights([np.tile(np.eye(3) / 16 / 255, (4, 4, 1, 1))])
     columns = [CLASSES.index(colour) for colour in order.split(",")]
     logits.set_weights([6 * np.eye(3)[columns].T, np.zeros(3)])

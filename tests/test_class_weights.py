@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.utils.class_weight import compute_class_weight
 
+from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.errors import ParamsError
 from pawprint.runner.params import HeadParams, Params
 from pawprint.training.class_weights import weigh_classes
 
+ROOT = Path(__file__).parents[1]
 LABELS = np.array([0, 1, 1, 1, 2, 2])
 NAMES = ["cat", "dog", "Füchse"]
 
@@ -58,3 +65,58 @@ def test_a_list_of_another_length_is_refused_in_one_line(committed: Params) -> N
     many = [str(k) for k in range(1000)]
     with pytest.raises(ParamsError, match=r"1000 numbers, .* 18, 19, \.\.\., in this order"):
         weigh_classes(section(committed, [1.0, 2.0]), "finetune", LABELS, many)
+
+
+def write_inputs(stage: str) -> None:
+    """Of what a stage reads: as much as names the classes cat, dog and owl."""
+    files = {
+        "preprocess": ("data/split.csv", "path,class_name,split,sha256,group\n"),
+        "features": ("data/processed/train/index.csv", "path,class,label\n"),
+    }
+    place, text = files.get(stage, ("data/processed/classes.json", '["cat", "dog", "owl"]'))
+    if stage == "split":
+        Path("data/raw").mkdir(parents=True)
+        with zipfile.ZipFile("data/raw/images.zip", "w") as archive:
+            for name in ("owl", "cat", "dog"):
+                archive.writestr(f"{name}/1.jpg", name)
+        return
+    rows = {"preprocess": "{0}/1.jpg,{0},train,,\n", "features": "{0}/1.jpg,{0},0\n"}
+    text += "".join(rows.get(stage, "").format(name) for name in ("owl", "cat", "dog"))
+    Path(place).parent.mkdir(parents=True)
+    Path(place).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["baseline", "head", "finetune"])
+def test_lists_of_all_trainings_are_checked_at_once(name: str, committed: Params) -> None:
+    training = getattr(committed, name).model_copy(update={"class_weights": [1.0, 2.5]})
+    params = committed.model_copy(update={name: training})
+    check_all_class_weights(params, ["cat", "dog"])
+    with pytest.raises(ParamsError, match=rf"^params.yaml: {name}.class_weights: expected 3 num"):
+        check_all_class_weights(params, NAMES)
+
+
+@pytest.mark.parametrize(
+    "stage", ["split", "preprocess", "features", "train_baseline", "train_head"]
+)
+def test_a_stage_that_knows_the_classes_refuses_a_list_of_a_later_one(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["finetune"]["class_weights"] = [1.0, 2.5]
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    write_inputs(stage)
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{stage}"],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: params.yaml: finetune.class_weights: expected 3 numbers, one for each of "
+        "cat, dog, owl, in this order; found 2: [1.0, 2.5]\n"
+    )
+    assert sorted(tmp_path.rglob("*")) == before

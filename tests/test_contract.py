@@ -29,7 +29,7 @@ TRACKS_ALL = "params"  # watches all of params.yaml: what no other stage reads d
 LAYERS = (
     {"pawprint/registry"},  # tables of names
     {"pawprint/runner"},  # how a stage runs
-    {"pawprint/sources", "pawprint/storage"},
+    {"pawprint/sources", "pawprint/storage", "pawprint/pictures"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
@@ -39,7 +39,9 @@ LAYERS = (
 
 # What no stage depends on, since it makes none of the bytes that a stage writes, and why that is so
 PLUMBING = {
-    "errors": "words for the user; an ImageError hands on words that data/images.py chose",
+    "bounds": "refuses files, or hands on their bytes as they are",
+    "class_counts": "refuses numbers that do not fit the classes; what fits is not changed",
+    "errors": "words for the user; an ImageError hands on words that pictures/images.py chose",
     "files": "moves bytes that others made; its digests are the standard ones",
     "fingerprint": "names the place of unfinished work",
     "limits": "ends what costs too much; the stage then stops with the name of it",
@@ -371,7 +373,7 @@ def test_models_of_the_charts_are_those_of_the_table():
         assert found == ({title.rpartition(" ")[2]} if title in confusions else wanted), title
     for model in MODELS:
         assert model.file in outputs(model.stage)
-        assert f"metrics/{model.stage}.json" in outputs(model.stage)
+        assert model.figures in outputs(model.stage)
         for stage in ("evaluate", "gradcam", "export"):
             assert model.file in PIPELINE[stage]["deps"]
     assert len({model.colour for model in MODELS}) == len(MODELS)
@@ -409,6 +411,7 @@ PATHS_BELOW_THE_STAGES = {
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},
+    "pawprint/registry/models.py: metrics/": "the same, where each model's figures are",
 }
 
 

@@ -208,6 +208,8 @@ def test_each_file_says_which_model_it_is(exported, directory, read):
     assert found["name"] == "head"  # of the lowest validation log loss
     assert json.loads(found["class_names"]) == CLASS_NAMES
     assert json.loads(found["image_size"]) == SIZE
+    card = json.loads((directory / "model.json").read_bytes())
+    assert card["val_log_losses"] == {"baseline": 0.5, "head": 0.25, "finetuned": 0.375}
     assert json.loads(found["hashes"]) == {
         path: hashlib.md5((exported[0] / path).read_bytes()).hexdigest()
         for path in ("models/head.keras", "data/split.csv")
@@ -286,9 +288,9 @@ def test_a_wrong_weight_stops_the_stage_and_leaves_the_last_export(
 
 def test_best_is_the_lowest_validation_loss():
     losses = {"baseline": 0.7, "head": 0.2, "finetuned": 0.3}
-    assert export.choose_model("best", losses) == "head"
-    assert export.choose_model("baseline", losses) == "baseline"
-    assert export.choose_model("best", losses | {"finetuned": 0.1}) == "finetuned"
+    assert export.choose_model("best", losses) == ("head", losses)
+    assert export.choose_model("baseline", losses) == ("baseline", {})
+    assert export.choose_model("best", losses | {"finetuned": 0.1})[0] == "finetuned"
 
 
 # Four pictures, of which Keras takes three for what they are

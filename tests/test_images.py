@@ -19,8 +19,8 @@ import pytest
 from corpus import UPRIGHT, encode, heic
 from PIL import Image, UnidentifiedImageError
 
-from pawprint.data import images
-from pawprint.data.images import decode_image, largest_value
+from pawprint.pictures import deep_pixels
+from pawprint.pictures.images import decode_image, largest_value
 from pawprint.runner.errors import ImageError, ImageFault
 
 # covers: R5, B5
@@ -98,14 +98,14 @@ def test_pictures_converted_band_by_band_are_those_converted_as_a_whole(
         image.putalpha(77) if mode == "LA" else options.update(transparency=5)
     content = encode(image, "TIFF" if mode == "I" else "PNG", **options)
     whole = decode_image(content, 32, CAP)
-    monkeypatch.setattr(images, "_BAND_PIXELS", 300)
+    monkeypatch.setattr(deep_pixels, "_BAND_PIXELS", 300)
     np.testing.assert_array_equal(decode_image(content, 32, CAP), whole)
 
 
 DECODE = """
 import resource, sys
 from pathlib import Path
-from pawprint.data.images import decode_image
+from pawprint.pictures.images import decode_image
 content = Path(sys.argv[1]).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 decode_image(content, 32, 100_000_000)
@@ -178,12 +178,179 @@ def test_the_range_can_be_given_for_colours_of_16_bits_too(
     values[0, 0, :3] = 4095
     suffix, options = DEEP_FILES[kind]
     content = cv2.imencode(suffix, values, options)[1].tobytes()
-    monkeypatch.setattr(images, "_BAND_PIXELS", 100)
+    monkeypatch.setattr(deep_pixels, "_BAND_PIXELS", 100)
     shown = np.floor(values[..., 2::-1] / 4095 * 255 + 0.5)
     np.testing.assert_array_equal(decode_image(content, 32, CAP, 4095), shown)
     assert largest_value(content) == 4095
     if channels == 3:  # without a range as ever: the upper 8 bits
         np.testing.assert_array_equal(decode_image(content, 32, CAP), values[..., ::-1] >> 8)
+
+
+def deep_tiff(
+    values: np.ndarray,
+    photometric: int,
+    *,
+    order: str = "<",
+    signed: bool = False,
+    extra: int | None = None,
+    packed: bool = False,
+) -> bytes:
+    """A TIFF of 16 bits as Pillow does not write it; by hand. Source: TIFF 6.0.
+
+    Args:
+        values: [h, w, channels].
+        photometric: 0: grey, 0 is white; 1: grey; 2: RGB; 5: CMYK.
+        order: of the bytes, ``<`` or ``>``.
+        signed: the numbers have a sign.
+        extra: what the channel behind the colours is; 0: anything, 1: alpha that they are
+            multiplied by, 2: alpha.
+        packed: by Deflate, which Pillow leaves to libtiff.
+    """
+    height, width, channels = values.shape
+    pixels = values.astype(f"{order}{'i' if signed else 'u'}{values.dtype.itemsize}").tobytes()
+    pixels = zlib.compress(pixels) if packed else pixels
+    bits = [8 * values.dtype.itemsize] * channels
+    tags: dict[int, list[int]] = {
+        256: [width], 257: [height], 258: bits, 259: [8 if packed else 1], 262: [photometric],
+        273: [0], 277: [channels], 278: [height], 279: [len(pixels)],
+        **({} if extra is None else {338: [extra]}), 339: [2 if signed else 1] * channels,
+    }  # fmt: skip
+    behind = 8 + 2 + 12 * len(tags) + 4
+    far = sum(4 * len(numbers) for numbers in tags.values() if len(numbers) > 1)
+    tags[273] = [behind + far]
+    entries, arrays = b"", b""
+    for tag, numbers in tags.items():
+        place = numbers[0] if len(numbers) == 1 else behind + len(arrays)
+        entries += struct.pack(f"{order}HHII", tag, 4, len(numbers), place)
+        arrays += struct.pack(f"{order}{len(numbers)}I", *numbers) if len(numbers) > 1 else b""
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    head = struct.pack(f"{order}IH", 8, len(tags))
+    return mark + head + entries + bytes(4) + arrays + pixels
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    """A PNG of grey with alpha, 16 bits each, [h, w, 2]."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def twelve_bits(channels: int) -> np.ndarray:
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32, channels)).astype(np.uint16)
+    values[0, 0, 0] = 4095
+    return values
+
+
+def in_8_bits(values: np.ndarray) -> np.ndarray:
+    return np.floor(values / 4095 * 255 + 0.5).astype(np.uint8)
+
+
+TIFF_FORMS = [("<", False), (">", False), ("<", True), (">", True)]
+
+
+def test_grey_with_alpha_of_16_bits_has_its_range_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = twelve_bits(2)
+    monkeypatch.setattr(deep_pixels, "_BAND_PIXELS", 100)
+    content = deep_png(values)
+    assert largest_value(content) == 4095
+    grey, alpha = np.moveaxis(in_8_bits(values).astype(int), 2, 0)
+    shown = decode_image(content, 32, CAP, 4095)[..., 0]
+    assert np.abs(shown - (grey * alpha + 255 * (255 - alpha)) / 255).max() <= 1
+    dark = decode_image(content, 32, CAP)[..., 0]  # nearly transparent: nearly white
+    assert dark.min() >= 239
+    values[..., 0], values[..., 1] = 900, 4095
+    assert largest_value(deep_png(values)) == 900  # of the grey, not of the alpha
+
+
+@pytest.mark.parametrize(("order", "packed"), TIFF_FORMS)
+def test_inks_of_16_bits_have_their_range_too(order: str, packed: bool) -> None:
+    values = twelve_bits(4)
+    content = deep_tiff(values, 5, order=order, packed=packed)
+    inks = Image.frombytes("CMYK", (32, 32), in_8_bits(values).tobytes())
+    shown = np.asarray(inks.convert("RGB"))
+    np.testing.assert_array_equal(decode_image(content, 32, CAP, 4095), shown)
+    assert largest_value(content) == 4095
+    assert decode_image(content, 32, CAP).min() >= 224  # hardly any ink
+    values[..., :3] = 0
+    assert largest_value(deep_tiff(values, 5)) == values[..., 3].max()  # black is an ink, no alpha
+
+
+@pytest.mark.parametrize(("order", "packed"), TIFF_FORMS)
+@pytest.mark.parametrize("extra", [0, 1, 2])
+def test_a_fourth_channel_of_16_bits_is_what_the_file_says(
+    extra: int, order: str, packed: bool
+) -> None:
+    values = twelve_bits(4)
+    values[..., 3] = values[..., :3].max(axis=2)  # alpha, where it is one
+    content = deep_tiff(values, 2, order=order, packed=packed, extra=extra)
+    assert largest_value(content) == 4095
+    rgb, alpha = np.split(in_8_bits(values).astype(int), [3], axis=2)
+    over_white = rgb + 255 - alpha if extra == 1 else (rgb * alpha + 255 * (255 - alpha)) / 255
+    expected = rgb if extra == 0 else over_white
+    assert np.abs(decode_image(content, 32, CAP, 4095) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tiff_in_which_0_is_white_is_no_negative(packed: bool) -> None:
+    values = twelve_bits(1)
+    content = deep_tiff(values, 0, packed=packed)
+    shown = decode_image(content, 32, CAP, 4095)
+    np.testing.assert_array_equal(shown, 255 - np.repeat(in_8_bits(values), 3, axis=2))
+    assert largest_value(content) == 4095
+    assert decode_image(content, 32, CAP).min() == 255 - 16
+    plain = decode_image(deep_tiff(values, 1, packed=packed), 32, CAP, 4095)
+    np.testing.assert_array_equal(plain, 255 - shown)
+    eight = deep_tiff(in_8_bits(values), 0, packed=packed)  # as Pillow reads it
+    np.testing.assert_array_equal(decode_image(eight, 32, CAP), shown)
+    with pytest.raises(ImageError, match="sort that is not read: convert it elsewhere"):
+        decode_image(deep_tiff(values, 0, order=">"), 32, CAP)
+
+
+@pytest.mark.parametrize(("order", "packed"), TIFF_FORMS[:3])
+def test_signed_numbers_are_read_where_none_is_below_0(order: str, packed: bool) -> None:
+    values = twelve_bits(1)
+    content = deep_tiff(values, 1, order=order, signed=True, packed=packed)
+    shown = np.repeat(in_8_bits(values), 3, axis=2)
+    np.testing.assert_array_equal(decode_image(content, 32, CAP, 4095), shown)
+    assert largest_value(content) == 4095
+    assert decode_image(content, 32, CAP).max() == 32  # 4,095 / 32,767 · 255 = 31.9
+    low = deep_tiff(values % 200, 1, order=order, signed=True, packed=packed)
+    assert decode_image(low, 32, CAP).max() == 2  # dark, also where 8 bits would do
+
+
+@pytest.mark.parametrize("max_value", [0, 4095])
+@pytest.mark.parametrize(
+    ("kind", "options", "reason"),
+    [
+        (np.int16, {}, "^signed numbers down to -7, whose range is unknown; convert it to 16 bits"),
+        (np.int32, {}, "^signed numbers down to -7, whose range is unknown; convert it to 16 bits"),
+        (np.int8, {}, "^a TIFF of signed numbers of 8 bits, whose range is unknown; convert it"),
+        (
+            np.int16,
+            {"order": ">", "packed": True},
+            "^a TIFF of signed numbers that is compressed, its upper bytes first; convert it to",
+        ),
+    ],
+)
+def test_other_signed_numbers_are_refused(
+    kind: type, options: dict[str, Any], reason: str, max_value: int
+) -> None:
+    values: np.ndarray = np.full((32, 32, 1), 100, kind)
+    values[3, 3] = -7
+    with pytest.raises(ImageError, match=reason) as caught:
+        decode_image(deep_tiff(values, 1, signed=True, **options), 32, CAP, max_value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dark_netpbm_of_16_bits_stays_dark() -> None:
+    content = b"P5 32 32 65535\n" + (200).to_bytes(2, "big") * 32 * 32
+    assert decode_image(content, 32, CAP).max() == 1
 
 
 def says_its_range() -> dict[str, bytes]:
@@ -233,7 +400,7 @@ def test_reading_a_heic_leaves_pillow_as_it_was() -> None:
 
 
 def test_importing_does_not_load_the_decoder_of_heic() -> None:
-    code = "import sys, pawprint.data.images; assert 'pi_heif' not in sys.modules"
+    code = "import sys, pawprint.pictures.images; assert 'pi_heif' not in sys.modules"
     root = str(Path(__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": root})
 
@@ -374,7 +541,10 @@ def test_a_damaged_png_is_refused() -> None:
     [
         (b"", "empty file"),
         (b"\x00" * 1000, "not a picture in a known format"),
-        (b"\xff\xd8\xff", "a JPEG whose header is damaged, or of a sort that is not read"),
+        (
+            b"\xff\xd8\xff",
+            "a JPEG whose header is damaged, or of a sort that is not read: convert it elsewhere",
+        ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a known format"),
     ],
 )

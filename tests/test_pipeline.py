@@ -541,6 +541,23 @@ def test_wrong_parameter_stops_the_first_stage_and_costs_no_result(misused, assi
     assert misused.changes() == ""
 
 
+@pytest.mark.parametrize(
+    ("other", "stage"),
+    [("split.seed=1", "split"), (None, "finetune")],
+)
+def test_class_weights_that_do_not_fit_stop_the_first_stage_that_knows_the_classes(
+    misused, other, stage
+):
+    changes = ["finetune.class_weights=[1.0,2.5]", *([other] if other else [])]
+    outcome = misused.dvc("exp", "run", *(x for c in changes for x in ("-S", c)), fails=True)
+    assert outcome.stages == ["params", stage]
+    told = error_line(outcome.text)
+    assert told.startswith("error: params.yaml: finetune.class_weights: expected 10 numbers, ")
+    misused.run("git", "checkout", "--quiet", "params.yaml")
+    assert misused.dvc("repro").stages == ["params"]
+    assert misused.changes() == ""
+
+
 def test_misspelt_parameter_is_refused_by_dvc_before_any_stage(misused):
     outcome = misused.dvc("exp", "run", "-S", "finetune.learning_rat=1", fails=True)
     assert "Could not override 'finetune.learning_rat'" in outcome.text

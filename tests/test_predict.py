@@ -219,6 +219,8 @@ def test_csv_has_a_header_and_comes_back(project: Path) -> None:
     header = "path,error,gradcam,class_1,probability_1,class_2,probability_2"
     assert out.splitlines()[0] == header
     assert [bool(row["error"]) for row in rows] == [False, False, True, False]
+    assert {len(fields) for fields in csv.reader(io.StringIO(out))} == {7}
+    assert [rows[2][name] for name in header.split(",")[2:]] == [""] * 5
     for row in rows:
         if not row["error"]:
             probs = colour_probs(pixels[row["path"]][None])[0]
@@ -431,6 +433,12 @@ def test_the_project_of_another_encoding_is_no_hindrance(project: Path) -> None:
     assert out == "../other/one.png: green 100.0 %\n"
     _, err = predict(odd, "../other/one.png", "--model", "none", code=2)
     assert r"caf\udce9/none: no such model" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_says_how_it_was_called(project: Path, command: str) -> None:
+    done = run_python("-m", "pawprint", command, "--help", cwd=project)
+    assert done.stdout.startswith(f"usage: python -m pawprint {command} [-h]".encode())
 
 
 def test_without_a_command_they_are_listed_and_nothing_is_done(project: Path) -> None:

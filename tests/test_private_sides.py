@@ -35,9 +35,9 @@ from project import Project
 from servers import Reply, kaggle_environment, serve
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pawprint.data.images import READABLE, decode_image
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.runtime import hidden
+from pawprint.pictures.images import READABLE, decode_image
 from pawprint.runner.errors import ImageError, ImageFault, PawprintError
 from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
@@ -502,7 +502,7 @@ def encode(format_: str, pixels: np.ndarray = NOISE, **options: Any) -> bytes:
 
 
 def test_a_jpeg_that_was_opened_stands_behind_its_header():
-    """`pawprint.data.images.decode_image` asks `image.fp` where the header of a JPEG ends.
+    """`pawprint.pictures.images.decode_image` asks `image.fp` where the header of a JPEG ends.
 
     A preview in the header has an end mark of its own, which must not count for the picture's.
     Pillow has no public name for this place.
@@ -522,7 +522,7 @@ def test_a_jpeg_that_was_opened_stands_behind_its_header():
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("size", [(96, 64), (48, 32)])
 def test_pixels_that_a_jpeg_lacks_are_grey(mode, size):
-    """`pawprint.data.images.decode_image` looks closer at a JPEG whose last pixel is 128.
+    """`pawprint.pictures.images.decode_image` looks closer at a JPEG whose last pixel is 128.
 
     That is what libjpeg puts where the pixels end too early, at any scale. It only warns of it,
     and Pillow does not hand that on.
@@ -540,7 +540,7 @@ def test_pixels_that_a_jpeg_lacks_are_grey(mode, size):
 
 @pytest.mark.parametrize("format_", ["PNG", "GIF", "BMP", "TIFF", "PPM"])
 def test_pillow_says_truncated(format_):
-    """`pawprint.data.images.decode_image` tells files that end too early by Pillow's words.
+    """`pawprint.pictures.images.decode_image` tells files that end too early by Pillow's words.
 
     Pillow raises `OSError` for these as for other faults.
     """
@@ -551,7 +551,7 @@ def test_pillow_says_truncated(format_):
 
 
 def test_a_picture_of_two_eyes_is_a_jpeg():
-    """`pawprint.data.images.READABLE` names JPEG, and means MPO.
+    """`pawprint.pictures.images.READABLE` names JPEG, and means MPO.
 
     Pillow's plugin for JPEG opens these files, as a class of its own; for the name MPO, it has no
     plugin that opens any. What holds for JPEG holds for the first of their pictures.
@@ -568,10 +568,23 @@ def test_a_picture_of_two_eyes_is_a_jpeg():
 
 @pytest.mark.parametrize("order", ["B", "L"])
 def test_a_colour_of_16_bits_has_its_lower_bytes_in_the_other_order(order: str):
-    """`pawprint.data.images._deep_bands`: Pillow's raw modes of 16 bits keep the upper byte."""
+    """`pawprint.pictures.deep_pixels.deep_bands`: raw modes keep the upper byte of 16 bits."""
     pixel = bytes([1, 2, 3, 4, 5, 6])
     kept = list(Image.frombytes("RGB", (1, 1), pixel, "raw", f"RGB;16{order}").tobytes())
     assert kept == ([1, 3, 5] if order == "B" else [2, 4, 6])
+
+
+def test_grey_with_alpha_of_16_bits_is_four_bytes_a_pixel():
+    """`pawprint.pictures.deep_pixels.deep_bands` reads it as RGBA: Pillow knows no other order.
+
+    Both take four bytes, and the mode of the picture is RGBA.
+    """
+    pixel = bytes([1, 2, 3, 4])
+    kept = list(Image.frombytes("RGBA", (1, 1), pixel, "raw", "LA;16B").tobytes())
+    assert kept == [1, 1, 1, 3]
+    assert Image.frombytes("RGBA", (1, 1), pixel, "raw", "RGBA").tobytes() == pixel
+    with pytest.raises(ValueError, match="mode"):
+        Image.frombytes("RGBA", (1, 1), pixel, "raw", "LA;16L")
 
 
 # ---- PyYAML, DVC, Python, Linux
@@ -740,8 +753,11 @@ start_engine("openvino", 1)
 import keras
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.networks.predictor import build_predictor
-layers = [keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
-network = keras.Sequential([keras.Input((8, 8, 3), name="pixels"), *layers], name="network")
+x = pixels = keras.Input((8, 8, 3), name="pixels")
+layers = keras.layers
+for layer in (layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Dropout(0.5)):
+    x = layer(x)
+network = keras.Model(pixels, x, name="network")
 path = Path(sys.argv[1])
 save_model(network, path, ModelInfo([], 8))
 import numpy as np
@@ -818,7 +834,7 @@ def test_the_variable_of_an_update_step_leads_to_its_layer(tensorflow, tmp_path)
     x = inputs = keras.Input((4,))
     for name in ("first", "second", "third"):
         x = keras.layers.Dense(3, name=name)(x)
-    save_model(keras.Model(inputs, x), tmp_path / "model.keras", ModelInfo([], 0))
+    save_model(keras.Model(inputs, x), tmp_path / "model.keras", ModelInfo([], 4))
     model = with_precision(load_model(tmp_path / "model.keras"), "float32")
     factors = {"first": 0.25, "third": 2.0}
     model.compile(AdamW(factors, learning_rate=0.01, weight_decay=0.0), "mse")

@@ -84,7 +84,7 @@ def test_dark_16_bit_pictures_are_told_with_the_range_to_set(
 ) -> None:
     (found,) = remarks(BALANCED, *values)
     assert f"no value above {max(values)}, and so come out dark" in found
-    assert found.endswith(f": set preprocess.max_value={suggested}")
+    assert found.endswith(f" or bright where 0 is white: set preprocess.max_value={suggested}")
     assert remarks(BALANCED, *values, max_value=suggested) == []
 
 
@@ -110,7 +110,8 @@ def test_copies_under_two_labels_are_told() -> None:
 def test_a_range_that_is_too_small_is_told() -> None:
     (found,) = remarks(BALANCED, 1000, 5000, 1024, max_value=1023)
     assert found.startswith(
-        "2 16-bit pictures have values above preprocess.max_value = 1023, up to"
+        "2 16-bit pictures have values above preprocess.max_value = 1023, up to "
+        "5000: they count as 1023"
     )
 
 

@@ -93,6 +93,73 @@ def test_a_training_that_was_stopped_is_noticed_and_a_copy_of_the_export_is_not(
     ) == ("")
 
 
+LOSSES = {"baseline": 0.3, "head": 0.04, "finetuned": 0.03}
+FIGURES = {
+    "baseline": "metrics/train_baseline.json",
+    "head": "metrics/train_head.json",
+    "finetuned": "metrics/finetune.json",
+}
+
+
+@pytest.fixture
+def chosen(project: Path) -> Path:
+    """The same, where the model was exported as the best of three."""
+    (project / "metrics").mkdir()
+    for name, loss in LOSSES.items():
+        train(project, name, loss)
+    change_card(project, val_log_losses=LOSSES)
+    return project
+
+
+def train(project: Path, name: str, loss: float) -> None:
+    figures = {"epochs": 3, "val_log_loss": loss}
+    (project / FIGURES[name]).write_text(json.dumps(figures))
+
+
+def test_a_training_that_makes_another_model_the_best_is_noticed(chosen):
+    assert warned(chosen, "red.png") == ""
+    train(chosen, "baseline", 0.1)  # better than it was, and still not the best
+    assert staleness(chosen) == ""
+    train(chosen, "head", 0.0251)
+    better = "became the best on validation (log loss 0.0251, that of finetuned is 0.03)"
+    assert warned(chosen, "red.png") == line(f"head {better}")
+    change_card(chosen, val_log_losses={})  # as where export.model names it
+    assert staleness(chosen) == ""
+
+
+def test_one_that_got_worse_itself_is_not_the_best_any_more(chosen):
+    train(chosen, "finetuned", 0.05)
+    assert "before head became the best on validation (log loss 0.04, " in staleness(chosen)
+
+
+def test_of_models_that_are_equal_the_export_stage_takes_the_first(chosen):
+    train(chosen, "head", LOSSES["finetuned"])
+    assert "before head became the best" in staleness(chosen)
+
+
+def test_what_others_lack_is_taken_as_it_was_when_one_was_chosen(chosen):
+    for name in ("baseline", "finetuned"):
+        (chosen / FIGURES[name]).unlink()  # as where DVC has brought a part of it
+    assert staleness(chosen) == ""
+    train(chosen, "head", 0.02)
+    assert "before head became the best" in staleness(chosen)
+    for odd in ("{", "[]", '{"val_log_loss": "low"}', "null", '{"val_log_loss": null}'):
+        (chosen / FIGURES["head"]).write_text(odd)
+        assert staleness(chosen) == ""
+    (chosen / FIGURES["head"]).unlink()
+    os.mkfifo(chosen / FIGURES["head"])
+    assert staleness(chosen) == ""
+
+
+def test_a_training_of_a_rival_that_was_stopped_is_noticed(chosen):
+    (chosen / ".resume/train_head/key").mkdir(parents=True)
+    (chosen / FIGURES["head"]).unlink()
+    begun = "the training of head was begun anew, which has not made models/head.keras yet"
+    assert f"before {begun};" in staleness(chosen)
+    change_card(chosen, val_log_losses={})
+    assert staleness(chosen) == ""
+
+
 def test_what_cannot_be_compared_is_no_hindrance(project):
     (project / KERAS).unlink()
     (project / KERAS).mkdir()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path, PurePath
 
 from pawprint.inference.classifier import ModelCard
-from pawprint.registry.models import find_model
+from pawprint.registry.models import MODELS, find_best
 from pawprint.runner.files import UNFINISHED, file_digest
 
 
@@ -14,7 +15,8 @@ def find_staleness(card: ModelCard, directory: Path) -> str:
     """Why an exported model is not what the pipeline has by now; empty if nothing tells so.
 
     The files that it was made of are looked for in its project, the second directory above it, and
-    are compared by their MD5. Where there are none, as in a container, there is nothing to tell.
+    are compared by their MD5. Of one that was exported as the best, the figures of all models are
+    looked at too. Where there are none, as in a container, there is nothing to tell.
 
     Args:
         card: of the model; what it names outside of the project is not looked at.
@@ -24,18 +26,46 @@ def find_staleness(card: ModelCard, directory: Path) -> str:
         A line: which model, what has changed since, and what makes it anew.
     """
     root = Path(os.path.abspath(directory)).parent.parent
-    inside = {name: md5 for name, md5 in card.hashes.items() if not _leads_out(name)}
-    there = [name for name in inside if (root / name).is_file()]
-    changed = [name for name in there if _md5(root / name) not in ("", inside[name])]
-    if changed:
-        reason = f"exported before {' and '.join(sorted(changed))} changed"
-    elif (model := find_model(card.name)) and model.file in inside.keys() - set(there):
-        if not (root / UNFINISHED / model.stage).is_dir():
-            return ""
-        reason = f"exported before its training was begun anew, which has not made {model.file} yet"
-    else:
+    event = _find_change(card, root) or _find_training(card, root) or _find_better(card, root)
+    if not event:
         return ""
-    return f"{directory}: {card.name} was {reason}; `dvc repro` exports it anew"
+    return f"{directory}: {card.name} was exported before {event}; `dvc repro` exports it anew"
+
+
+def _find_change(card: ModelCard, root: Path) -> str:
+    """Of a file that the model was made of."""
+    inside = {name: md5 for name, md5 in card.hashes.items() if not _leads_out(name)}
+    changed = [name for name, md5 in inside.items() if _md5(root / name) not in ("", md5)]
+    return f"{' and '.join(sorted(changed))} changed" if changed else ""
+
+
+def _find_training(card: ModelCard, root: Path) -> str:
+    """A training, of the model or of one that it was compared with, that has not ended yet."""
+    for model in MODELS:
+        if not (model.file in card.hashes or model.name in card.val_log_losses):
+            continue
+        if not (root / model.file).is_file() and (root / UNFINISHED / model.stage).is_dir():
+            whose = "its training" if model.name == card.name else f"the training of {model.name}"
+            return f"{whose} was begun anew, which has not made {model.file} yet"
+    return ""
+
+
+def _find_better(card: ModelCard, root: Path) -> str:
+    """Another model that is the best by now, where this one was exported as the best."""
+    if not card.val_log_losses:
+        return ""
+    losses = {}
+    for model in MODELS:
+        found = _val_log_loss(root / model.figures)
+        loss = card.val_log_losses.get(model.name) if found is None else found
+        if loss is not None:
+            losses[model.name] = loss
+    if card.name not in losses or (best := find_best(losses)) == card.name:
+        return ""
+    return (
+        f"{best} became the best on validation (log loss {losses[best]:.4g}, that of {card.name} "
+        f"is {losses[card.name]:.4g})"
+    )
 
 
 def _leads_out(name: str) -> bool:
@@ -44,8 +74,16 @@ def _leads_out(name: str) -> bool:
 
 
 def _md5(path: Path) -> str:
-    """Of a file; empty where it cannot be read, which is no reason to give no answers."""
+    """Of a file; empty where there is none to read, which is no reason to give no answers."""
     try:
-        return file_digest(path, "md5")
+        return file_digest(path, "md5") if path.is_file() else ""
     except OSError:
         return ""
+
+
+def _val_log_loss(path: Path) -> float | None:
+    """Among the figures of a training; None where there are none to read."""
+    try:
+        return float(json.loads(path.read_bytes())["val_log_loss"]) if path.is_file() else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pawprint.answers.ranking import Ranking
 from pawprint.storage.tables import printable
@@ -44,23 +45,37 @@ def as_json(answer: Answer) -> str:
     return json.dumps({"path": answer.path, "classes": classes, **overlay})
 
 
-def csv_header(columns: int) -> str:
+def csv_header(classes: int) -> str:
     """The header of ``as_csv``.
 
     Args:
-        columns: how many classes a picture gets.
+        classes: how many a picture gets.
     """
-    ranks = (f"{kind}_{i}" for i in range(1, columns + 1) for kind in ("class", "probability"))
+    ranks = (f"{kind}_{i}" for i in range(1, classes + 1) for kind in ("class", "probability"))
     return ",".join(["path", "error", "gradcam", *ranks])
 
 
-def as_csv(answer: Answer) -> str:
-    """A row: path, error, overlay, then class and probability by rank."""
-    ranks = [value for pair in answer.ranking for value in pair]
+def as_csv(answer: Answer, classes: int) -> str:
+    """A row of as many fields as the header: path, error, overlay, class and probability by rank.
+
+    Args:
+        answer: to be written.
+        classes: how many a picture gets; of one that could not be read, their fields are empty.
+    """
+    ranks = [value for pair in answer.ranking for value in pair] or [""] * 2 * classes
     text = io.StringIO(newline="")
     row = [answer.path, answer.error, answer.overlay, *ranks]
     csv.writer(text, lineterminator="").writerow(printable(str(value)) for value in row)
     return text.getvalue()
 
 
-RENDERERS: dict[str, Callable[[Answer], str]] = {"text": as_text, "json": as_json, "csv": as_csv}
+def choose_renderer(form: str, classes: int) -> Callable[[Answer], str]:
+    """The function that makes a line of an answer.
+
+    Args:
+        form: text, json or csv.
+        classes: how many a picture gets.
+    """
+    if form == "csv":
+        return partial(as_csv, classes=classes)
+    return as_json if form == "json" else as_text

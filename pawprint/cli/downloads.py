@@ -9,10 +9,14 @@ from pathlib import Path
 from pawprint.sources.downloads import find_downloads, remove_downloads, with_size
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Print a line for each download, and remove it unless ``--list`` is given.
 
     Only files that Pawprint put there are touched; see ``pawprint.sources.downloads``.
+
+    Args:
+        arguments: behind the command's name.
+        prog: how the command was called, for its help.
 
     Returns:
         The exit code, 0: to have nothing to remove is no mistake.
@@ -20,7 +24,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         OSError: a file cannot be removed.
     """
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     directory = Path(options.directory)
     found = find_downloads(directory)
     if not found:
@@ -37,9 +41,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m pawprint clear-downloads",
+        prog=prog,
         description="Remove the downloads that stage download has kept, whole and unfinished ones; "
         "other files stay. The pictures that were made of them stay too. Do not run it while dvc "
         "runs.",

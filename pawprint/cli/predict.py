@@ -28,7 +28,7 @@ from pawprint.answers.decoders import (
 )
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
-from pawprint.cli.answers import RENDERERS, Answer, csv_header
+from pawprint.cli.answers import Answer, choose_renderer, csv_header
 from pawprint.cli.reading import STDIN, Reader, Source, describe
 from pawprint.inference.classifier import Classifier
 from pawprint.inference.overlays import blend_heatmap
@@ -44,8 +44,12 @@ NAMED = 10  # classes that the summary names
 MANY = 100  # pictures that get a progress bar even where nobody seems to watch
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], prog: str) -> int:
     """Print a line for each picture, and for whoever watches one that sums them up.
+
+    Args:
+        arguments: behind the command's name.
+        prog: how the command was called, for its help.
 
     Returns:
         The exit code: 0, or 1 if some of the pictures could not be read.
@@ -53,7 +57,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         PawprintError: no picture was found, or the model cannot be used.
     """
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     sources = find_pictures(options.paths)
     if all(source.error for source in sources):
         reasons = "; ".join(printable(f"{source.path}: {source.error}") for source in sources[:3])
@@ -66,13 +70,14 @@ def main(arguments: list[str]) -> int:
     if options.gradcam:
         overlays = Overlays(Path(options.gradcam), options.opacity)
         overlays.directory.mkdir(parents=True, exist_ok=True)
-    render, columns = RENDERERS[options.format], min(options.top, len(classifier.card.class_names))
+    classes = min(options.top, len(classifier.card.class_names))
+    render = choose_renderer(options.format, classes)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
     found: Counter[str] = Counter()  # pictures by their likeliest class; "": none could be read
     try:
         if options.format == "csv":
-            print(csv_header(columns))
+            print(csv_header(classes))
         most = options.max_pixels or classifier.card.max_pixels
         with (
             open_decoders(available_cores(), DecodingLimits.of_pixels(most)) as decoders,
@@ -80,7 +85,7 @@ def main(arguments: list[str]) -> int:
         ):
             reader = Reader(decoders, classifier.card, most)
             for answers in predict_pictures(
-                classifier, reader, sources, options.tta, columns, overlays
+                classifier, reader, sources, options.tta, classes, overlays
             ):
                 with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
                     print("\n".join(map(render, answers)), flush=True)
@@ -116,9 +121,9 @@ def summarize(found: Mapping[str, int], overlays: str | None) -> str:
     return f"{total:,} picture{'s' * (total != 1)}: {', '.join(parts)}{where}"
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m pawprint predict",
+        prog=prog,
         description="Print one line for each picture: its path and its likeliest classes. "
         "A picture that cannot be read gets a line with the reason, and the exit code is 1.",
     )

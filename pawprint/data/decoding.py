@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
-from pawprint.data.images import check_file_size
 from pawprint.data.manifest import open_archive
+from pawprint.pictures.costs import check_file_size
 from pawprint.runner.limits import limited_memory
 from pawprint.runner.processes import contained
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from pawprint.inference.classifier import ModelCard, embedded
 from pawprint.networks.model_files import read_model_info
+from pawprint.registry.models import find_best
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import AugmentParams, ExportParams, PreprocessParams
 from pawprint.runner.processes import worker_pool
@@ -39,16 +40,19 @@ PIXELS, PROBABILITIES = "pixels", "probs"  # names of the input and the output
 METADATA = "pawprint"
 
 
-def choose_model(model: str, val_log_losses: Mapping[str, float]) -> str:
-    """The name of the model to export; the best is that of the lowest validation log loss.
+def choose_model(
+    model: str, val_log_losses: Mapping[str, float]
+) -> tuple[str, Mapping[str, float]]:
+    """The name of the model to export, and what it was chosen by.
 
     Args:
         model: ``export.model``.
-        val_log_losses: of each model. The test split has no say.
+        val_log_losses: of each model.
+
+    Returns:
+        The name; these losses if it is the best by them, and none if ``export.model`` names it.
     """
-    if model != "best":
-        return model
-    return min(val_log_losses, key=lambda name: val_log_losses[name])
+    return (find_best(val_log_losses), val_log_losses) if model == "best" else (model, {})
 
 
 def make_card(
@@ -57,6 +61,7 @@ def make_card(
     limits: PreprocessParams,
     augment: AugmentParams,
     metrics: Mapping[str, float],
+    val_log_losses: Mapping[str, float],
 ) -> ModelCard:
     """Describe the model of a ``.keras`` file.
 
@@ -67,6 +72,7 @@ def make_card(
         limits: what pictures are refused, and which value of 16 bits is white.
         augment: how the model was trained.
         metrics: of the model on the test split.
+        val_log_losses: what it was chosen by, see ``choose_model``.
     """
     info = read_model_info(source)
     return ModelCard(
@@ -79,6 +85,7 @@ def make_card(
         hashes={path.as_posix(): file_digest(path, "md5") for path in (source, data)},
         metrics=dict(metrics),
         versions={name: metadata.version(name) for name in EXPORT_LIBRARIES},
+        val_log_losses=dict(val_log_losses),
     )
 
 

@@ -103,14 +103,16 @@ def _range_of_16_bits(thumbnails: Sequence[Thumbnail], max_value: int) -> list[s
         brighter = sum(value > max_value for value in found)
         return [
             f"{_number(brighter, '16-bit picture has', '16-bit pictures have')} values above "
-            f"preprocess.max_value = {max_value}, up to {largest}: all of these become white"
+            f"preprocess.max_value = {max_value}, up to {largest}: they count as {max_value}"
         ] * (brighter > 0)
     dark = [value for value in found if 0 < value <= RANGES[-2]]  # less than a quarter of it all
     if not dark:
         return []
     largest = max(dark)
     suggested = next(most for most in RANGES if largest <= most)
-    remedy = f"and so come out dark: set preprocess.max_value={suggested}"
+    remedy = (
+        f"and so come out dark, or bright where 0 is white: set preprocess.max_value={suggested}"
+    )
     if len(dark) == len(found):
         have = _number(len(dark), "16-bit picture has", "16-bit pictures have")
         return [f"{have} no value above {largest}, {remedy}"]

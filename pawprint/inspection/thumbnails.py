@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pawprint.data.decoding import open_pictures
-from pawprint.data.images import (
+from pawprint.pictures.images import (
     FULL_RANGE,
     PIXELS_KEY,
     decode_image,
@@ -114,7 +114,7 @@ def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str
             header, reason, largest = None, "", None
             try:
                 with pictures.read(name) as content:
-                    header = _read_header(content)
+                    header = _read_header(content, shard.max_pixels)
                     row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
                     if header and header.format in ("PNG", "TIFF"):
                         largest = largest_value(content)
@@ -135,11 +135,11 @@ def make_thumbnail(content: bytes, max_pixels: int, max_value: int = FULL_RANGE)
     return np.rint(rgb @ _LUMA).astype(np.uint8)
 
 
-def _read_header(content: bytes) -> Header | None:
+def _read_header(content: bytes, max_pixels: int) -> Header | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_image(content) as image:
+            with open_image(content, max_pixels) as image:
                 return Header(image.width, image.height, str(image.format), image.mode)
     except MemoryError:
         raise

@@ -5,6 +5,7 @@ A further model is a line here and its entries in ``dvc.yaml``, which a test com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -14,7 +15,7 @@ class Model:
 
     Attributes:
         name: in metrics, tables and file names.
-        stage: that trains it; its figures are ``metrics/<stage>.json``.
+        stage: that trains it.
         file: that the stage writes.
         colour: in charts: Okabe and Ito's, told apart with any colour vision.
         title: what a page calls it.
@@ -25,6 +26,11 @@ class Model:
     file: str
     colour: str
     title: str
+
+    @property
+    def figures(self) -> str:
+        """The file of its training's figures, ``val_log_loss`` among them."""
+        return f"metrics/{self.stage}.json"
 
 
 MODELS = (
@@ -38,3 +44,12 @@ MODEL_NAMES = tuple(model.name for model in MODELS)
 def find_model(name: str) -> Model | None:
     """The model of a name; None if the pipeline trains none of that name."""
     return next((model for model in MODELS if model.name == name), None)
+
+
+def find_best(val_log_losses: Mapping[str, float]) -> str:
+    """The name of the best model: the lowest validation log loss. The test split has no say.
+
+    Args:
+        val_log_losses: of models, by name; of several that are equal, the first is the best.
+    """
+    return min(val_log_losses, key=lambda name: val_log_losses[name])

@@ -92,9 +92,12 @@ class ServedModel(Schema):
     hashes: dict[str, str] = Field(description="MD5 of what the model was made of, by path")
     metrics: dict[str, Any] = Field(description="on the test split")
     versions: dict[str, str] = Field(description="of the packages that made the model")
+    val_log_losses: dict[str, float] = Field(
+        description="of all models, where this one was exported as the best of them"
+    )
     stale: bool = Field(
         description="when the server started, the pipeline beside it had other files than those "
-        "that this model was exported from; `dvc repro` exports it anew"
+        "that this model was exported from, or a better model; `dvc repro` exports it anew"
     )
 
 

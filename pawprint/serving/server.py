@@ -30,10 +30,15 @@ GRACE_S = 5
 BACKLOG = 2048
 
 
-def main(arguments: list[str]) -> int:
-    """Serve as the command line says; see ``serve``."""
+def main(arguments: list[str], prog: str) -> int:
+    """Serve as the command line says; see ``serve``.
+
+    Args:
+        arguments: behind the command's name.
+        prog: how the command was called, for its help.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m pawprint serve",
+        prog=prog,
         description="Answer requests about pictures, and show a page that makes them. Each option "
         "is also read from a variable: --max-batch from PAWPRINT_MAX_BATCH.",
     )

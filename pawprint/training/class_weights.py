@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pawprint.runner.errors import ParamsError
+from pawprint.runner.class_counts import check_class_weights
 from pawprint.runner.params import TrainingParams
-
-_MOST_NAMES = 20  # of classes, in a message
 
 
 def weigh_classes(
@@ -31,6 +29,7 @@ def weigh_classes(
     Raises:
         ParamsError: there are not as many numbers as classes.
     """
+    check_class_weights(params, section, class_names)
     weights = params.class_weights
     if weights == "none":
         return None
@@ -38,11 +37,4 @@ def weigh_classes(
         counts = np.bincount(labels, minlength=len(class_names))
         # One without pictures has no loss to be weighed
         return (len(labels) / (len(class_names) * np.maximum(counts, 1))).astype(np.float32)
-    if len(weights) != len(class_names):
-        more = ", ..." if len(class_names) > _MOST_NAMES else ""
-        raise ParamsError(
-            f"params.yaml: {section}.class_weights: expected {len(class_names)} numbers, one for "
-            f"each of {', '.join(class_names[:_MOST_NAMES])}{more}, in this order; "
-            f"found {len(weights)}: {weights}"
-        )
     return np.array(weights, np.float32)
