@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import io
 import json
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -45,6 +47,7 @@ from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import PAGES, build_app
 from pawprint.serving.connections import connection_class
 from pawprint.serving.crowd import IDLE_S, Crowd, Ended, Occupant
+from pawprint.serving.open_files import Listener
 from pawprint.serving.server import Server, listen
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
@@ -392,6 +395,34 @@ def test_uvicorn_lets_asyncio_accept_no_more_than_its_backlog_at_once():
 
     run_soon(scenario())
     assert max(met.count(one) for one in met) <= 4  # one more, in some versions of Python
+
+
+def test_asyncio_accepts_by_the_socket_it_is_given(caplog):
+    """`pawprint.serving.open_files.Listener` says in `accept` that no file is left.
+
+    asyncio then comes back after a second, once for each time that it was told so in one turn.
+    """
+    tries: list[float] = []
+
+    class Full(Listener):
+        def _accept(self) -> tuple[int, Any]:
+            tries.append(time.monotonic())
+            raise OSError(errno.EMFILE, "none left")
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        with Full() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            server = await loop.create_server(asyncio.Protocol, sock=listener, backlog=100)
+            with socket.create_connection(listener.getsockname(), timeout=5):
+                await asyncio.sleep(2.5)
+            server.close()
+
+    run_soon(scenario())
+    assert 2 <= len(tries) <= 3
+    assert tries[1] - tries[0] > 0.9
+    assert len([record for record in caplog.records if record.name == "asyncio"]) == len(tries)
 
 
 def service_of(**values: Any) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from pawprint.runner.errors import PawprintError
 
@@ -13,6 +16,7 @@ AT_ONCE = 32  # connections that are accepted in one turn of the event loop
 FEW_AT_ONCE = 8  # where the limit is low
 UNPLACED_TURNS = 4  # in which those go on being accepted until the first of them can be closed
 FEWEST = 8  # connections that make a server
+NO_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,27 @@ class Room:
         """
         own = OWN_FILES + PER_DECODER * decoders
         return own + UNPLACED_TURNS * self.at_once + self.spare + self.connections
+
+
+class Listener(socket.socket):
+    """A socket that is listened on, and that asyncio leaves alone for a second if no file is left.
+
+    asyncio does so by itself, but tries as often in the same turn as it would have accepted, and
+    comes back once for each: soon it does nothing else. Here it is told once, and then that nobody
+    waits: see tests/test_private_sides.py.
+    """
+
+    _is_full = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self._is_full:
+            self._is_full = False
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            self._is_full = error.errno in NO_FILE
+            raise
 
 
 def make_room(wanted: int, decoders: int) -> Room:

@@ -22,7 +22,7 @@ from pawprint.serving.connections import connection_class
 from pawprint.serving.crowd import PIECE_BYTES, Crowd
 from pawprint.serving.logs import LOGGER, start_logging
 from pawprint.serving.models import open_models
-from pawprint.serving.open_files import Room, make_room
+from pawprint.serving.open_files import Listener, Room, make_room
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings, add_options, read_settings
 
@@ -176,7 +176,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket for the server; PawprintError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named; it costs 40 ms an answer
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere this would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
