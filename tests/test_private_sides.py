@@ -40,6 +40,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.runtime import hidden
 from pawprint.pictures.images import READABLE, decode_image
+from pawprint.pictures.netpbm import scale_numbers
 from pawprint.runner.errors import ImageError, ImageFault, PawprintError
 from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
@@ -595,6 +596,26 @@ def test_a_picture_of_two_eyes_is_a_jpeg():
     np.testing.assert_array_equal(
         decode_image(content, 64, 10**6), decode_image(encode("JPEG"), 64, 10**6)
     )
+
+
+@pytest.mark.parametrize(("white", "bands"), [(100, 3), (999, 1), (4095, 3), (300, 1), (7, 1)])
+def test_numbers_of_a_netpbm_are_scaled_as_pillow_scales_them(white: int, bands: int):
+    """`pawprint.pictures.netpbm.scale_numbers` does what Pillow's decoder `ppm` does, all at once.
+
+    It exchanges the decoder of a picture that is opened, `image.tile`, and the file that it reads.
+    """
+    values = np.arange(20 * 30 * bands) % (white + 1)
+    content = b"P%d 30 20 %d\n" % (6 if bands == 3 else 5, white)
+    content += values.astype(">u2" if white > 255 else "u1").tobytes()
+    with Image.open(io.BytesIO(content)) as plain, Image.open(io.BytesIO(content)) as scaled:
+        assert [tile.codec_name for tile in plain.tile] == ["ppm"]
+        scale_numbers(scaled)
+        np.testing.assert_array_equal(np.asarray(scaled), np.asarray(plain))
+
+
+def test_pillow_says_in_words_that_there_is_no_memory():
+    """`pawprint.pictures.images.decode_image` tells that from damage; -9 is the codecs' number."""
+    assert Image.core.getcodecstatus(-9) == "out of memory"
 
 
 @pytest.mark.parametrize("order", ["B", "L"])
