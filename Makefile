@@ -5,7 +5,7 @@ SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro expect test check experiments bench load fuzz chaos hostile verify setup lock
+.PHONY: repro expect test check experiments bench load fuzz chaos hostile attacks verify setup lock
 
 repro: expect .venv/installed
 	@git rev-parse --git-dir >/dev/null 2>&1 || [ -e .git ] || { \
@@ -67,6 +67,10 @@ chaos: .venv/installed-dev
 REQUESTS ?= 10000
 hostile: .venv/installed-dev
 	PYTHONPATH=. python tests/hostile.py --requests $(REQUESTS) --seed $(SEED)
+
+# Attacks on the server by connections: unread answers, slow heads, more of them than it may have.
+attacks: .venv/installed-dev
+	PYTHONPATH=. python tests/attacks.py $(ARGS)
 
 # The committed pipeline once more, in another place; or twice, with other data:
 #   make verify DATA=dogs-vs-cats.zip ARGS="-S head.epochs=5"

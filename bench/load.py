@@ -25,7 +25,7 @@ from bench.load_report import OURS, Runs, describe_runs, render_markdown
 from bench.plain_server import CALLS
 from bench.servers import ROOT, get, run_server
 from bench.wrk import BOUNDARY, find_wrk, make_form, run_wrk, write_forms
-from pawprint.inference.classifier import CARD
+from pawprint.inference.exported import CARD
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.files import atomic_write
 from pawprint.runner.params import load_params

@@ -15,15 +15,16 @@ from pawprint.storage.tables import read_json, write_json
 def main(params: Params) -> None:
     start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.evaluation.results import read_history, write_charts, write_figures, write_metrics
-    from pawprint.networks.model_files import check_classes, load_model
+    from pawprint.networks.model_files import check_classes, open_model
     from pawprint.networks.predictor import build_predictor, predict_all
 
     config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
     test, class_names = read_labelled_images(processed / "test"), read_class_names(processed)
     probs = {}
     for model in MODELS:
-        check_classes(Path(model.file), class_names)
-        predictor = build_predictor(load_model(Path(model.file)))
+        with open_model(Path(model.file)) as file:
+            check_classes(file.path, file.info.class_names, class_names)
+            predictor = build_predictor(file.load())
         probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
 
     bins, labels = config.calibration_bins, test.labels

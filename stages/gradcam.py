@@ -33,10 +33,11 @@ def main(params: Params) -> None:
             chosen = choose_pictures(predictions[model.name], config.fixed, config.worst)
             if not chosen:
                 continue
-            check_classes(Path(model.file), class_names)
+            classifier = Classifier.open(Path(model.file))
+            check_classes(Path(model.file), classifier.card.class_names, class_names)
             pictures = test.gather([prediction.path for prediction in chosen.values()])
             classes = [class_names.index(prediction.predicted) for prediction in chosen.values()]
-            heatmaps = Classifier.open(Path(model.file)).heatmaps(pictures, classes)
+            heatmaps = classifier.heatmaps(pictures, classes)
             captions = {f"{model.name}_{k}": f"{model.name}: {p}" for k, p in chosen.items()}
             render_overlays(out, captions, pictures, heatmaps, config.opacity)
             count += len(chosen)

@@ -25,7 +25,7 @@ def main(params: Params) -> None:
     check_all_class_weights(params, read_class_names(processed))
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.networks.architectures import add_probs, build_head, chain
-    from pawprint.networks.model_files import ModelInfo, load_model, read_model_info, save_model
+    from pawprint.networks.model_files import ModelInfo, open_model, save_model
     from pawprint.training.fit import Validation, train_model
 
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
@@ -44,9 +44,9 @@ def main(params: Params) -> None:
                 Checkpoints(work),
                 class_weights=weights,
             )
-        backbone = Path("models/backbone.keras")
-        model = add_probs(chain(load_model(backbone), trained.model, "classifier"))
-        info = ModelInfo(class_names, read_model_info(backbone).image_size)
+        with open_model(Path("models/backbone.keras")) as backbone:
+            model = add_probs(chain(backbone.load(), trained.model, "classifier"))
+            info = ModelInfo(class_names, backbone.info.image_size)
         save_model(model, Path("models/head.keras"), info)
         move_directory(trained.curves, Path("plots/train_head"))
     metrics = Path("metrics/train_head.json")

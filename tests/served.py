@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,11 +15,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import Queue
+from resource import RLIMIT_NOFILE, setrlimit
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -44,10 +47,13 @@ def build(directory: Path, order: str = "red,green,blue", name: str = "colours")
     from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
 
     pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
+    scale = keras.layers.Conv2D(3, 1, name="scale")
     tiles = keras.layers.Conv2D(3, 4, strides=4, use_bias=False, name="tiles")
-    backbone = add_pooling(keras.Model(pixels, tiles(pixels)), "avg")
+    backbone = add_pooling(keras.Model(pixels, tiles(scale(pixels))), "avg")
     logits = keras.layers.Dense(3, name=LOGITS)
     model = add_probs(keras.Model(backbone.input, logits(backbone.output)))
+    # A bias that OpenVINO takes where it lies; other weights it copies
+    scale.set_weights([np.eye(3).reshape(1, 1, 3, 3), np.array([0, 2, 0])])
     tiles.set_weights([np.tile(np.eye(3) / 16 / 255, (4, 4, 1, 1))])
     columns = [CLASSES.index(colour) for colour in order.split(",")]
     logits.set_weights([6 * np.eye(3)[columns].T, np.zeros(3)])
@@ -156,8 +162,16 @@ class Running:
 
 
 @contextmanager
-def serving(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start `python -m pawprint serve` on a free port; it is ready when the block begins."""
+def serving(
+    *arguments: str, environment: dict[str, str] | None = None, open_files: int = 0
+) -> Iterator[Running]:
+    """Start `python -m pawprint serve` on a free port; it is ready when the block begins.
+
+    Args:
+        arguments: of the command.
+        environment: more variables.
+        open_files: how many it may have, if not 0.
+    """
     clean = {name: v for name, v in os.environ.items() if not name.startswith("PAWPRINT_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "pawprint", "serve", "--port", "0", "--drain-s", "0", *arguments],
@@ -165,6 +179,7 @@ def serving(*arguments: str, environment: dict[str, str] | None = None) -> Itera
         env={**clean, **(environment or {})},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(setrlimit, RLIMIT_NOFILE, (open_files,) * 2) if open_files else None,
     )
     log: list[dict[str, Any]] = []
     ports: Queue[int] = Queue()
@@ -208,3 +223,30 @@ def _await_ready(server: Running) -> None:
     while server.get("/readyz").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@contextmanager
+def connected(server: Running) -> Iterator[socket.socket]:
+    place = urlsplit(server.address)
+    address = (str(place.hostname), int(place.port or 0))
+    with socket.create_connection(address, timeout=20) as connection:
+        yield connection
+
+
+def answer_of(connection: socket.socket) -> tuple[int, str]:
+    """Status and text of what comes before the server closes the connection."""
+    content = b""
+    try:
+        while part := connection.recv(65536):
+            content += part
+    except ConnectionResetError:
+        pass  # we had not yet sent everything
+    return int(content.split(b" ", 2)[1]) if content else 0, content.decode()
+
+
+def get_alone(server: Running, path: str) -> tuple[int, str]:
+    """Status and text of an answer, by a connection of its own."""
+    with connected(server) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        return answer_of(connection)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -208,6 +209,62 @@ def test_a_wrong_file_of_weights_is_named(name: str, kind: str, tmp_path: Path) 
         keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(path)
     with pytest.raises(
         WeightsError, match=rf"mine\.weights\.h5 cannot be used for {name}"
+    ) as caught:
+        build_backbone(name, 32, str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_weights_of_a_keras_file_are_read(tmp_path: Path) -> None:
+    plain, path = application("VGG16"), tmp_path / "plain.keras"
+    plain.save(path)
+    model = build_backbone("VGG16", SIZE, str(path))
+    loaded = [w for w in model.weights if not w.path.startswith("scale/")]
+    assert_equal_weights(loaded, plain.weights)
+
+
+def spoil(path: Path, damage: str) -> None:
+    with h5py.File(path, "r+") as file:
+        match damage:
+            case "nan":
+                file["layers/conv2d/vars/0"][0] = np.nan
+            case "bomb":
+                file.create_dataset("more", (10**9,), "<f4", chunks=(10**6,), compression="gzip")
+            case "link":
+                file["more"] = h5py.ExternalLink("/etc/hostname", "/x")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("nan", "not a finite number"),
+        ("bomb", "unpacks to 4,0"),
+        ("link", "a link to another place"),
+        ("large", "bytes, more than"),
+        ("pipe", "not an ordinary file"),
+        ("suffix", "expected a file .h5, .hdf5 or .keras"),
+    ],
+)
+@pytest.mark.parametrize("name", ["EfficientNetLite0", "VGG16"])
+def test_a_hostile_file_of_weights_is_refused(
+    name: str, damage: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.weights.h5"
+    match damage:
+        case "large":
+            with open(path, "wb") as file:
+                file.truncate(3_000_000_000)
+        case "pipe":
+            os.mkfifo(path)
+        case "suffix":
+            path = tmp_path / "mine.txt"
+            path.write_text("weights")
+        case _:
+            keras.utils.set_random_seed(0)
+            inputs = keras.Input((8, 8, 3))
+            keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs)).save_weights(path)
+            spoil(path, damage)
+    with pytest.raises(
+        WeightsError, match=rf"mine\S+ cannot be used for {name} .*{reason}"
     ) as caught:
         build_backbone(name, 32, str(path))
     assert "\n" not in str(caught.value)

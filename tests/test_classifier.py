@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
+import re
+import shutil
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
 from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
 from PIL import Image
 
-from pawprint.data.images import decode_image
 from pawprint.inference.classifier import Classifier
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ModelError
 
 # covers: R7, R10, R11, B1, B6
@@ -163,14 +168,14 @@ assert not heavy, heavy
 def test_no_more_cores_are_used_than_may_be(colours: Path, name: str) -> None:
     code = f"""
 from pathlib import Path
+from pawprint.inference import classifier
 from pawprint.networks import predictor
-from pawprint.inference.classifier import Classifier
 class Watched(predictor.OpenVinoPredictor):
     def __init__(self, graph, precision, cores):
         print("cores:", cores)
         super().__init__(graph, precision, cores)
-predictor.OpenVinoPredictor = Watched
-Classifier.open(Path("{name}"), 3)
+predictor.OpenVinoPredictor = classifier.OpenVinoPredictor = Watched
+classifier.Classifier.open(Path("{name}"), 3)
 """
     done = run_python("-c", code, cwd=colours)
     assert done.stdout == b"cores: 3\n", done.stderr
@@ -193,6 +198,54 @@ def copy(colours: Path, tmp_path: Path) -> Path:
     for path in (colours / "export").iterdir():
         (directory / path.name).write_bytes(path.read_bytes())
     return directory
+
+
+def test_files_that_are_exchanged_while_a_model_is_opened_are_noticed(
+    models: Path, tmp_path: Path
+) -> None:
+    """Two models take turns, file by file: what is opened is one of them, or an error."""
+    sources = [models / "first" / name for name in NAMES]
+    expected = {
+        Classifier.open(s, 1).digest: Classifier.open(s, 1).probs(PICTURES) for s in sources
+    }
+    assert len(expected) == 2
+    directory, done = shutil.copytree(sources[0], tmp_path / "model"), Event()
+
+    def exchange() -> None:
+        while not done.is_set():
+            for source in sources:
+                for file in source.iterdir():
+                    shutil.copy(file, tmp_path / "new")
+                    os.replace(tmp_path / "new", directory / file.name)
+
+    other = Thread(target=exchange)
+    other.start()
+    refused = 0
+    try:
+        for _ in range(60):
+            try:
+                classifier = Classifier.open(directory, 1)
+            except ModelError as error:
+                assert re.search(r"SHA-256 is not that of model\.json", str(error))  # noqa: PT017
+                refused += 1
+            else:
+                probs = classifier.probs(PICTURES)
+                np.testing.assert_array_equal(probs, expected[classifier.digest])
+    finally:
+        done.set()
+        other.join()
+    assert refused
+
+
+def test_a_keras_files_digest_is_that_of_its_bytes(colours: Path) -> None:
+    code = """
+from pathlib import Path
+from pawprint.inference.classifier import Classifier
+print(Classifier.open(Path("colours.keras")).digest)
+"""
+    done = run_python("-c", code, cwd=colours)
+    content = (colours / "colours.keras").read_bytes()
+    assert done.stdout.decode().split() == [hashlib.sha256(content).hexdigest()]
 
 
 def edit_card(directory: Path, **changes: object) -> None:

@@ -31,7 +31,8 @@ def steps(kind: str) -> list[str]:
 
 def test_it_is_small_safe_and_watched():
     names = [name for name, _ in STEPS]
-    assert steps("FROM") == ["python:3.11-slim"]
+    (base,) = steps("FROM")
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
     assert steps("USER") not in ([], ["root"], ["0"])
     assert names.index("USER") < names.index("CMD")
     assert len(steps("HEALTHCHECK")) == 1
@@ -52,7 +53,9 @@ def context(directory: Path) -> Path:
     shutil.copytree(
         ROOT / "pawprint", directory / "pawprint", ignore=shutil.ignore_patterns("__pycache__")
     )
-    shutil.copy(ROOT / "requirements-serve.txt", directory)
+    for name in ("requirements-serve.txt", "LICENSE"):
+        shutil.copy(ROOT / name, directory)
+    shutil.copytree(ROOT / "LICENSES", directory / "LICENSES")
     shutil.copytree(colours(), directory / "models/export")
     return directory
 
@@ -93,7 +96,10 @@ def test_the_server_and_predict_run_from_what_the_file_lays_out(tmp_path):
             case "HEALTHCHECK":
                 commands["health"] = json.loads(text.partition("CMD ")[2])
     size = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
-    assert size < 2_000_000  # the code and a small model, nothing else
+    assert size < 2_000_000  # the code, licences and a small model, nothing else
+    texts = {file.name for file in (ROOT / "LICENSES").iterdir()}
+    assert {file.name for file in (work / "LICENSES").iterdir()} == texts
+    assert (work / "LICENSE").read_text().startswith("MIT License")
 
     with subprocess.Popen(
         commands["serve"], cwd=work, env=environment, stderr=subprocess.PIPE, text=True

@@ -448,3 +448,25 @@ def test_divisions_of_one_name_and_size_are_compared_by_their_bytes(tmp_path):
     train = bitmaps("train/train/hen", "train/train/owl", seed=1)
     test = bitmaps("test/hen", "test/owl", seed=2)
     assert_refused(lambda: read_folder(tmp_path, train | other | test), "one folder test, found")
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "zip of Windows", "zip in a zip", "tar", "gz"])
+def test_an_empty_folder_beside_classes_is_named(tmp_path, form):
+    files = bitmaps("set/cat", "set/dog", seed=1)
+    if form == "folder":
+        (tmp_path / "source/set/owl").mkdir(parents=True)
+    whole = {"set/": b"", "set/cat/": b"", "set/owl/": b"", **files}
+    windows = {name.replace("/", "\\"): data for name, data in whole.items()}
+    unix = tar(files, special(tarfile.DIRTYPE, "set/owl"), special(tarfile.DIRTYPE, "set"))
+    report = {
+        "folder": lambda: read_folder(tmp_path, files),
+        "zip": lambda: read(tmp_path, pack(whole)),
+        "zip of Windows": lambda: read(tmp_path, pack(windows)),
+        "zip in a zip": lambda: read(tmp_path, pack({"set/owl.zip": pack({}), **files})),
+        "tar": lambda: read(tmp_path, unix),
+        "gz": lambda: read(tmp_path, gzip.compress(unix)),
+    }[form]()
+    assert report.notes == ("no class: 'set/owl' has no file",)
+    assert str(report).splitlines()[-1] == "no class: 'set/owl' has no file"
+    assert report.ignored == {}
+    assert set(kept(tmp_path)) == {name.removeprefix("set/") for name in files}

@@ -29,7 +29,7 @@ TRACKS_ALL = "params"  # watches all of params.yaml: what no other stage reads d
 LAYERS = (
     {"pawprint/registry"},  # tables of names
     {"pawprint/runner"},  # how a stage runs
-    {"pawprint/sources", "pawprint/storage", "pawprint/headers"},
+    {"pawprint/sources", "pawprint/storage", "pawprint/pictures"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
@@ -39,8 +39,9 @@ LAYERS = (
 
 # What no stage depends on, since it makes none of the bytes that a stage writes, and why that is so
 PLUMBING = {
+    "bounds": "refuses files, or hands on their bytes as they are",
     "class_counts": "refuses numbers that do not fit the classes; what fits is not changed",
-    "errors": "words for the user; an ImageError hands on words that data/images.py chose",
+    "errors": "words for the user; an ImageError hands on words that pictures/images.py chose",
     "files": "moves bytes that others made; its digests are the standard ones",
     "fingerprint": "names the place of unfinished work",
     "limits": "ends what costs too much; the stage then stops with the name of it",

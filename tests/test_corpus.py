@@ -16,9 +16,9 @@ from PIL import Image
 from servers import data_params
 
 from pawprint.data.datasets import read_labelled_images
-from pawprint.data.images import decode_image
 from pawprint.data.manifest import assign_splits, read_archive_index
 from pawprint.data.preprocess import preprocess_pictures
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import DataError, ImageError, LayoutError, SourceError
 from pawprint.runner.params import Params
 from pawprint.sources.archive import write_archive

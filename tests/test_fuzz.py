@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 from servers import ROOT, data_params
 
 from pawprint.backbones.legacy_weights import read_state_dict
-from pawprint.data.images import decode_image
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ParamsError, SourceError, WeightsError
 from pawprint.runner.params import Params, load_params
 from pawprint.serving.limits import Refusal

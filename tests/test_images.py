@@ -18,8 +18,8 @@ import pytest
 from corpus import UPRIGHT, encode, heic
 from PIL import Image, UnidentifiedImageError
 
-from pawprint.data import deep_pixels
-from pawprint.data.images import decode_image, largest_value
+from pawprint.pictures import deep_pixels
+from pawprint.pictures.images import decode_image, largest_value
 from pawprint.runner.errors import ImageError, ImageFault
 
 # covers: R5, B5
@@ -373,7 +373,7 @@ def test_reading_a_heic_leaves_pillow_as_it_was() -> None:
 
 
 def test_importing_does_not_load_the_decoder_of_heic() -> None:
-    code = "import sys, pawprint.data.images; assert 'pi_heif' not in sys.modules"
+    code = "import sys, pawprint.pictures.images; assert 'pi_heif' not in sys.modules"
     root = str(Path(__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": root})
 

@@ -375,12 +375,160 @@ def test_folder_of_links_is_named():
     ]
 
 
+def test_a_folder_without_a_file_is_named():
+    empty = ["x/c/", "x/d", "x/d/e/", "x/a", "x/a/sub", "x", ".", "./", "", "x/.git/refs", "../up"]
+    layout = read_layout(folders("x/a", "x/b"), "src", folders=empty)
+    assert layout.notes == ["no class: 'x/c' has no file", "no class: 'x/d' has no file"]
+
+
+def test_a_folder_with_hidden_files_alone_is_named():
+    names = [*folders("a", "b"), "c/.DS_Store", "c/@eaDir/1.jpg", "a/.DS_Store", ".DS_Store"]
+    layout = read_layout(names, "src", folders=["c"])
+    assert layout.notes == ["no class: 'c' has no picture, only 2 hidden"]
+
+
+def test_a_class_that_a_split_has_as_an_empty_folder_is_named_for_it():
+    names = folders("train/a", "train/b", "val/a")
+    notes = read_layout(names, "src", folders=["val/b"]).notes
+    assert notes == ["val has no pictures of 'b'", "no class: 'val/b' has no file"]
+
+
+def test_a_copy_of_the_set_has_pictures_whatever_else_is_in_it():
+    names = folders("cow", "pig")
+    names += [*(f"all/{name}" for name in names), "all/notes.txt"]
+    layout = read_layout(names, "src", folders=["all", "all/cow", "cow"])
+    assert layout.notes == ["set aside: 'all' (4 pictures) holds the set once more"]
+
+
+def test_what_has_one_class_names_the_empty_folders_too():
+    with pytest.raises(LayoutError, match=r"such as 'cat/1.jpg'; empty folders: 'dog', 'x/owl'$"):
+        read_layout(["cat/1.jpg"], "src", folders=["dog", "cat", "x", "x/owl"][::-1])
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("Cat", "cat"),
+        ("hot dog", "hot_dog"),
+        ("hot-dog", "Hot Dog", "hotdog"),
+        ("cat ", "cat"),
+        ("_cat", "cat"),
+        ("\uff23\uff41\uff54", "Cat"),  # wide letters
+        ("cat\u200b", "cat"),  # a space without a width
+        ("type 1", "type_1"),
+        ("ÄRGER", "ärger"),
+    ],
+)
+def test_classes_of_nearly_one_name_are_refused(spellings):
+    shown = ", ".join(repr(name) for name in sorted(spellings))
+    with pytest.raises(LayoutError, match="expected each class under one name") as caught:
+        counts(folders("owl", *spellings))
+    assert f"found {shown}, which differ only in upper and lower case, in what" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_spellings_of_prefixes_and_of_splits_are_refused_too():
+    with pytest.raises(LayoutError, match="found 'Cat', 'cat', which differ only"):
+        paths("cat.0.jpg", "Cat.1.jpg", "dog.0.jpg")
+    with pytest.raises(LayoutError, match="found 'Cat', 'cat', which differ only"):
+        paths("cat/train/1.jpg", "cat/test/1.jpg", "Cat/train/1.jpg", "Cat/test/2.jpg")
+    many = [name for i in range(5) for name in (f"class{i}", f"Class{i}")]
+    with pytest.raises(LayoutError, match=r"'Class0', 'class0'; .* and 2 more such, which"):
+        counts(folders(*many))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("A", "a", "B", "b"),  # letters, by hand
+        ("1_1", "11", "1 11"),
+        ("v1_0", "v10"),
+        ("a b", "ab"),
+        ("Masse", "Maße"),
+        ("n", "ñ"),
+    ],
+)
+def test_names_that_differ_in_more_are_classes(names):
+    assert set(counts(folders(*names))[0]) == set(names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("IMG.2024.0.jpg", "IMG.2025.0.jpg"),
+        ("IMG_0001.1.jpg", "IMG_0002.1.jpg"),
+        ("IMG.1.jpg", "DSC.1.jpg"),
+        ("photo.1.jpg", "image.1.jpg"),
+        ("photo1.1.jpg", "photo2.1.jpg"),
+        ("frame_1.0.png", "frame_2.0.png"),
+        ("PXL_20240101_101010123.0.jpg", "PXL_20240102_101010123.0.jpg"),
+        ("Screenshot 2024-01-01 at 10.15.30.png", "Screenshot 2024-01-01 at 10.16.30.png"),
+        ("Bildschirmfoto 2024-01-01 um 10.15.30.png", "Bildschirmfoto 2024-01-02 um 9.16.30.png"),
+        ("2024.01.15.jpg", "2024.02.16.jpg"),
+        ("2023.1.jpg", "2024.1.jpg"),
+        ("cat.2023.0.jpg", "cat.2024.0.jpg", "dog.2024.0.jpg"),
+        ("cat.0.jpg", "dog.0.jpg", "IMG_1234.0.jpg"),
+    ],
+)
+def test_what_cameras_put_before_a_number_is_no_class(names):
+    with pytest.raises(LayoutError, match=r"instead of a class: .*: put the pictures") as caught:
+        paths(*names)
+    assert "of them begin with a camera's name, a number or a date" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert paths(*(f"{name[0]}{i}/{name}" for i, name in enumerate(names)))  # folders tell
+
+
+def test_a_stray_picture_of_a_camera_among_named_ones_is_named():
+    with pytest.raises(LayoutError, match=r"; 1 of them begin .* class: 'IMG_1234.0.jpg': put"):
+        paths("cat.0.jpg", "dog.0.jpg", "IMG_1234.0.jpg")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("photo", "sketch"),
+        ("screenshot", "photo"),
+        ("type1", "type2"),
+        ("bmw2019", "bmw2020"),
+        ("n01440764", "n02102040"),
+        ("image_of_cat", "image_of_dog"),
+        ("SKU1234", "SKU1235"),
+        ("\u732b", "\u72ac"),
+    ],
+)
+def test_prefixes_that_say_more_are_classes(names):
+    assert len(paths(*(f"{name}.0.jpg" for name in names))) == len(names)
+
+
+def test_pictures_of_a_camera_beside_the_folder_of_classes_hide_nothing():
+    layout = read_layout(["IMG.1.1.jpg", "IMG.2.1.jpg", *folders("data/cat", "data/dog")], "src")
+    assert {picture.class_name for picture in layout.pictures} == {"cat", "dog"}
+    assert layout.ignored == {"unlabelled": 2}
+
+
+def test_a_folder_of_thumbnails_is_no_class_and_is_named():
+    names = [*folders("a", "b", "Thumbs"), "a/thumbs/1.jpg", "b/thumbs/1.jpg"]
+    assert counts(names) == (
+        {"a": 2, "b": 2},
+        {"in a folder of thumbnails": 4},
+        ["no class: 'Thumbs' has no picture, only 2 in a folder of thumbnails"],
+    )
+    assert set(counts(folders("a", "thumbs up"))[0]) == {"a", "thumbs up"}
+
+
 @pytest.mark.parametrize(
     "name",
     [
         *("@eaDir/a/1.jpg", "a/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "$RECYCLE.BIN/1.jpg"),
         *("System Volume Information/1.jpg", "lost+found/1.jpg", ".Trash-1000/files/1.jpg"),
         *("#recycle/a/1.jpg", "@Recycle/1.jpg", ".svn/1.jpg", ".AppleDouble/1.jpg"),
+        *("FOUND.000/FILE0001.JPG", "found.012/1.jpg", "LOST.DIR/1.jpg", "RECYCLED/1.jpg"),
+        *(".thumbnails/1.jpg", "a/.picasaoriginals/1.jpg", ".dtrash/files/1.jpg"),
+        *(".stversions/a/1.jpg", ".TemporaryItems/1.jpg", ".fseventsd/1.jpg"),
+        *("My Catalog Previews.lrdata/0/1.jpg", "My Catalog.lrcat-data/1.jpg"),
+        *("Photos Library.photoslibrary/originals/0/1.jpeg", "old.photolibrary/1.jpg"),
+        *("x.migratedphotolibrary/Thumbnails/1.jpg", "Mine.aplibrary/1.jpg"),
+        *("a/_vti_cnf/1.jpg", "__pycache__/1.jpg", "#snapshot/a/1.jpg", "Temporary Items/1.jpg"),
         *("a/.ipynb_checkpoints/1-checkpoint.jpg", "a/desktop.ini", "__MACOSX/a/._1.jpg"),
     ],
 )

@@ -208,6 +208,47 @@ def test_a_view_of_a_storage_is_refused(tmp_path: Path) -> None:
         read(tmp_path, checkpoint(OrderedDict(a=Tensor(storage, 0, (6,), (1,))), storage))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_is_a_finite_number(value: float, tmp_path: Path) -> None:
+    storage = Storage(FloatStorage, "1", np.array([1, value], "<f4"))
+    with pytest.raises(WeightsError, match=r"weights\.pth: .*: a weight is not a finite number"):
+        read(tmp_path, checkpoint(OrderedDict(a=Tensor(storage, 0, (2,), (1,))), storage))
+
+
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
+    storage = Storage(FloatStorage, "1", SIX)
+    tensor = Tensor(storage, 0, (1,), (1,))
+    tensors = OrderedDict((str(i), tensor) for i in range(20_001))
+    with pytest.raises(WeightsError, match=r"20,001 tensors, more than 20,000"):
+        read(tmp_path, checkpoint(tensors, storage))
+
+
+ENDLESS = "not an ordinary file"
+MANY_LISTS = pickle.dumps([[] for _ in range(600_000)], 2)  # 56 bytes in memory for each of these
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("large", "bytes, more than"), ("pipe", ENDLESS), ("device", ENDLESS)]
+)
+def test_what_is_too_large_is_not_read(kind: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    match kind:
+        case "large":
+            with open(path, "wb") as file:
+                file.truncate(3_000_000_000)
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+    with pytest.raises(WeightsError, match=rf"weights\.pth: cannot be read \(.*{reason}"):
+        read_state_dict(path)
+
+
+def test_a_pickle_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="far larger than one of tensors"):
+        read(tmp_path, MANY_LISTS)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"absent\.pth: cannot be read \(No such file"):
         read_state_dict(tmp_path / "absent.pth")

@@ -21,8 +21,8 @@ from bench.load import check_answers, find_keras_file, get_pictures, parse_optio
 from bench.load_report import OURS, compute_ratios, count_errors, describe_runs, render_markdown
 from bench.plain_server import build_app, decode
 from bench.wrk import BOUNDARY, Load, find_wrk, make_form, read_wrk
-from pawprint.data.images import decode_image
 from pawprint.inference.classifier import Classifier
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import PawprintError
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from corpus import chunk, encode, heic, jpeg
 from costly_tiff import stripped, tiff
 from PIL import Image
 
-from pawprint.data.images import decode_image
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ImageFault
 
 CAP = 100_000_000
@@ -25,7 +25,7 @@ import json, re, sys
 from pathlib import Path
 from PIL import AvifImagePlugin, GifImagePlugin, TiffImagePlugin, WebPImagePlugin
 import pi_heif
-from pawprint.data.images import decode_image
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError
 content, size_px, max_value = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3])
 def used(name):

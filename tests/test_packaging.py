@@ -11,6 +11,7 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -67,6 +68,62 @@ def test_what_is_inlined_has_its_licence():
     for library in libraries:
         assert library in notices
         assert library in " ".join(texts.split())
+
+
+# How the text of a licence begins; where a package brings it, the table says so
+LICENCE_TEXTS = {
+    "Apache-2.0": ("Apache-2.0.txt", "Apache License Version 2.0, January 2004"),
+    "LGPL-3.0": ("LGPL-3.0.txt", "GNU LESSER GENERAL PUBLIC LICENSE Version 3"),
+    "GPL-3.0": ("GPL-3.0.txt", "GNU GENERAL PUBLIC LICENSE Version 3"),
+    "CC0-1.0": ("CC0-1.0.txt", "Creative Commons Legal Code CC0 1.0 Universal"),
+    "Bitstream Vera": ("DejaVu.txt", "Fonts are (c) Bitstream"),
+}
+
+
+def licence_rows() -> list[list[str]]:
+    """What, where, licence and text of each line of the tables of LICENSES/README.md."""
+    lines = (ROOT / "LICENSES/README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return [row for row in rows if row[2] not in ("licence", "---")]
+
+
+def test_each_licence_has_its_text():
+    rows, linked = licence_rows(), set()
+    assert len(rows) > 8
+    for what, _, licence, text in rows:
+        files = re.findall(r"\]\(([\w.-]+)\)", text)
+        linked |= set(files)
+        if text == "in its package":
+            package = metadata.distribution(what.strip("`"))
+            texts = [file for file in package.files or () if "LICENSE" in file.name.upper()]
+            assert texts, f"{what}: expected its licence in its package"
+            continue
+        words = set(re.findall("|".join(map(re.escape, LICENCE_TEXTS)), licence))
+        if files != ["plots-page.txt"]:
+            assert {LICENCE_TEXTS[word][0] for word in words} == set(files) != set(), what
+    assert linked == {path.name for path in (ROOT / "LICENSES").iterdir()} - {"README.md"}
+    for name, beginning in LICENCE_TEXTS.values():
+        content = (ROOT / "LICENSES" / name).read_text(encoding="utf-8")
+        assert " ".join(content.split()).startswith(beginning)
+
+
+def test_what_a_package_of_the_container_leaves_out_is_in_the_table():
+    """Each brings the text of its licence, or a line of the table links to it."""
+    names = asked_locked("requirements-serve.txt")
+    told = {canonicalize_name(row[0].strip("`")) for row in licence_rows()}
+    lacking = set()
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):  # of other systems
+            files = metadata.distribution(name).files or ()
+            if not any(re.search("LICEN[CS]E|COPYING", str(file).upper()) for file in files):
+                lacking.add(canonicalize_name(name))
+    assert lacking <= told
+    assert {"openvino", "pi-heif", "fastapi-offline"} <= told & names
+
+
+def asked_locked(name: str) -> set[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return {canonicalize_name(found) for found in re.findall(r"(?m)^([\w.-]+)==", text)}
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

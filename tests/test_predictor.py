@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from zipfile import ZipFile
 
 import keras
 import numpy as np
@@ -18,14 +22,16 @@ from pawprint.networks.architectures import (
     build_resizing,
     chain,
 )
+from pawprint.networks.config_bounds import INITIALIZERS, LAYER_KINDS, PART_KINDS
+from pawprint.networks.graph_files import GRAPH_OPERATIONS
 from pawprint.networks.model_files import ModelInfo, save_model
 from pawprint.networks.predictor import (
-    OpenVinoPredictor,
     find_network,
     open_predictor,
     save_network,
 )
 from pawprint.registry.backbones import BACKBONES
+from pawprint.runner.errors import ModelError
 from pawprint.runner.params import Params
 
 # covers: R3, R20, B2, B6
@@ -120,6 +126,34 @@ def test_hardly_a_transposition_is_left(
     assert np.load(path.with_suffix(".npz"))["transposes"] <= 12 + gates
 
 
+def parts_of(value: Any) -> set[str]:
+    """The classes of all objects in a network's configuration, but for its initializers."""
+    if isinstance(value, list):
+        return set().union(*map(parts_of, value))
+    if not isinstance(value, dict):
+        return set()
+    own = {value["class_name"]} if "class_name" in value else set()
+    initializer = value.get("module") == INITIALIZERS
+    return (set() if initializer else own) | parts_of([*value.values()])
+
+
+def test_what_files_may_hold_is_what_networks_are_made_of(
+    models: dict[str, tuple[Path, keras.Model]],
+) -> None:
+    """No further name, and none less; a further backbone may need a further one."""
+    layers, parts, operations = set(), set(), set()
+    for path, _ in models.values():
+        with ZipFile(path.with_suffix(".keras")) as archive:
+            config = json.loads(archive.read("config.json"))["config"]
+        layers |= {layer["class_name"] for layer in config["layers"]}
+        parts |= parts_of(config)
+        xml = ElementTree.parse(path.with_suffix(".xml"))
+        operations |= {str(layer.get("type")) for layer in xml.iter("layer")}
+    assert layers == LAYER_KINDS
+    assert parts - layers == PART_KINDS
+    assert operations == GRAPH_OPERATIONS
+
+
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_saved_network_gives_the_same_bits_for_any_batch_and_number_of_cores(
     models: dict[str, tuple[Path, keras.Model]], cores: int
@@ -131,10 +165,24 @@ def test_a_saved_network_gives_the_same_bits_for_any_batch_and_number_of_cores(
         np.testing.assert_array_equal(predictor(PICTURES[rows])[0], expected[rows])
 
 
+@pytest.mark.parametrize("damage", ["absent", "empty", "half"])
+def test_a_damaged_network_is_one_line(
+    models: dict[str, tuple[Path, keras.Model]], tmp_path: Path, damage: str
+) -> None:
+    saved, _ = models["baseline"]
+    for suffix in (".xml", ".bin"):
+        content = saved.with_suffix(suffix).read_bytes()
+        if damage != "absent":
+            content = content[: len(content) // 2 if damage == "half" else 0]
+            (tmp_path / "trunk").with_suffix(suffix).write_bytes(content)
+    with pytest.raises(ModelError, match=r"^\S+trunk\.xml: cannot be read .*; run dvc repro$"):
+        open_predictor(tmp_path / "trunk.xml", "float32", 1)
+
+
 def test_bf16_is_near_and_not_the_same(models: dict[str, tuple[Path, keras.Model]]) -> None:
     path, _ = models["MobileNetV2"]
     expected = np.load(path.with_suffix(".npz"))["outputs"]
-    (outputs,) = OpenVinoPredictor(path.with_suffix(".xml"), "bfloat16", 1)(PICTURES)
+    (outputs,) = open_predictor(path.with_suffix(".xml"), "bfloat16", 1)(PICTURES)
     cosine = (outputs * expected).sum() / np.linalg.norm(outputs) / np.linalg.norm(expected)
     assert cosine > 0.95
     assert outputs.dtype == np.float32

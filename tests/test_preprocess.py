@@ -15,9 +15,9 @@ from PIL import Image
 
 from pawprint.data import decoding, preprocess
 from pawprint.data.datasets import read_class_names, read_labelled_images
-from pawprint.data.images import decode_image
 from pawprint.data.manifest import Picture, read_archive_index
 from pawprint.data.preprocess import preprocess_pictures
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import DataError, PawprintError
 from pawprint.runner.journal import map_shards
 from pawprint.runner.params import PreprocessParams

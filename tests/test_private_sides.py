@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import io
 import json
@@ -12,15 +13,18 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
+import h11
 import httpx
 import numpy as np
 import pytest
@@ -31,20 +35,24 @@ from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from project import Project
 from servers import Reply, kaggle_environment, serve
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pawprint.data.images import READABLE, decode_image
-from pawprint.data.netpbm import scale_numbers
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.runtime import hidden
+from pawprint.pictures.images import READABLE, decode_image
+from pawprint.pictures.netpbm import scale_numbers
 from pawprint.runner.errors import ImageError, ImageFault, PawprintError
 from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import PAGES, build_app
-from pawprint.serving.server import Server, connection_class, listen
+from pawprint.serving.connections import connection_class
+from pawprint.serving.crowd import IDLE_S, Crowd, Ended, Occupant
+from pawprint.serving.open_files import Listener
+from pawprint.serving.server import Server, listen
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
+from pawprint.serving.wire import Wire
 
 ROOT = Path(__file__).resolve().parent.parent
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
@@ -78,14 +86,17 @@ def test_each_trick_is_marked_where_it_is_used():
 async def tell_state(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that says whether its connection is one too many; on /slow after a while.
 
-    On /large the answer is larger than what the buffers of a connection hold.
+    On /5000 the answer has 5000 bytes; on /body it is given while the body still comes.
     """
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
-    body = bytes(20_000_000) if scope["path"] == "/large" else str(SURPLUS in scope["state"])
-    content = body if isinstance(body, bytes) else body.encode()
+    size = scope["path"][1:]
+    content = bytes(int(size)) if size.isdecimal() else str(SURPLUS in scope["state"]).encode()
     headers = [(b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["path"] == "/body":
+        while (await receive()).get("more_body"):
+            pass
     await send({"type": "http.response.body", "body": content})
 
 
@@ -93,13 +104,21 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Uvicorn:
-    """A server of ``tell_state`` with Pawprint's connections, for one event loop."""
+    """A server of an application with Pawprint's connections, for one event loop.
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
+    Attributes:
+        address: of it.
+        ended: why connections were ended, in order.
+    """
 
-    async def connect(self) -> Connection:
-        return await asyncio.open_connection(*self._address)
+    def __init__(self, address: tuple[str, int], ended: list[Ended]) -> None:
+        self.address = address
+        self.ended = ended
+
+    async def connect(self, send: bytes = b"") -> Connection:
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(send)
+        return reader, writer
 
     async def ask(self, connection: Connection, path: str = "/") -> str:
         """What is answered on a connection, which stays open."""
@@ -110,29 +129,52 @@ class Uvicorn:
 
 
 @asynccontextmanager
-async def serving(timeout_s: float, most: int, **options: Any) -> AsyncIterator[Uvicorn]:
-    http = connection_class(timeout_s, most)
-    config = uvicorn.Config(tell_state, http=http, lifespan="off", log_config=None, **options)
-    server = uvicorn.Server(config)
+async def serving(
+    settings: Settings,
+    app: ASGIApp = tell_state,
+    crowd_class: type[Crowd] = Crowd,
+    **options: Any,
+) -> AsyncIterator[Uvicorn]:
+    ended: list[Ended] = []
+    crowd = crowd_class(settings, 1, ended.append)
+    config = uvicorn.Config(
+        app, http=connection_class(crowd), lifespan="off", log_config=None, **options
+    )
+    server = Server(config, service_of(), crowd)
     with listen("127.0.0.1", 0) as listener:
         address = listener.getsockname()
         running = asyncio.create_task(server.serve([listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
         try:
-            yield Uvicorn(address)
+            yield Uvicorn(address, ended)
         finally:
             server.should_exit = True
             await running
 
 
+def run_soon(scenario: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scenario, 20))
+
+
+async def read_rest(connection: Connection) -> bytes:
+    content = b""
+    with suppress(ConnectionResetError):
+        while part := await connection[0].read(1_000_000):
+            content += part
+    connection[1].close()
+    return content
+
+
 def test_uvicorn_asks_the_connection_for_the_state_of_its_requests():
-    """`pawprint.serving.server.connection_class` counts `connections` and replaces `app_state`.
+    """`pawprint.serving.connections.Connection` replaces `app_state` and is told of its end.
 
     Uvicorn has a limit of its own, which is one too high and refuses the health check, too; nothing
     public tells an application how many connections are open.
     """
 
     async def scenario() -> None:
-        async with serving(60, most=1) as server:
+        async with serving(Settings(max_connections=1)) as server:
             first = await server.connect()
             assert await server.ask(first) == "False"
             second = await server.connect()
@@ -147,49 +189,241 @@ def test_uvicorn_asks_the_connection_for_the_state_of_its_requests():
                 told = await server.ask(third)
                 third[1].close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    run_soon(scenario())
 
 
 def test_uvicorn_tells_the_connection_of_its_data():
-    """`pawprint.serving.server.connection_class` times headers by h11's state in `conn`.
+    """`pawprint.serving.connections.Connection` times headers by h11's state in `conn`.
 
     Uvicorn waits for headers for ever, and has no option for that. A connection is timed between
     its requests only: an answer may take longer, and the next headers are timed anew.
     """
 
     async def scenario() -> None:
-        async with serving(0.5, most=9) as server:
-            reader, writer = await server.connect()
-            assert await server.ask((reader, writer), "/slow") == "False"
-            writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
-            assert await reader.read() == b""
-            writer.close()
+        async with serving(Settings(read_timeout_s=0.5)) as server:
+            connection = await server.connect()
+            assert await server.ask(connection, "/slow") == "False"
+            connection[1].write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            assert await read_rest(connection) == b""
+            assert server.ended == [Ended.SLOW]
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    run_soon(scenario())
 
 
-def test_uvicorn_asks_the_connection_when_it_has_been_idle():
-    """`pawprint.serving.server.connection_class` ends answers that nobody reads.
+def test_uvicorn_hands_its_output_to_a_transport_that_tells_of_what_waits():
+    """`pawprint.serving.connections.Connection` is asked to `pause_writing`, at the first byte.
 
-    It does so in `timeout_keep_alive_handler`. Uvicorn closes an idle connection when all has been
-    sent, which never comes where a client does not read; it has no option for that.
+    So it ends answers that nobody reads. Uvicorn closes an idle connection when all has been sent,
+    which never comes where a client does not read; it has no option for that.
     """
 
     async def scenario() -> None:
-        async with serving(0.3, most=9, timeout_keep_alive=0) as server:
-            reader, writer = await server.connect()
-            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with serving(Settings(write_timeout_s=0.3)) as server:
+            connection = await server.connect(b"GET /20000000 HTTP/1.1\r\nHost: x\r\n\r\n")
             await asyncio.sleep(1)
-            received = 0
-            try:
-                while part := await reader.read(1_000_000):
-                    received += len(part)
-            except ConnectionResetError:
-                pass
-            assert 0 < received < 20_000_000
-            writer.close()
+            assert server.ended == [Ended.UNREAD]
+            assert 0 < len(await read_rest(connection)) < 20_000_000
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    run_soon(scenario())
+
+
+def test_a_transport_tells_of_little_that_waits_too():
+    """`pawprint.serving.connections.Connection` sets the transport's limit to 0.
+
+    Uvicorn leaves it as it is, and a rest below it would wait for ever when uvicorn closes the
+    connection. What the system takes first is not known, so answers of many sizes are not read.
+    """
+    met: list[Any] = []
+    waiting: list[Any] = []
+
+    class Telling(Crowd):
+        def admit(self, occupant: Occupant) -> None:
+            met.append(occupant)
+            super().admit(occupant)
+
+        def wait(self, occupant: Occupant, idle: bool) -> None:
+            if not idle:
+                waiting.append(occupant)
+            super().wait(occupant, idle)
+
+    async def scenario() -> None:
+        async with serving(Settings(), crowd_class=Telling) as server:
+            held = [socket.socket() for _ in range(30)]
+            for i, connection in enumerate(held):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.connect(server.address)
+                connection.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % (20_000 * i))
+            await asyncio.sleep(0.5)
+            sizes = {one: one.transport.get_write_buffer_size() for one in met}
+            for connection in held:
+                connection.close()
+        assert any(0 < size < 65_536 for size in sizes.values())
+        assert {one for one in met if sizes[one]} <= set(waiting)
+
+    run_soon(scenario())
+
+
+def test_uvicorn_runs_the_application_of_the_connection(caplog):
+    """`pawprint.serving.connections.Connection` puts its own `app` around that of the server.
+
+    So it knows when a request is no more in work, and ends what nobody waits for. Uvicorn lets it
+    run; its `disconnected` then keeps it from complaining that there was no answer.
+    """
+    given_up, done = asyncio.Event(), asyncio.Event()
+
+    async def work(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/work":
+            await tell_state(scope, receive, send)
+            return
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            given_up.set()
+            await done.wait()
+            raise
+
+    async def scenario() -> None:
+        async with serving(Settings(max_connections=1), work) as server:
+            _, writer = await server.connect(b"GET /work HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(0.3)
+            writer.close()
+            await given_up.wait()
+            await asyncio.sleep(IDLE_S)
+            for told in ("True", "False"):  # its place is free when its work is done
+                connection = await server.connect()
+                assert await server.ask(connection) == told
+                done.set()
+                connection[1].close()
+                await asyncio.sleep(0.2)
+
+    run_soon(scenario())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"nonsense\r\n\r\n", b"HTTP/1.1 400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 200 + b"\r\n", b"HTTP/1.1 400"),
+        (b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n;", b"HTTP/1.1 200"),
+    ],
+)
+def test_uvicorn_asks_the_connection_to_refuse(sent, answered, caplog):
+    """`pawprint.serving.connections.Connection` counts in `send_400_response`.
+
+    It is called where h11 refuses, and where `pawprint.serving.wire.Wire` does, which h11 need not
+    know; and in the middle of an answer, where uvicorn fails, since h11 sends no second one.
+    """
+
+    async def scenario() -> None:
+        async with serving(Settings()) as server:
+            connection = await server.connect(sent)
+            await asyncio.sleep(0.2)
+            connection[1].write(b"\r\n\r\n")
+            assert (await read_rest(connection)).startswith(answered)
+            assert server.ended == [Ended.MALFORMED]
+
+    run_soon(scenario())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_h11_tells_what_it_has_not_read_yet():
+    """`pawprint.serving.wire.Wire` looks at `trailing_data` before h11 does.
+
+    That is meant for other protocols, after the last request. It must hold what comes next, whole,
+    between requests, too.
+    """
+    connection = h11.Connection(h11.SERVER)
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    connection.receive_data(request[:20])
+    assert connection.next_event() is h11.NEED_DATA
+    assert connection.trailing_data[0] == request[:20]
+    connection.receive_data(request[20:] + request[:9])
+    assert isinstance(connection.next_event(), h11.Request)
+    assert isinstance(connection.next_event(), h11.EndOfMessage)
+    assert connection.next_event() is h11.PAUSED
+    connection.send(h11.Response(status_code=204, headers=[]))
+    connection.send(h11.EndOfMessage())
+    connection.start_next_cycle()
+    assert connection.their_state is h11.IDLE
+    assert connection.trailing_data[0] == request[:9]
+
+
+def test_h11_reads_the_same_in_parts():
+    """`pawprint.serving.wire.Wire` gives h11 more only when that wants it, in `next_event`.
+
+    Nothing promises that h11 and those who use it call no other way to read.
+    """
+    body = bytes(range(256)) * 400
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    wire, read = Wire(), b""
+    wire.receive_data((head + body) * 2)
+    for _ in range(2):
+        assert isinstance(wire.next_event(), h11.Request)
+        while isinstance(event := wire.next_event(), h11.Data):
+            read += event.data
+        assert isinstance(event, h11.EndOfMessage)
+        wire.send(h11.Response(status_code=204, headers=[]))
+        wire.send(h11.EndOfMessage())
+        wire.start_next_cycle()
+    assert read == body * 2
+    assert not wire.has_more
+
+
+def test_uvicorn_lets_asyncio_accept_no_more_than_its_backlog_at_once():
+    """`pawprint.serving.server.Server` sets the system's own backlog again in `startup`.
+
+    asyncio accepts as many connections in one turn as they may wait to be accepted, and each is an
+    open file before anything can close it. It has one number for both.
+    """
+    turn, met = 0, []
+
+    class Counting(Crowd):
+        def admit(self, occupant: Occupant) -> None:
+            met.append(turn)
+            super().admit(occupant)
+
+    async def scenario() -> None:
+        nonlocal turn
+        async with serving(Settings(), crowd_class=Counting, backlog=3) as server:
+            # All of them wait to be accepted, beyond asyncio's number, while this loop stands still
+            held = [socket.create_connection(server.address, timeout=5) for _ in range(20)]
+            while len(met) < 20:
+                turn += 1
+                await asyncio.sleep(0)
+            for connection in held:
+                connection.close()
+
+    run_soon(scenario())
+    assert max(met.count(one) for one in met) <= 4  # one more, in some versions of Python
+
+
+def test_asyncio_accepts_by_the_socket_it_is_given(caplog):
+    """`pawprint.serving.open_files.Listener` says in `accept` that no file is left.
+
+    asyncio then comes back after a second, once for each time that it was told so in one turn.
+    """
+    tries: list[float] = []
+
+    class Full(Listener):
+        def _accept(self) -> tuple[int, Any]:
+            tries.append(time.monotonic())
+            raise OSError(errno.EMFILE, "none left")
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        with Full() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            server = await loop.create_server(asyncio.Protocol, sock=listener, backlog=100)
+            with socket.create_connection(listener.getsockname(), timeout=5):
+                await asyncio.sleep(2.5)
+            server.close()
+
+    run_soon(scenario())
+    assert 2 <= len(tries) <= 3
+    assert tries[1] - tries[0] > 0.9
+    assert len([record for record in caplog.records if record.name == "asyncio"]) == len(tries)
 
 
 def service_of(**values: Any) -> Any:
@@ -208,7 +442,7 @@ def test_uvicorn_calls_on_tick_and_lets_its_error_pass():
     async def scenario() -> None:
         config = uvicorn.Config(tell_state, lifespan="off", log_config=None)
         with listen("127.0.0.1", 0) as listener:
-            server = Server(config, service, Settings())
+            server = Server(config, service, Crowd(Settings(), 1, print))
             running = asyncio.create_task(server.serve([listener]))
             await asyncio.sleep(0.3)
             assert not running.done()
@@ -232,7 +466,7 @@ def test_uvicorn_leaves_signals_to_handle_exit_and_raises_them_again():
         config = uvicorn.Config(tell_state, lifespan="off", log_config=None)
         with listen("127.0.0.1", 0) as listener:
             address = listener.getsockname()
-            server = Server(config, service, Settings(drain_s=0.5))
+            server = Server(config, service, Crowd(Settings(drain_s=0.5), 1, print))
             running = asyncio.create_task(server.serve([listener]))
             await asyncio.sleep(0.2)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -300,7 +534,7 @@ def encode(format_: str, pixels: np.ndarray = NOISE, **options: Any) -> bytes:
 
 
 def test_a_jpeg_that_was_opened_stands_behind_its_header():
-    """`pawprint.data.images.decode_image` asks `image.fp` where the header of a JPEG ends.
+    """`pawprint.pictures.images.decode_image` asks `image.fp` where the header of a JPEG ends.
 
     A preview in the header has an end mark of its own, which must not count for the picture's.
     Pillow has no public name for this place.
@@ -320,7 +554,7 @@ def test_a_jpeg_that_was_opened_stands_behind_its_header():
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("size", [(96, 64), (48, 32)])
 def test_pixels_that_a_jpeg_lacks_are_grey(mode, size):
-    """`pawprint.data.images.decode_image` looks closer at a JPEG whose last pixel is 128.
+    """`pawprint.pictures.images.decode_image` looks closer at a JPEG whose last pixel is 128.
 
     That is what libjpeg puts where the pixels end too early, at any scale. It only warns of it,
     and Pillow does not hand that on.
@@ -338,7 +572,7 @@ def test_pixels_that_a_jpeg_lacks_are_grey(mode, size):
 
 @pytest.mark.parametrize("format_", ["PNG", "GIF", "BMP", "TIFF", "PPM"])
 def test_pillow_says_truncated(format_):
-    """`pawprint.data.images.decode_image` tells files that end too early by Pillow's words.
+    """`pawprint.pictures.images.decode_image` tells files that end too early by Pillow's words.
 
     Pillow raises `OSError` for these as for other faults.
     """
@@ -349,7 +583,7 @@ def test_pillow_says_truncated(format_):
 
 
 def test_a_picture_of_two_eyes_is_a_jpeg():
-    """`pawprint.data.images.READABLE` names JPEG, and means MPO.
+    """`pawprint.pictures.images.READABLE` names JPEG, and means MPO.
 
     Pillow's plugin for JPEG opens these files, as a class of its own; for the name MPO, it has no
     plugin that opens any. What holds for JPEG holds for the first of their pictures.
@@ -364,16 +598,21 @@ def test_a_picture_of_two_eyes_is_a_jpeg():
     )
 
 
+def test_pillow_says_in_words_that_there_is_no_memory():
+    """`pawprint.pictures.images.decode_image` tells that from damage; -9 is the codecs' number."""
+    assert Image.core.getcodecstatus(-9) == "out of memory"
+
+
 @pytest.mark.parametrize("order", ["B", "L"])
 def test_a_colour_of_16_bits_has_its_lower_bytes_in_the_other_order(order: str):
-    """`pawprint.data.deep_pixels.deep_bands`: Pillow's raw modes keep the upper byte of 16 bits."""
+    """`pawprint.pictures.deep_pixels.deep_bands`: raw modes keep the upper byte of 16 bits."""
     pixel = bytes([1, 2, 3, 4, 5, 6])
     kept = list(Image.frombytes("RGB", (1, 1), pixel, "raw", f"RGB;16{order}").tobytes())
     assert kept == ([1, 3, 5] if order == "B" else [2, 4, 6])
 
 
 def test_grey_with_alpha_of_16_bits_is_four_bytes_a_pixel():
-    """`pawprint.data.deep_pixels.deep_bands` reads it as RGBA, since Pillow knows no other order.
+    """`pawprint.pictures.deep_pixels.deep_bands` reads it as RGBA: Pillow knows no other order.
 
     Both take four bytes, and the mode of the picture is RGBA.
     """
@@ -388,7 +627,7 @@ def test_grey_with_alpha_of_16_bits_is_four_bytes_a_pixel():
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("white", [1, 2, 100, 254, 256, 510, 1023, 4095, 65534])
 def test_numbers_of_a_netpbm_are_scaled_as_pillow_scales_them(mode: str, white: int):
-    """`pawprint.data.netpbm.scale_numbers` knows what Pillow's decoder named `ppm` computes.
+    """`pawprint.pictures.netpbm.scale_numbers` knows what Pillow's decoder named `ppm` computes.
 
     It replaces that decoder, which takes half a microsecond for each number.
     """
@@ -404,15 +643,16 @@ def test_numbers_of_a_netpbm_are_scaled_as_pillow_scales_them(mode: str, white: 
 
 
 def test_a_jpeg_tells_how_many_values_of_each_colour_a_block_has():
-    """`pawprint.headers.memory.decoding_bytes` reads `layer`, which Pillow's documents lack."""
+    """`pawprint.pictures.memory.decoding_bytes` reads `layer`, which Pillow's documents lack."""
     for subsampling, factors in (("4:4:4", [1, 1, 1]), ("4:2:2", [2, 1, 1]), ("4:2:0", [4, 1, 1])):
         with Image.open(io.BytesIO(encode("JPEG", subsampling=subsampling))) as image:
+            assert isinstance(image, JpegImageFile)
             assert [wide * high for _, wide, high, _ in image.layer] == factors
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_exif_that_was_read_is_kept_without_its_source(format_: str):
-    """`pawprint.data.images.decode_image` removes EXIF's bytes before the picture is turned.
+    """`pawprint.pictures.images.decode_image` removes EXIF's bytes before the picture is turned.
 
     Pillow would write them anew, tag by tag: minutes, for some files. It turns by what it has read.
     """
@@ -593,8 +833,11 @@ start_engine("openvino", 1)
 import keras
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.networks.predictor import build_predictor
-layers = [keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
-network = keras.Sequential([keras.Input((8, 8, 3), name="pixels"), *layers], name="network")
+x = pixels = keras.Input((8, 8, 3), name="pixels")
+layers = keras.layers
+for layer in (layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Dropout(0.5)):
+    x = layer(x)
+network = keras.Model(pixels, x, name="network")
 path = Path(sys.argv[1])
 save_model(network, path, ModelInfo([], 8))
 import numpy as np
@@ -671,7 +914,7 @@ def test_the_variable_of_an_update_step_leads_to_its_layer(tensorflow, tmp_path)
     x = inputs = keras.Input((4,))
     for name in ("first", "second", "third"):
         x = keras.layers.Dense(3, name=name)(x)
-    save_model(keras.Model(inputs, x), tmp_path / "model.keras", ModelInfo([], 0))
+    save_model(keras.Model(inputs, x), tmp_path / "model.keras", ModelInfo([], 4))
     model = with_precision(load_model(tmp_path / "model.keras"), "float32")
     factors = {"first": 0.25, "third": 2.0}
     model.compile(AdamW(factors, learning_rate=0.01, weight_decay=0.0), "mse")

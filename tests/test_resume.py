@@ -91,7 +91,7 @@ def train(
     )
     move_directory(trained.curves, Path("plots/train_head"))
     write_json(Path("metrics/train_head.json"), trained.summary)
-    save_model(add_probs(head), Path("models/head.keras"), ModelInfo(["cat", "dog"], 0))
+    save_model(add_probs(head), Path("models/head.keras"), ModelInfo(["cat", "dog"], 8))
 
 
 def interrupt(params: HeadParams, moment: Moment, **options: Any) -> None:

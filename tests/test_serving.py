@@ -39,6 +39,7 @@ from pawprint.inference.classifier import Classifier
 from pawprint.inference.overlays import INFERNO, blend_heatmap, heat_layer
 from pawprint.runner.errors import PawprintError
 from pawprint.serving.app import build_app
+from pawprint.serving.crowd import Crowd
 from pawprint.serving.logs import JsonFormatter
 from pawprint.serving.models import open_models
 from pawprint.serving.server import Server, listen
@@ -141,7 +142,7 @@ def test_names_and_top_in_json(server):
     body = in_json(picture("blue"), top=2)
     body["images"] += [{"name": "x", "content": "?"}]  # type: ignore[operator]
     first, second = server.post("/v1/predict", json=body).json()["results"]
-    assert [p["class"] for p in first["predictions"]] == ["blue", "green"]
+    assert [p["class"] for p in first["predictions"]] == ["blue", "red"]
     assert first["name"] is None
     assert second == {"name": "x", "error": "not base64"}
 
@@ -444,7 +445,9 @@ def test_a_model_that_does_not_run_ends_the_server(unstarted, monkeypatch):
         raise RuntimeError("wrong shape")
 
     monkeypatch.setattr(Classifier, "probs", fail)
-    server = Server(uvicorn.Config(build_app(unstarted), lifespan="off"), unstarted, Settings())
+    server = Server(
+        uvicorn.Config(build_app(unstarted), lifespan="off"), unstarted, Crowd(Settings(), 1, print)
+    )
 
     async def scenario() -> None:
         assert not await server.on_tick(0)

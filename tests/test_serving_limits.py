@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from select import select
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from corpus import pictures
 from living import wait_until
-from served import Gated, Running, colours, in_process, picture, serving
+from served import (
+    Gated,
+    Running,
+    answer_of,
+    colours,
+    connected,
+    in_process,
+    picture,
+    serving,
+)
 
 from pawprint.serving.limits import Limits, Refusal
 from pawprint.serving.models import Models, open_models
@@ -45,28 +51,9 @@ def server() -> Iterator[Running]:
         assert all("stack" not in entry and "line" not in entry for entry in running.log)
 
 
-@contextmanager
-def connected(server: Running) -> Iterator[socket.socket]:
-    place = urlsplit(server.address)
-    address = (str(place.hostname), int(place.port or 0))
-    with socket.create_connection(address, timeout=20) as connection:
-        yield connection
-
-
 def head(**headers: object) -> bytes:
     lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
     return f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n{''.join(lines)}\r\n".encode()
-
-
-def answer_of(connection: socket.socket) -> tuple[int, str]:
-    """Status and text of what comes before the server closes the connection."""
-    content = b""
-    try:
-        while part := connection.recv(65536):
-            content += part
-    except ConnectionResetError:
-        pass  # we had not yet sent everything
-    return int(content.split(b" ", 2)[1]) if content else 0, content.decode()
 
 
 def still_works(server: Running) -> None:
@@ -312,39 +299,6 @@ def test_what_takes_too_long_is_answered_by_503():
             assert service.limits.pictures == 0
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
-
-
-def get(server: Running, path: str) -> tuple[int, str]:
-    """Ask by a connection of its own, of which the server knows nothing more at the end."""
-    with connected(server) as connection:
-        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        connection.sendall(request.encode())
-        return answer_of(connection)
-
-
-def test_connections_beyond_the_limit_are_refused_and_those_within_are_not():
-    options = ("--max-connections", "2", "--read-timeout-s", "600")
-    with serving("--model", str(colours()), *options) as server:
-        server.client.close()
-        refused = 'pawprint_rejected_total{reason="connections"} '
-        with connected(server):
-            assert wait_until(lambda: get(server, "/v1/model")[0] == 200, 30)
-            with connected(server) as second:
-                status, text = get(server, "/v1/model")
-                assert status == 503
-                assert "retry-after: 1\r\n" in text
-                answer = json.loads(text.partition("\r\n\r\n")[2])
-                assert answer["error"] == "expected at most 2 connections, found more; try again"
-                assert get(server, "/healthz")[0] == get(server, "/readyz")[0] == 200
-                second.sendall(
-                    b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-                )
-                assert answer_of(second)[0] == 200
-            assert refused in get(server, "/metrics")[1]
-        expected = {"request_id": answer["request_id"], "status": 503, "reason": "connections"}
-        assert wait_until(
-            lambda: any(expected.items() <= entry.items() for entry in server.requests()), 30
-        )
 
 
 def test_limits_count_what_is_in_work_alone():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import hashlib
 import io
 import json
+import os
+import re
 import shutil
 import weakref
 from collections import Counter
@@ -16,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from classifiers import run_python
 from living import wait_until
 from PIL import Image
 from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
@@ -48,6 +52,45 @@ def test_a_candidate_answers_its_share_and_clients_keep_their_model():
             "primary",
             "candidate",
         ]
+
+
+def test_the_hash_is_that_of_the_bytes_in_use(tmp_path):
+    model = shutil.copytree(colours(), tmp_path / "model")
+    served = open_models(Settings(model=str(model))).primary
+    card = (model / "model.json").read_bytes()
+    assert served.hash == hashlib.sha256(card).hexdigest()[:16]
+    (model / "model.json").write_bytes(card + b"\n")
+    assert served.classifier.digest == hashlib.sha256(card).hexdigest()
+    again = open_models(Settings(model=str(model))).primary
+    assert again.hash == hashlib.sha256(card + b"\n").hexdigest()[:16]
+
+
+@pytest.mark.parametrize("change", ["cut off", "written over", "gone"])
+def test_a_model_whose_files_change_stays_the_one_that_was_opened(change, tmp_path):
+    model = shutil.copytree(colours(), tmp_path / "model")
+    files = {"files": ("x.png", picture("green"))}
+    with serving("--model", str(model), "--max-batch", "1") as server:
+
+        def answers() -> Any:
+            said = server.predict(picture("green"), picture("blue")).json()
+            heatmap = server.post("/v1/gradcam", files=files)
+            return said["model"], said["results"], heatmap.content, heatmap.headers["x-model-hash"]
+
+        expected = answers()
+        for path in model.iterdir():
+            match change:
+                case "cut off":
+                    os.truncate(path, 0)
+                case "written over":
+                    with open(path, "r+b") as file:
+                        file.write(b"\xff" * path.stat().st_size)
+                case "gone":
+                    path.unlink()
+        assert answers() == expected
+        assert server.process.poll() is None
+    done = run_python("-m", "pawprint", "serve", "--model", str(model), cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: \S+model\.json: [^\n]+; run dvc repro\n", done.stderr.decode())
 
 
 def test_shares_of_many_requests():

@@ -246,7 +246,7 @@ def test_warnings_are_json_and_none_is_about_a_picture():
 import io, warnings
 from PIL import Image
 from pawprint.serving.logs import start_logging
-start_logging(text=False)
+start_logging(text=False, most=9)
 file = io.BytesIO()
 Image.new("RGB", (5, 5)).save(file, "PNG")
 Image.MAX_IMAGE_PIXELS = 20

@@ -26,8 +26,8 @@ from costly import (
 from costly_tiff import stripped, tiff, tiled
 from PIL import Image, PngImagePlugin
 
-from pawprint.data.images import decode_image, open_image
-from pawprint.headers.structure import check_structure
+from pawprint.pictures.images import decode_image, open_image
+from pawprint.pictures.structure import check_structure
 from pawprint.runner.errors import ImageError, ImageFault
 
 CAP = 100_000_000
@@ -129,9 +129,9 @@ def _animations(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
     yield "12 frames.webp", encode(photo, "WEBP", save_all=True, append_images=frames, method=0)
 
 
-def fault_of(check: Callable[[], object]) -> ImageFault | None:
+def fault_of(check: Callable[..., object], *arguments: object) -> ImageFault | None:
     try:
-        check()
+        check(*arguments)
     except ImageError as error:
         return error.fault
     return None
@@ -168,7 +168,7 @@ ALLOWED = {
 @pytest.mark.parametrize("name", ALLOWED)
 def test_nearly_as_much_as_is_allowed_is_not_refused(name: str) -> None:
     """The coded data of some are made up."""
-    fault = fault_of(lambda: decode_image(ALLOWED[name], 32, CAP))
+    fault = fault_of(decode_image, ALLOWED[name], 32, CAP)
     assert fault in (None, ImageFault.DAMAGED, ImageFault.TRUNCATED)
 
 
@@ -196,7 +196,7 @@ def test_a_file_that_ends_early_is_not_the_matter_of_headers(name: str) -> None:
     """Whatever is left of a file, nothing but an ImageError is raised."""
     content = COSTLY[name].content
     ends = [*range(0, min(len(content), 900), 7), len(content) - 1]
-    faults = {fault_of(lambda end=end: check_structure(content[:end], CAP)) for end in ends}
+    faults = {fault_of(check_structure, content[:end], CAP) for end in ends}
     assert faults <= {None, ImageFault.COSTLY}
 
 
@@ -209,7 +209,7 @@ def test_random_headers_raise_nothing_else() -> None:
     for head, sparse in itertools.product(heads, [False] * 60 + [True] * 60):
         rest = np.frombuffer(draw.bytes(400), np.uint8) * (draw.random(400) < 0.2 if sparse else 1)
         content = head + rest.astype(np.uint8).tobytes()
-        faults.add(fault_of(lambda content=content: check_structure(content, CAP)))
+        faults.add(fault_of(check_structure, content, CAP))
     assert faults <= {None, ImageFault.COSTLY, ImageFault.FORMAT}
 
 

@@ -363,7 +363,7 @@ def test_the_saved_file_gives_calibrated_probabilities(committed: Params) -> Non
     train(params, model, val_labels=noisy)
     logits = predicted(model).astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    save_model(add_probs(model), Path("head.keras"), ModelInfo(["cat", "dog"], 0))
+    save_model(add_probs(model), Path("head.keras"), ModelInfo(["cat", "dog"], 8))
     probs = load_model(Path("head.keras"))(FEATURES, training=False).numpy()
     np.testing.assert_allclose(probs, expected, atol=1e-5)
 
@@ -374,7 +374,7 @@ def test_one_seed_gives_the_same_file_and_two_do_not(committed: Params) -> None:
         params = section(committed, hidden=[8], dropout=0.5, epochs=3, seed=seed)
         model = new_head(params, seed=1)
         train(params, model)
-        save_model(add_probs(model), Path("head.keras"), ModelInfo(["cat", "dog"], 0))
+        save_model(add_probs(model), Path("head.keras"), ModelInfo(["cat", "dog"], 8))
         contents.append(Path("head.keras").read_bytes())
     assert contents[0] == contents[1] != contents[2]
 

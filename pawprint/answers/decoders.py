@@ -15,10 +15,16 @@ from time import monotonic
 
 import numpy as np
 
-from pawprint.data.images import PixelBudget, decode_image
-from pawprint.headers.costs import check_file_size
+from pawprint.pictures.costs import check_file_size
+from pawprint.pictures.images import PixelBudget, decode_image
 from pawprint.runner.errors import ImageError, ImageFault
-from pawprint.runner.limits import CPU_SIGNAL, leave_no_core, limited_cpu, limited_memory
+from pawprint.runner.limits import (
+    CPU_SIGNAL,
+    leave_no_core,
+    limited_cpu,
+    limited_memory,
+    private_bytes,
+)
 from pawprint.runner.processes import interrupts_held_back
 
 ANSWERED_PIXELS = 50_000_000  # of a picture that comes from anywhere
@@ -27,6 +33,7 @@ PICTURE_BYTES = 400_000_000
 STUCK_S = 1.0  # at one picture: longer than anybody should wait
 _END_S = 5.0
 _CHUNK_BYTES = 2**20
+_LEFT_OVER_BYTES = 2**26  # that memory may have grown by, as it does by large pictures
 _PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP")
 # Imported once, by the process of which all others are copies
 _PRELOADED = [__name__, *(f"PIL.{name}ImagePlugin" for name in _PLUGINS), "pi_heif"]
@@ -55,7 +62,7 @@ class DecodingLimits:
 
 @dataclass(frozen=True)
 class Order:
-    """A picture to decode, see ``pawprint.data.images.decode_image``.
+    """A picture to decode, see ``pawprint.pictures.images.decode_image``.
 
     Attributes:
         content: the file's bytes, or its path.
@@ -171,11 +178,17 @@ class _Worker:
         end.close()
 
     def ask(self, order: Order) -> Decoded:
-        """Hand on an order, and wait; the process has ``ended`` if it met a limit."""
+        """Hand on an order, and wait for what becomes of it.
+
+        The process has ``ended`` then if it met a limit, or was left with too much memory.
+        """
         try:
             self._connection.send(order)
             if self._connection.poll(self._limits.wall_s):
-                decoded: Decoded = self._connection.recv()
+                decoded: Decoded
+                decoded, leaves = self._connection.recv()
+                if leaves:
+                    self.end(_END_S)
                 return decoded
             reason = f"takes more than {self._limits.wall_s:g} s to decode"
             self.end()
@@ -204,15 +217,19 @@ class _Worker:
 
 
 def _work(connection: Connection, limits: DecodingLimits) -> None:
-    """Decode what is asked for until nobody asks any more."""
+    """Decode what is asked for until nobody asks any more, or too much memory is left over."""
     leave_no_core()
-    with limited_memory(limits.memory_bytes):
-        while True:
-            try:
-                order = connection.recv()
-            except EOFError:
-                return
-            connection.send(decode_order(order, limits))
+    most_bytes = private_bytes() + _LEFT_OVER_BYTES
+    leaves = False
+    while not leaves:
+        try:
+            order: Order = connection.recv()
+        except EOFError:
+            return
+        decoded = decode_order(order, limits)
+        del order
+        leaves = private_bytes() > most_bytes
+        connection.send((decoded, leaves))
 
 
 def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
@@ -220,16 +237,24 @@ def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
 
     Args:
         order: the picture.
-        limits: of these, memory is not for this function to limit, and time that passes neither.
+        limits: time that passes is not for this function to limit.
     """
     budget = None if order.pixels_left is None else PixelBudget(order.pixels_left)
     result: np.ndarray | ImageError | OSError
     try:
-        with limited_cpu(limits.cpu_s):
-            content = order.content
+        content = order.content
+        left = limits.memory_bytes - (len(content) if isinstance(content, bytes) else 0)
+        with limited_memory(left), limited_cpu(limits.cpu_s):
             if isinstance(content, Path):
                 content = _read(content, order.max_pixels)
-            result = decode_image(content, order.size_px, order.max_pixels, order.max_value, budget)
+            result = decode_image(
+                content,
+                order.size_px,
+                order.max_pixels,
+                order.max_value,
+                budget,
+                limits.memory_bytes - len(content),
+            )
     except (ImageError, OSError) as error:
         result = error
     except MemoryError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pawprint.backbones.lite import build_lite0
+from pawprint.backbones.weights_files import checked_weights
 from pawprint.registry.backbones import Backbone, find_backbone
 from pawprint.runner.errors import WeightsError, one_line
 from pawprint.runner.params import ModelParams
@@ -57,14 +58,11 @@ def build_backbone(name: str, size_px: int, weights: str) -> keras.Model:
 
     backbone = find_backbone(name)
     try:
-        if backbone.name in OWN_NETWORKS:
-            build = OWN_NETWORKS[backbone.name]
-            network = build(size_px, None if weights == "none" else weights)
+        if weights in ("imagenet", "none") or weights.endswith((".pth", ".pt")):
+            network = _build_network(backbone, size_px, weights)
         else:
-            with warnings.catch_warnings():
-                # Convolutions take any size: which one the weights were trained at is no news
-                warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square")
-                network = _build_application(backbone, size_px, weights)
+            with checked_weights(weights) as copy:
+                network = _build_network(backbone, size_px, copy)
     except WeightsError:
         raise
     except Exception as error:  # Keras raises bare Exception where a download fails
@@ -74,6 +72,15 @@ def build_backbone(name: str, size_px: int, weights: str) -> keras.Model:
     model = keras.Model(network.input, network.output, name="backbone")
     model.trainable = False
     return model
+
+
+def _build_network(backbone: Backbone, size_px: int, weights: str) -> keras.Model:
+    if backbone.name in OWN_NETWORKS:
+        return OWN_NETWORKS[backbone.name](size_px, None if weights == "none" else weights)
+    with warnings.catch_warnings():
+        # Convolutions take any size: which one the weights were trained at is no news
+        warnings.filterwarnings("ignore", "`input_shape` is undefined or non-square")
+        return _build_application(backbone, size_px, weights)
 
 
 def _build_application(backbone: Backbone, size_px: int, weights: str) -> keras.Model:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pawprint.runner.bounds import read_bounded
 from pawprint.runner.errors import WeightsError, one_line
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -38,6 +39,9 @@ _OPCODES = frozenset(
 )
 _MAX_MEMO = 1_000_000  # the unpickler makes room up to the largest place that is named
 _MAX_TUPLES = 50_000  # hashing a tuple that is nested 100,000 times crashes Python
+_MAX_FILE_BYTES = 2_000_000_000
+_MAX_OPCODES = 500_000  # each makes a small object; EfficientNet-Lite0's file has 11,000
+_MAX_TENSORS = 20_000
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,11 @@ def read_state_dict(path: Path | str, sha256: str | None = None) -> dict[str, np
             or asks the unpickler for anything but tensors.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bounded(Path(path), _MAX_FILE_BYTES)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise WeightsError(f"{path}: cannot be read ({error})") from None
     if sha256 is not None:
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
@@ -153,6 +159,8 @@ def _parse(content: bytes) -> dict[str, np.ndarray]:
     tensors = _load(file)
     if not all(isinstance(k, str) and isinstance(t, _Tensor) for k, t in tensors.items()):
         raise WeightsError("it holds other things than tensors")
+    if len(tensors) > _MAX_TENSORS:
+        raise WeightsError(f"it holds {len(tensors):,} tensors, more than {_MAX_TENSORS:,}")
     described = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     storages: dict[str, np.ndarray] = {}
     for key in _load(file):
@@ -162,6 +170,8 @@ def _parse(content: bytes) -> dict[str, np.ndarray]:
         if count != storage.size or len(raw) != storage.size * storage.dtype.itemsize:
             raise WeightsError("the file is truncated")
         storages[key] = np.frombuffer(raw, storage.dtype)
+        if not np.isfinite(storages[key]).all():
+            raise WeightsError("a weight is not a finite number")
     return {name: tensor.read(storages) for name, tensor in tensors.items()}
 
 
@@ -170,12 +180,12 @@ def _load(file: io.BytesIO) -> Any:
     start = file.tell()
     tuples = 0
     argument: Any
-    for opcode, argument, _ in pickletools.genops(file):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name not in _OPCODES:
             raise WeightsError(f"its pickle has the opcode {opcode.name}, which none needs")
         tuples += "TUPLE" in opcode.name
         place = argument if opcode.name == "LONG_BINPUT" else 0
-        if place > _MAX_MEMO or tuples > _MAX_TUPLES:
+        if place > _MAX_MEMO or tuples > _MAX_TUPLES or count > _MAX_OPCODES:
             raise WeightsError("its pickle is far larger than one of tensors")
     file.seek(start)
     return _Unpickler(file).load()

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.answers.decoders import Decoders, Order
-from pawprint.headers.costs import most_file_bytes
 from pawprint.inference.classifier import LIMIT_OF_MODEL, ModelCard
+from pawprint.pictures.costs import most_file_bytes
 from pawprint.runner.errors import ImageError
 
 STDIN = "-"

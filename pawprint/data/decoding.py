@@ -13,7 +13,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from pawprint.data.manifest import open_archive
-from pawprint.headers.costs import check_file_size
+from pawprint.pictures.costs import check_file_size
 from pawprint.runner.limits import limited_memory
 from pawprint.runner.processes import contained
 

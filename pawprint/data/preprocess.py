@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.data.decoding import open_pictures
-from pawprint.data.images import PIXELS_KEY, decode_image
 from pawprint.data.manifest import SPLITS, Picture, check_splits
+from pawprint.pictures.images import PIXELS_KEY, decode_image
 from pawprint.runner.errors import DataError, ImageError
 from pawprint.runner.journal import map_shards
 from pawprint.runner.params import PreprocessParams

@@ -13,17 +13,18 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from pawprint.data.images import FULL_RANGE, decode_image
-from pawprint.inference.gradcam import TailLayer, compute_heatmaps, load_tail, read_tail, save_tail
-from pawprint.networks.model_files import load_model, read_model_info
-from pawprint.networks.predictor import Predictor, build_predictor, open_predictor
+from pawprint.inference.exported import CARD, GRAPH, TAIL, WEIGHTS, damaged, read_card, read_network
+from pawprint.inference.gradcam import TailLayer, check_tail, compute_heatmaps, read_tail, save_tail
+from pawprint.networks.graph_files import check_graph
+from pawprint.networks.model_files import ModelInfo, open_model
+from pawprint.networks.predictor import OpenVinoPredictor, Predictor, build_predictor
+from pawprint.pictures.images import FULL_RANGE, decode_image
 from pawprint.runner.errors import ModelError, one_line
 from pawprint.runner.files import file_digest
 from pawprint.runner.processes import available_cores
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 # Pictures come to a server one by one, and a graph for two takes twice as long for each of those.
 # Where there are many, two at a time save 2 %. The bits are the same.
 BATCH = 1
-CARD, GRAPH, WEIGHTS, TAIL = "model.json", "model.xml", "model.bin", "gradcam.npz"
 # A .keras file does not say how many pixels are too many; Pillow refuses more than these itself
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 LIMIT_OF_MODEL = "the model's max_pixels"  # as messages name it
@@ -82,18 +82,25 @@ def embedded(card: ModelCard) -> dict[str, str]:
 
 
 class Classifier:
-    """A network with its card.
+    """A network with its card. It is all in memory: its files may change.
+
+    Attributes:
+        card: of the model.
+        digest: a SHA-256 in hexadecimal that changes with the model: of the bytes of its ``.keras``
+            file, or of its exported card, which holds the digests of the other files.
 
     Args:
-        card: of the model.
         predictor: uint8 pixels → probabilities, feature map.
-        tail: the layers behind the feature map, or the path of the file that ``save_tail`` wrote.
+        tail: the layers behind the feature map.
     """
 
-    def __init__(self, card: ModelCard, predictor: Predictor, tail: list[TailLayer] | Path) -> None:
+    def __init__(
+        self, card: ModelCard, digest: str, predictor: Predictor, tail: list[TailLayer]
+    ) -> None:
         self.card = card
+        self.digest = digest
         self._predictor = predictor
-        self._saved_tail = tail
+        self._tail = tail
 
     @classmethod
     def open(cls, path: Path, cores: int | None = None) -> Classifier:
@@ -117,32 +124,54 @@ class Classifier:
             )
         if path.suffix == ".keras":
             return cls._open_keras(path, cores)
-        card = _read_card(path)
+        content, digest = read_card(path)
+        card = _parse_card(path / CARD, content)
+        graph, tail = read_network(path, content["files"])
         try:
-            predictor = open_predictor(path / GRAPH, "float32", cores or available_cores())
-            probs = predictor(np.zeros((1, card.image_size, card.image_size, 3), np.uint8))[0]
-        except RuntimeError as error:
-            raise _damaged(path / GRAPH, error) from None
+            check_graph(graph, card.image_size)
+            predictor = OpenVinoPredictor(graph, "float32", cores or available_cores())
+            shape = (1, card.image_size, card.image_size, 3)
+            probs, feature_map = predictor(np.zeros(shape, np.uint8))
+        except (ValueError, RuntimeError) as error:
+            raise damaged(path / GRAPH, error) from None
         if probs.shape[1] != len(card.class_names):
             reason = f"{len(card.class_names)} class_names, expected {probs.shape[1]}"
-            raise _damaged(path / CARD, reason)
-        return cls(card, predictor, path / TAIL)
+            raise damaged(path / CARD, reason)
+        try:
+            check_tail(tail, feature_map.shape[1:], len(card.class_names))
+        except ValueError as error:
+            raise damaged(path / TAIL, error) from None
+        return cls(card, digest, predictor, tail)
 
     @classmethod
     def _open_keras(cls, path: Path, cores: int | None) -> Classifier:
-        info = read_model_info(path)
-        if not info.class_names:
-            raise ModelError(
-                f"{path}: a network without classes; expected a classifier, "
-                "such as models/finetuned.keras"
-            )
-        if "keras" not in sys.modules:
-            from pawprint.networks.runtime import start_engine
+        with open_model(path) as file:
+            info = file.info
+            if not info.class_names:
+                raise ModelError(
+                    f"{path}: a network without classes; expected a classifier, "
+                    "such as models/finetuned.keras"
+                )
+            if "keras" not in sys.modules:
+                from pawprint.networks.runtime import start_engine
 
-            start_engine("openvino", available_cores())
-        network, tail = _split_off_tail(load_model(path))
-        card = ModelCard(path.stem, info.class_names, info.image_size, MAX_PIXELS, {}, {}, {}, {})
-        return cls(card, build_predictor(network, cores=cores), tail)
+                start_engine("openvino", available_cores())
+            model = file.load()
+        size, num_classes = info.image_size, len(info.class_names)
+        try:
+            network, tail = _split_off_tail(model)
+            probs, feature_map = (output.shape for output in network.outputs)
+            if (network.input_shape, probs) != ((None, size, size, 3), (None, num_classes)):
+                raise ValueError(f"it takes {network.input_shape} and gives {probs}")
+            check_tail(tail, feature_map[1:], num_classes)
+            predictor = build_predictor(network, cores=cores)
+        except ModelError:
+            raise
+        except Exception as error:  # Keras has errors of many types for what loads and cannot run
+            text = f"not a classifier of {num_classes} classes at {size} px ({one_line(error)})"
+            raise ModelError(f"{path}: {text}; run dvc repro") from None
+        card = ModelCard(path.stem, info.class_names, size, MAX_PIXELS, {}, {}, {}, {})
+        return cls(card, file.digest, predictor, tail)
 
     def decode(self, content: bytes) -> np.ndarray:
         """A picture's bytes → uint8 [size, size, 3], RGB in 0...255, as the pipeline decodes it.
@@ -171,11 +200,6 @@ class Classifier:
             float32 [n, h, w] in 0...1, see ``pawprint.inference.gradcam.compute_heatmaps``.
         """
         return compute_heatmaps(self._tail, self._predictor(images)[1], np.asarray(classes))
-
-    @cached_property
-    def _tail(self) -> list[TailLayer]:
-        saved = self._saved_tail
-        return load_tail(saved) if isinstance(saved, Path) else saved
 
 
 def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> None:
@@ -222,37 +246,27 @@ def _split_off_tail(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
     return network, read_tail(tail.layers[1:])
 
 
-def _read_card(directory: Path) -> ModelCard:
-    """Read the card, and check that the other files are those that were written with it."""
-    path = directory / CARD
+def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
+    """The card of JSON that anybody may have written; `path` is for the message."""
+    content = {"max_value": FULL_RANGE, "val_log_losses": {}, **content}
     try:
-        lacking = {"max_value": FULL_RANGE, "val_log_losses": {}}
-        content = {**lacking, **json.loads(path.read_bytes())}
         card = ModelCard(**{entry.name: content[entry.name] for entry in fields(ModelCard)})
-        written = dict(content["files"])
-        found = {name: file_digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}
-    except OSError as error:
-        raise _damaged(Path(error.filename), error.strerror) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from None
-    for name, digest in found.items():
-        if written.get(name) != digest:
-            raise _damaged(directory / name, f"its SHA-256 is not that of {CARD}")
+        ModelInfo(card.class_names, card.image_size).check()
+    except (KeyError, ValueError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from None
     for key, fits in {
         "name": isinstance(card.name, str),
-        "class_names": isinstance(card.class_names, list)
-        and all(isinstance(name, str) for name in card.class_names),
-        "image_size": isinstance(card.image_size, int) and card.image_size > 0,
-        "max_pixels": isinstance(card.max_pixels, int) and card.max_pixels > 0,
-        "max_value": isinstance(card.max_value, int) and 0 <= card.max_value <= 65_535,
+        "max_pixels": type(card.max_pixels) is int and 0 < card.max_pixels <= MAX_PIXELS,
+        "max_value": type(card.max_value) is int and 0 <= card.max_value <= 65_535,
         "augment": isinstance(card.augment, dict),
         "hashes": _holds_texts(card.hashes),
         "metrics": isinstance(card.metrics, dict),
         "versions": _holds_texts(card.versions),
         "val_log_losses": _holds_numbers(card.val_log_losses),
+        "files": _holds_texts(content.get("files")),
     }.items():
         if not fits:
-            raise _damaged(path, f"{key}: found {content[key]!r}")
+            raise damaged(path, f"{key}: found {content.get(key)!r}")
     return card
 
 
@@ -264,8 +278,3 @@ def _holds_numbers(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(number, int | float) and math.isfinite(number) for number in value.values()
     )
-
-
-def _damaged(path: Path, reason: object) -> ModelError:
-    text = f"not an exported model of Pawprint ({one_line(reason)})"
-    return ModelError(f"{path}: {text}; run dvc repro")

@@ -19,15 +19,17 @@ all: the sum over the channels k of dy/dA_k * A_k, element by element, which gen
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from pawprint.runner.errors import ModelError, one_line
+from pawprint.runner.bounds import open_stored_zip
+from pawprint.runner.errors import ModelError
 from pawprint.runner.files import atomic_write
 
 if TYPE_CHECKING:
@@ -107,24 +109,79 @@ def save_tail(path: Path, tail: Sequence[TailLayer]) -> None:
             target.writestr(ZipInfo(f"{name}.npy"), content.getvalue())
 
 
-def load_tail(path: Path) -> list[TailLayer]:
-    """Read what ``save_tail`` wrote.
+def parse_tail(content: bytes) -> list[TailLayer]:
+    """Read the bytes of a file that ``save_tail`` wrote.
 
     Raises:
-        ModelError: the file is missing or damaged.
+        ValueError: they are damaged.
     """
     try:
-        # Opened here: NumPy leaves a file open whose archive it refuses
-        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
-            tail = [TailLayer(str(kind)) for kind in file[KINDS]]
-            for key in file.files:
-                if key != KINDS:
-                    i, name = key.split(".")
-                    tail[int(i)].arrays[name] = file[key]
-            return tail
-    except (OSError, BadZipFile, KeyError, IndexError, ValueError, EOFError) as error:
-        reason = one_line(error)
-        raise ModelError(f"{path}: cannot be read ({reason}); run dvc repro") from None
+        with open_stored_zip(io.BytesIO(content)) as archive:
+            arrays = {name: _parse_array(archive.read(name)) for name in archive.namelist()}
+        tail = [TailLayer(str(kind)) for kind in arrays.pop(f"{KINDS}.npy")]
+        for key, array in arrays.items():
+            i, name, _ = key.split(".")
+            tail[int(i)].arrays[name] = array
+    except ValueError:
+        raise
+    except Exception as error:  # any byte can be damaged
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    return tail
+
+
+def _parse_array(content: bytes) -> np.ndarray:
+    """The array of an ``.npy`` file, whose header must not promise more than there is."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array of another version of the format")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"an array of shape {shape} in {len(content):,} bytes")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def check_tail(tail: Sequence[TailLayer], map_shape: tuple[int, ...], num_classes: int) -> None:
+    """See that each layer takes what the one before it gives.
+
+    Args:
+        tail: the layers from the feature map to the logits.
+        map_shape: (h, w, channels) of the feature map.
+        num_classes: how many logits there must be.
+
+    Raises:
+        ValueError: they do not fit, or a weight is not a finite number.
+    """
+    shape = map_shape
+    for layer in tail:
+        if not all(np.isfinite(a).all() for a in layer.arrays.values() if a.dtype.kind == "f"):
+            raise ValueError(f"layer {layer.kind}: a weight that is not a finite number")
+        shape = _output_shape(layer, shape)
+    if shape != (num_classes,):
+        raise ValueError(f"its layers give {shape}, expected {num_classes} logits")
+
+
+def _output_shape(layer: TailLayer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    shapes = {name: array.shape for name, array in layer.arrays.items()}
+    kinds = {array.dtype.kind for array in layer.arrays.values()}
+    match layer.kind, shapes:
+        case ("average_pool", _) if not shapes and len(shape) == 3:
+            return shape[2:]
+        case ("flatten", _) if not shapes:
+            return (math.prod(shape),)
+        case ("relu", _) if not shapes:
+            return shape
+        case "batch_norm", {"mean": mean, "scale": scale, "shift": shift} if kinds == {"f"}:
+            if mean == scale == shift == shape[-1:]:
+                return shape
+        case "max_pool", {"size": (2,)} if len(shape) == 3 and kinds <= {"i", "u"}:
+            rows, columns = (int(side) for side in layer.arrays["size"])
+            if 1 <= rows <= shape[0] and 1 <= columns <= shape[1]:
+                return shape[0] // rows, shape[1] // columns, shape[2]
+        case "dense", {"kernel": (inputs, outputs), "bias": bias} if kinds == {"f"}:
+            if (inputs,) == shape and bias == (outputs,):
+                return bias
+    raise ValueError(f"layer {layer.kind[:50]!r} of {shapes} does not fit an input of {shape}")
 
 
 def compute_heatmaps(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pawprint.data.decoding import open_pictures
-from pawprint.data.images import (
+from pawprint.pictures.images import (
     FULL_RANGE,
     PIXELS_KEY,
     decode_image,

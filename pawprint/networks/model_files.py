@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
+from pawprint.networks.config_bounds import check_config, check_outputs
+from pawprint.runner.bounds import (
+    MAX_JSON_BYTES,
+    check_h5,
+    copy_bounded,
+    open_stored_zip,
+    parse_json,
+    read_member,
+)
 from pawprint.runner.errors import ModelError, one_line
 from pawprint.runner.files import atomic_write
 
 if TYPE_CHECKING:
     import keras
 
-METADATA_FILE = "metadata.json"
+CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE = "config.json", "metadata.json", "model.weights.h5"
+MAX_MODEL_BYTES = 2_000_000_000
+MAX_IMAGE_SIZE = 4096
+MAX_CLASSES = 65_536
+MAX_NAME_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,60 @@ class ModelInfo:
     class_names: list[str]
     image_size: int
 
+    def check(self) -> None:
+        """ValueError where a value is of another type, or out of a sane range."""
+        names, size = self.class_names, self.image_size
+        if type(size) is not int or not 1 <= size <= MAX_IMAGE_SIZE:
+            raise ValueError(f"image_size: expected 1 to {MAX_IMAGE_SIZE}, found {repr(size)[:50]}")
+        if not isinstance(names, list) or len(names) > MAX_CLASSES:
+            raise ValueError(f"class_names: expected a list of at most {MAX_CLASSES:,} names")
+        for name in names:
+            if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:
+                raise ValueError(
+                    f"class_names: expected names of 1 to {MAX_NAME_LENGTH} characters, "
+                    f"found {repr(name)[:50]}"
+                )
+            name.encode()  # half a character of UTF-16 is none
+        if len(set(names)) < len(names):
+            raise ValueError("class_names: a name stands there twice")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A ``.keras`` file that was read once.
+
+    Attributes:
+        path: where it was, as messages name it; nothing reads it again.
+        info: what it says of itself.
+        digest: the SHA-256 of what was read, in hexadecimal.
+        copy: of it, which is nobody else's.
+    """
+
+    path: Path
+    info: ModelInfo
+    digest: str
+    copy: Path
+
+    def load(self) -> keras.Model:
+        """The model, for inference.
+
+        Raises:
+            ModelError: the file is damaged, not made by Keras, or asks for too much.
+        """
+        import keras
+
+        try:
+            _check_content(self.copy)
+            with warnings.catch_warnings():
+                # Keras only warns where it leaves weights as they were, at random
+                warnings.simplefilter("error", UserWarning)
+                model = keras.models.load_model(self.copy, compile=False)
+            check_outputs(model)
+        except Exception as error:  # any byte can be damaged, and Keras has errors of many types
+            reason = one_line(error)
+            raise ModelError(f"{self.path}: cannot be loaded ({reason}); run dvc repro") from None
+        return model
+
 
 def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
     """Write a model whole or not at all.
@@ -37,7 +108,14 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
     Keras' own file holds the date, memory addresses as object ids, and the time in its zip
     entries; here they are left out, so that equal models are equal files. Where they stand is not
     promised: see tests/test_private_sides.py.
+
+    Raises:
+        ModelError: `info` could not be read again.
     """
+    try:
+        info.check()
+    except ValueError as error:
+        raise ModelError(f"{path}: {one_line(error)}") from None
     with tempfile.TemporaryDirectory() as directory:
         raw = Path(directory, "raw.keras")
         model.save(raw)
@@ -48,52 +126,90 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
                     metadata = json.loads(content)
                     metadata.pop("date_saved", None)
                     content = _to_json(metadata | {"pawprint": asdict(info)})
-                elif name == "config.json":
+                elif name == CONFIG_FILE:
                     content = _to_json(_renumber(json.loads(content), {}))
                 target.writestr(ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+
+
+@contextmanager
+def open_model(path: Path) -> Iterator[ModelFile]:
+    """Read a model file; what is copied of it is deleted at the end of the block.
+
+    Keras loads from nothing but a path. What it opens is therefore a copy: the file itself may be
+    another one a moment later.
+
+    Raises:
+        ModelError: the file is missing, damaged, or was not written by ``save_model``.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory, "model.keras")
+        try:
+            digest = copy_bounded(path, copy, MAX_MODEL_BYTES)
+            info = _read_info(copy)
+        except FileNotFoundError:
+            raise ModelError(f"{path}: no such file; run dvc repro") from None
+        except ValueError as error:
+            reason = one_line(error)
+            raise ModelError(f"{path}: not a model of Pawprint ({reason}); run dvc repro") from None
+        yield ModelFile(path, info, digest, copy)
+
+
+def _read_info(file: Path) -> ModelInfo:
+    with open(file, "rb") as stream, open_stored_zip(stream) as archive:
+        expected = [CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE]
+        if sorted(archive.namelist()) != expected:
+            found = ", ".join(archive.namelist())
+            raise ValueError(f"expected {', '.join(expected)} in its zip, found {found}")
+        metadata: Any = parse_json(read_member(archive, METADATA_FILE, MAX_JSON_BYTES))
+    try:
+        info = ModelInfo(**metadata["pawprint"])
+    except (KeyError, TypeError):
+        raise ValueError(f"{METADATA_FILE} lacks what Pawprint writes there") from None
+    info.check()
+    return info
+
+
+def _check_content(file: Path) -> None:
+    with open(file, "rb") as stream, open_stored_zip(stream) as archive:
+        size = archive.getinfo(WEIGHTS_FILE).file_size
+        check_config(parse_json(read_member(archive, CONFIG_FILE, MAX_JSON_BYTES)), size)
+        check_h5(io.BytesIO(archive.read(WEIGHTS_FILE)))
 
 
 def load_model(path: Path) -> keras.Model:
     """Read a model for inference.
 
     Raises:
-        ModelError: the file is missing, damaged, or not made by Keras.
+        ModelError: as ``open_model`` and ``ModelFile.load``.
     """
-    import keras
-
-    read_model_info(path)
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        reason = one_line(error)
-        raise ModelError(f"{path}: cannot be loaded ({reason}); run dvc repro") from None
+    with open_model(path) as file:
+        return file.load()
 
 
 def read_model_info(path: Path) -> ModelInfo:
     """Read class names and image size without TensorFlow.
 
     Raises:
-        ModelError: the file is missing, damaged, or was not written by ``save_model``.
+        ModelError: as ``open_model``.
     """
-    try:
-        with ZipFile(path) as archive:
-            return ModelInfo(**json.loads(archive.read(METADATA_FILE))["pawprint"])
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; run dvc repro") from None
-    except (BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: not a model of Pawprint ({error}); run dvc repro") from None
+    with open_model(path) as file:
+        return file.info
 
 
-def check_classes(path: Path, class_names: list[str]) -> None:
+def check_classes(path: Path, found: list[str], expected: list[str]) -> None:
     """Refuse a model of other classes than those of the data, or in another order.
+
+    Args:
+        path: of the model, for the message.
+        found: its classes.
+        expected: those of the data.
 
     Raises:
         ModelError: both lists, the file, and what to do.
     """
-    found = read_model_info(path).class_names
-    if found != class_names:
+    if found != expected:
         raise ModelError(
-            f"{path}: expected the classes of the data, {', '.join(class_names)}; found "
+            f"{path}: expected the classes of the data, {', '.join(expected)}; found "
             f"{', '.join(found) or 'none'}; train it on this data: run dvc repro"
         )
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pawprint.networks.graph_files import read_graph
+
 if TYPE_CHECKING:
     import keras
     import openvino as ov
@@ -43,10 +45,7 @@ def build_graph(model: keras.Model, batch_size: int) -> ov.Model:
         path = Path(directory, "model.xml")
         signature = [keras.InputSpec(shape=shape, dtype="float32")]
         model.export(str(path), format="openvino", input_signature=signature, verbose=False)
-        # read from memory: the weights of a graph read from files would stay tied to these
-        xml, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
-    tensor = ov.Tensor(np.frombuffer(weights, np.uint8).copy())
-    graph = ov.Core().read_model(xml, tensor)
+        graph = read_graph(path.read_bytes(), path.with_suffix(".bin").read_bytes())
     sink_transposes(graph)
     steps = PrePostProcessor(graph)
     steps.input().tensor().set_element_type(ov.Type.u8)

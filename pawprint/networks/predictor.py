@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from tqdm import tqdm
 
+from pawprint.networks.graph_files import load_graph
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray
@@ -95,9 +96,12 @@ def open_predictor(path: Path, precision: Precision, cores: int) -> Predictor:
         path: of the file.
         precision: see ``build_predictor``.
         cores: how many OpenVINO may use.
+
+    Raises:
+        ModelError: the file is missing or damaged.
     """
     if path.suffix == ".xml":
-        return OpenVinoPredictor(path, precision, cores)
+        return OpenVinoPredictor(load_graph(path), precision, cores)
     return TensorFlowPredictor(load_model(path), precision)
 
 
@@ -129,12 +133,12 @@ class OpenVinoPredictor:
     A picture's results depend neither on its neighbours in the batch nor on the number of cores.
 
     Args:
-        graph: from ``build_graph``, or the path of its ``.xml`` file.
+        graph: from ``build_graph`` or ``load_graph``.
         precision: of the arithmetic.
         cores: how many pictures' batches run at a time.
     """
 
-    def __init__(self, graph: ov.Model | Path, precision: Precision, cores: int) -> None:
+    def __init__(self, graph: ov.Model, precision: Precision, cores: int) -> None:
         import openvino as ov
 
         core = ov.Core()
@@ -144,8 +148,7 @@ class OpenVinoPredictor:
             "INFERENCE_NUM_THREADS": cores,
             "ENABLE_CPU_PINNING": False,  # or every process would take the same first core
         }
-        loaded = core.read_model(graph) if isinstance(graph, Path) else graph
-        self._network = core.compile_model(loaded, "CPU", options)
+        self._network = core.compile_model(graph, "CPU", options)
         self._queue = ov.AsyncInferQueue(self._network, cores)
         self._queue.set_callback(_keep_results)
 

@@ -28,7 +28,7 @@ def limited_memory(more_bytes: int) -> Iterator[None]:
         yield
         return
     before, most = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _private_bytes() + more_bytes
+    limit = private_bytes() + more_bytes
     if most != resource.RLIM_INFINITY:
         limit = min(limit, most)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
@@ -38,11 +38,13 @@ def limited_memory(more_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (before, most))
 
 
-def _private_bytes() -> int:
-    """What RLIMIT_DATA counts of this process, and its stack.
+def private_bytes() -> int:
+    """What RLIMIT_DATA counts of this process, and its stack; 0 where nothing is limited.
 
     Source: proc(5), /proc/pid/statm.
     """
+    if sys.platform != "linux":
+        return 0
     return int(Path("/proc/self/statm").read_text().split()[5]) * _PAGE_BYTES
 
 

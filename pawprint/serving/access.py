@@ -113,9 +113,13 @@ class Access:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "pictures": state.get("pictures", 0),
+                **({"peer": scope["client"][0]} if self._names_peer(scope) else {}),
                 **{name: state[name] for name in ("model", "reason") if name in state},
             }
             LOGGER.log(level, REQUEST, extra={"fields": fields}, exc_info=error)
+
+    def _names_peer(self, scope: Scope) -> bool:
+        return self._service.settings.log_peer and scope.get("client") is not None
 
     def _find_refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if SURPLUS in scope["state"] and scope["path"] not in PROBES:

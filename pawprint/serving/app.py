@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from importlib.resources import files
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
 from pawprint.serving import schemas
 from pawprint.serving.access import DESCRIPTION, DOCS, Access
 from pawprint.serving.api import add_routes
 from pawprint.serving.limits import Refusal
+from pawprint.serving.pages import Page, Pages
 from pawprint.serving.service import Service
 from pawprint.serving.uploads import describe
 
@@ -52,10 +52,10 @@ def build_app(service: Service) -> FastAPI:
     add_routes(app, service)
 
     for path, file in (("/", "index.html"), (DOCS, "docs.html")):
-        app.add_api_route(path, _page(PAGES / file), include_in_schema=False)
+        app.add_api_route(path, _page(Page(PAGES / file)), include_in_schema=False)
     # The package's own files: see tests/test_private_sides.py
-    app.mount("/static/swagger", StaticFiles(packages=[("fastapi_offline", "static")]))
-    app.mount("/static", StaticFiles(directory=PAGES), name="static")
+    app.mount("/static/swagger", Pages(Path(str(files("fastapi_offline"))) / "static"))
+    app.mount("/static", Pages(PAGES))
 
     @app.exception_handler(HTTPException)
     async def refuse(request: Request, error: HTTPException) -> Response:
@@ -101,11 +101,11 @@ after the seconds in `Retry-After`.
 """
 
 
-def _page(file: Path) -> Callable[[], Awaitable[Response]]:
-    async def page() -> Response:
-        return FileResponse(file, headers={"Cache-Control": "no-cache"})
+def _page(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return page.answer(request.headers)
 
-    return page
+    return answer
 
 
 def _render(

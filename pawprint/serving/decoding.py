@@ -21,7 +21,7 @@ class Allowance:
     """What one request may still have decoded.
 
     Attributes:
-        pixels_left: see ``pawprint.data.images.PixelBudget``; below 0 once one was refused.
+        pixels_left: see ``pawprint.pictures.images.PixelBudget``; below 0 once one was refused.
     """
 
     pixels_left: int

@@ -10,12 +10,12 @@ import numpy as np
 
 from pawprint.answers.decoders import Order
 from pawprint.answers.staleness import find_staleness
-from pawprint.inference.classifier import CARD, LIMIT_OF_MODEL, MAX_PIXELS, Classifier
+from pawprint.inference.classifier import LIMIT_OF_MODEL, MAX_PIXELS, Classifier
 from pawprint.runner.errors import ModelError
-from pawprint.runner.files import file_digest
 from pawprint.serving.settings import Settings
 
 PRIMARY, CANDIDATE = "primary", "candidate"
+HASH_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Served:
     Attributes:
         role: ``primary`` or ``candidate``.
         classifier: the model.
-        hash: the first 16 digits of a SHA-256 that changes with the model.
+        hash: the first ``HASH_DIGITS`` digits of the model's digest.
         max_pixels: pictures with more are refused.
         stale: why it is not what the pipeline has by now; empty if nothing tells so.
         limit_name: who says so.
@@ -113,10 +113,5 @@ def _open(role: str, name: str, settings: Settings) -> Served:
     allowed, of_model = settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels
     limit_name = "the server's --max-pixels" if allowed < of_model else LIMIT_OF_MODEL
     stale = find_staleness(classifier.card, path)
-    return Served(role, classifier, _hash(path), min(allowed, of_model), stale, limit_name)
-
-
-def _hash(path: Path) -> str:
-    """Of a .keras file, or of an exported model's card, which holds the digests of its files."""
-    file = path / CARD if path.is_dir() else path
-    return file_digest(file)[:16]
+    hash_ = classifier.digest[:HASH_DIGITS]
+    return Served(role, classifier, hash_, min(allowed, of_model), stale, limit_name)

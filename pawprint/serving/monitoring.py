@@ -38,6 +38,12 @@ class Monitor:
         self.rejected = Counter(
             "pawprint_rejected", "Requests and pictures refused.", ["reason"], registry=registry
         )
+        self.closed = Counter(
+            "pawprint_connections_closed",
+            "Connections that the server ended before their clients did.",
+            ["reason"],
+            registry=registry,
+        )
         self.batch_sizes = Histogram(
             "pawprint_batch_pictures",
             "Pictures that a model was given at a time.",

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import ipaddress
 import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pawprint.runner.errors import PawprintError
-from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import build_app
+from pawprint.serving.connections import connection_class
+from pawprint.serving.crowd import PIECE_BYTES, Crowd
 from pawprint.serving.logs import LOGGER, start_logging
 from pawprint.serving.models import open_models
+from pawprint.serving.open_files import Listener, Room, make_room
 from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings, add_options, read_settings
 
@@ -48,16 +51,25 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C, and finish what was accepted by then.
 
     Raises:
-        PawprintError: a model cannot be used, or the address cannot be listened on.
+        PawprintError: a model cannot be used, the address cannot be listened on, or too few files
+            may be open.
     """
+    wanted = Room(settings.max_connections)
+    room = make_room(wanted.connections, settings.decoder_count)
+    settings = dataclasses.replace(settings, max_connections=room.connections)
     service = Service(settings, open_models(settings))
+    count = service.monitor.closed
+    crowd = Crowd(settings, room.spare, lambda reason: count.labels(reason).inc())
     with listen(settings.host, settings.port) as listener:
         text = settings.log == "text" or (settings.log == "auto" and sys.stderr.isatty())
-        start_logging(text)
+        start_logging(text, settings.log_lines_per_s)
         config = uvicorn.Config(
             build_app(service),
-            http=connection_class(settings.read_timeout_s, settings.max_connections),
+            http=connection_class(crowd),
+            loop="asyncio",
             ws="none",
+            backlog=room.at_once,
+            timeout_keep_alive=settings.keep_alive_s,
             access_log=False,
             log_config=None,
             server_header=False,
@@ -73,12 +85,25 @@ def serve(settings: Settings) -> None:
                 print(greet(service, host, port), file=sys.stderr, flush=True)
             else:
                 LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
-            for served in service.models.all():
-                if served.stale:
-                    LOGGER.warning(served.stale)
-            Server(config, service, settings).run([listener])
+            for line in _find_warnings(service, wanted):
+                LOGGER.warning(line)
+            Server(config, service, crowd).run([listener])
         finally:
             LOGGER.info("stopped")
+
+
+def _find_warnings(service: Service, wanted: Room) -> Iterator[str]:
+    """What whoever starts the server should know; `wanted` is the room that was asked for."""
+    settings = service.settings
+    if settings.max_connections < wanted.connections:
+        yield (
+            f"open files: too few are allowed for --max-connections {wanted.connections}, which "
+            f"is {settings.max_connections} now; raise the limit (ulimit -n) to "
+            f"{wanted.files(settings.decoder_count)}"
+        )
+    for served in service.models.all():
+        if served.stale:
+            yield served.stale
 
 
 def greet(service: Service, host: str, port: int) -> str:
@@ -113,15 +138,26 @@ def _exit(sig: int, frame: FrameType | None) -> None:
 
 
 class Server(uvicorn.Server):
-    """Says that it is not ready for a while before it accepts no more.
+    """Says that it is not ready for a while before it accepts no more, and then ends soon.
 
     What uvicorn calls here is none of its public side: see tests/test_private_sides.py.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, crowd: Crowd) -> None:
         super().__init__(config)
+        self._crowd = crowd
         self._service = service
-        self._drain_s = settings.drain_s
+        self._drain_s = crowd.settings.drain_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # The backlog that asyncio was told of is also how many connections it accepts at once
+        for listener in sockets or []:
+            listener.listen(BACKLOG)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._crowd.closing = True
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._service.failure is not None:
@@ -140,7 +176,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket for the server; PawprintError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named; it costs 40 ms an answer
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere this would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -151,48 +187,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise PawprintError(
             f"{host}:{port}: cannot listen there ({error.strerror}); choose another --port"
         ) from None
+    if sys.platform in ("linux", "darwin"):
+        # An answer that nobody reads waits in this process, where it is seen, not in the system
+        with suppress(OSError):  # some sandboxes know no such option
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 2 * PIECE_BYTES)
     return listener
-
-
-def connection_class(timeout_s: float, most: int) -> type[H11Protocol]:
-    """Uvicorn's connection, with an end to headers that never end and to answers never read.
-
-    Requests of those that are opened while there are `most` say so, for ``Access`` to refuse them.
-    Uvicorn's own limit counts one too many, refuses in plain text, and even the health check. Its
-    connections are none of its public side: see tests/test_private_sides.py.
-    """
-
-    class Connection(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > most:
-                self.app_state = {**self.app_state, SURPLUS: True}
-            self._watch_headers()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch_headers()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_timer()
-            super().connection_lost(exc)
-
-        def timeout_keep_alive_handler(self) -> None:
-            if self.transport.get_write_buffer_size():
-                self.loop.call_later(timeout_s, self.transport.abort)
-            super().timeout_keep_alive_handler()
-
-        def _watch_headers(self) -> None:
-            if self.conn.their_state is not h11.IDLE:
-                self._stop_timer()
-            elif self._timer is None:
-                self._timer = self.loop.call_later(timeout_s, self.transport.abort)
-
-        def _stop_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-    return Connection

@@ -187,12 +187,18 @@ class Settings:
     read_timeout_s: float = _option(
         30, _real(0.1, 3600), "until the headers, and until the body of a request has arrived"
     )
+    write_timeout_s: float = _option(
+        30, _real(0.1, 3600), "until 16 kB of an answer, or what is left of it, have been taken"
+    )
+    keep_alive_s: int = _option(
+        5, _whole(1, 3600), "until the next request; behind a proxy, more than the proxy waits"
+    )
     timeout_s: float = _option(30, _real(0.1, 3600), "until a request is answered")
     drain_s: float = _option(
         1, _real(0, 600), "after SIGTERM, how long /readyz says 503 before no more is accepted"
     )
     max_connections: int = _option(
-        512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to more"
+        512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to some more"
     )
     allowed_hosts: str = _option(
         "",
@@ -205,6 +211,10 @@ class Settings:
     )
     log: str = _option(
         "auto", _log, "json: an object a line; text: to be read; auto: text in a terminal"
+    )
+    log_peer: bool = _option(False, _switch, "lines of requests have the client's address")
+    log_lines_per_s: int = _option(
+        200, _whole(1, 1_000_000), "lines of one kind; the next one says how many were left out"
     )
     api_key: str = field(default="", repr=False)
 

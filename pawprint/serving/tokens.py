@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pawprint.serving.limits import Refusal
 
-MAX_DEPTH = 3  # an object, its list, an object of that
+MAX_LEVELS = 3  # an object, its list, an object of that
 TOKENS_OF_PICTURE, OTHER_TOKENS = 16, 64  # a picture with its name has 10, the comma included
 MAX_TOKEN_BYTES = 64  # of keys, numbers and words
 WINDOW_BYTES = 65536  # looked at in one go; other threads wait meanwhile
@@ -35,8 +35,8 @@ def check_json(body: bytes, max_pictures: int) -> None:
             raise _malformed(f"expected no more than {max_pictures} pictures need, found more")
         if token in (b"{", b"["):
             levels.append(set() if token == b"{" else None)
-            if len(levels) > MAX_DEPTH:
-                raise _malformed(f"expected at most {MAX_DEPTH} levels of brackets, found more")
+            if len(levels) > MAX_LEVELS:
+                raise _malformed(f"expected at most {MAX_LEVELS} levels of brackets, found more")
         elif token in (b"}", b"]"):
             if not levels:
                 return

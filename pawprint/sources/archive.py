@@ -77,6 +77,7 @@ def write_archive(listing: Listing, out: Path, quota: Quota) -> FetchReport:
         digest=lambda index: _digest(listing.members[index], quota),
         left_out=listing.ignored,
         links=listing.links,
+        folders=listing.folders,
     )
     total = 0
     for picture in layout.pictures:

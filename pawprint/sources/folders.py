@@ -30,6 +30,8 @@ def list_folder(folder: Path, quota: Quota) -> Listing:
     for directory, subfolders, names in os.walk(root, onerror=refuse):
         linked = [path for name in subfolders if (path := Path(directory, name)).is_symlink()]
         quota.count_files(len(names) + len(linked))
+        if not subfolders and not names:
+            listing.folders.append(Path(directory).relative_to(root).as_posix())
         for path in linked:
             listing.leave_out_link(f"{path.relative_to(root).as_posix()}/*")
         for name in names:

@@ -7,29 +7,34 @@ Four layouts are understood, below any number of wrapper directories:
   4. class prefixes           train/cat.0.jpg: every picture of the directory is so named
 
 All names are normalised to Unicode NFC, because macOS stores the same name in another form, and
-control characters, such as a line break, become underscores. Upper and lower case differ.
+control characters, such as a line break, become underscores. Upper and lower case differ, but two
+classes that differ in nothing else are refused.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from pawprint.registry.file_kinds import FileKind
-from pawprint.runner.errors import LayoutError
+from pawprint.runner.errors import LayoutError, SourceError
 from pawprint.sources.labels import LabelReader
 from pawprint.sources.names import (
     RAW_SUFFIXES,
     claims_picture,
     is_hidden,
+    is_thumbnail,
     quote,
     split_name,
+    visible,
 )
-from pawprint.sources.suspects import refuse_mask_files
-from pawprint.sources.tree import PREFIXED, Digest, FoundFile
+from pawprint.sources.prefixes import find_no_classes, read_prefix
+from pawprint.sources.suspects import refuse_alike, refuse_mask_files
+from pawprint.sources.tree import Digest, FoundFile
 
 MAX_PATH_BYTES = 65_535  # of the zip format
 EXPECTED = (
@@ -82,6 +87,7 @@ def read_layout(
     digest: Digest | None = None,
     left_out: Mapping[str, int] | None = None,
     links: Sequence[str] = (),
+    folders: Sequence[str] = (),
 ) -> Layout:
     """Finds the class and the split of every picture among `names`.
 
@@ -94,6 +100,7 @@ def read_layout(
         digest: of the bytes of the file at a position, read where names and sizes are alike.
         left_out: reason → number of files that are not among `names`, for messages.
         links: those of them that are links which are not followed.
+        folders: paths of folders, of which those without a file are told.
 
     Returns:
         The labelled pictures, how many names were ignored as `hidden` (also __MACOSX and
@@ -101,31 +108,34 @@ def read_layout(
         division that only names train is no division: its split is empty.
 
     Raises:
-        LayoutError: fewer than 2 classes, none of the layouts, two that fit, two pictures of one
-            path, or a path too long for a zip.
+        LayoutError: fewer than 2 classes, none of the layouts, two that fit, two classes of nearly
+            one name, two pictures of one path, or a path too long for a zip.
         SourceError: a name is absolute, climbs with `..` or is not Unicode.
     """
     files = []
-    others: list[tuple[tuple[str, ...], str]] = []
+    others: list[tuple[tuple[str, ...], str]] = []  # folder, why something in it is left out
     ignored: Counter[str] = Counter()
     for index, name in enumerate(names):
         parts = split_name(name, place)
         reason = _ignored_reason(parts, (kinds or {}).get(index))
         if reason:
             ignored[reason] += 1
-            if reason != "hidden":
-                others.append((parts, reason))
+            others.append((visible(parts), reason))
         else:
             files.append(FoundFile(index, parts, 0, sizes[index] if sizes else 0))
-    others += [(split_name(name, place), "symbolic link") for name in links]
+    others += [(split_name(name, place)[:-1], "symbolic link") for name in links]
+    others += [(folder, "") for folder in _visible_folders(folders, place)]
     reader = LabelReader(place, digest)
     labels = reader.read(files)
     pictures = sorted((LabelledFile(*label) for label in labels), key=lambda picture: picture.path)
     if len({picture.class_name for picture in pictures}) < 2:
         found = _describe(names, files, ignored + Counter(left_out or {}))
+        if empty := _name_empty(files, others):
+            found += f"; empty folders: {quote(empty)}"
         if any(kind.role == "container" for kind in (kinds or {}).values()):
             found += "; unpack the archives among them"
         raise LayoutError(f"{place}: {EXPECTED}; found {found}")
+    refuse_alike({picture.class_name for picture in pictures}, place)
     taken = {picture.index for picture in pictures}
     refuse_mask_files([file for file in files if file.index in taken], place)
     _refuse_repeats(pictures, names, place)
@@ -134,14 +144,15 @@ def read_layout(
         ignored[f"in {folder!r}, which is set aside"] += number
     if unlabelled := len(files) - len(pictures) - sum(reader.aside.values()):
         ignored["unlabelled"] = unlabelled
-    parts_of = {file.index: file.parts for file in files}
-    notes = [*reader.notes, *_note_folders_without_pictures(pictures, parts_of, others)]
+    notes = [*reader.notes, *_note_folders_without_pictures(pictures, files, others)]
     return Layout(pictures, dict(sorted(ignored.items())), notes)
 
 
 def _ignored_reason(parts: Sequence[str], kind: FileKind | None) -> str:
     if is_hidden(parts):
         return "hidden"
+    if is_thumbnail(parts):
+        return "in a folder of thumbnails"
     if claims_picture(parts[-1]):
         return ""
     if PurePosixPath(parts[-1]).suffix.lower() in RAW_SUFFIXES:
@@ -151,30 +162,57 @@ def _ignored_reason(parts: Sequence[str], kind: FileKind | None) -> str:
     return "" if kind.role == "picture" else f"not a picture ({kind.name})"
 
 
+def _visible_folders(folders: Sequence[str], place: str) -> Iterator[tuple[str, ...]]:
+    """The parts of each folder's path; an archive's own top, and what leads out of it, is none."""
+    for folder in folders:
+        with suppress(SourceError):
+            yield visible((*split_name(folder, place), ""))
+
+
+def _name_empty(
+    files: Sequence[FoundFile], others: Sequence[tuple[tuple[str, ...], str]]
+) -> list[str]:
+    """The folders in which nothing is, not even a folder; sorted."""
+    filled = {file.parts[:-1] for file in files} | {folder for folder, reason in others if reason}
+    empty = {folder for folder, _ in others} - filled
+    ordered = sorted("/".join((*folder, "")) for folder in filled | empty)
+    last = {one for one, other in pairwise([*ordered, ""]) if not other.startswith(one)}
+    return sorted("/".join(folder) for folder in empty if "/".join((*folder, "")) in last)
+
+
 def _note_folders_without_pictures(
     pictures: Sequence[LabelledFile],
-    parts_of: Mapping[int, tuple[str, ...]],
+    files: Sequence[FoundFile],
     others: Sequence[tuple[tuple[str, ...], str]],
 ) -> list[str]:
-    """Says which folders beside those of classes hold files, none of which is a picture."""
-    levels: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    """Says which folders beside those of classes hold no picture."""
+    parts_of = {file.index: file.parts for file in files}
+    filled: dict[tuple[str, ...], set[str]] = {}  # where folders of classes are → those, and others
     for picture in pictures:
         parts = parts_of[picture.index][:-1]
         if picture.class_name in parts:  # not where a prefix names it
-            depth = parts.index(picture.class_name)
-            levels[parts[:depth]].add(picture.class_name)
-    empty: dict[str, Counter[str]] = defaultdict(Counter)
-    for parts, reason in others:
-        for depth in range(len(parts) - 1):
-            classes = levels.get(parts[:depth])
-            if classes and parts[depth] not in classes:
-                empty["/".join(parts[: depth + 1])][reason] += 1
+            filled[parts[: parts.index(picture.class_name)]] = set()
+    depths = sorted({len(level) for level in filled})
+    for file in files:
+        for depth in depths:
+            if depth < len(file.parts) - 1 and file.parts[:depth] in filled:
+                filled[file.parts[:depth]].add(file.parts[depth])
+    without: dict[str, Counter[str]] = defaultdict(Counter)
+    for folder, reason in others:
+        for depth in depths:
+            beside = filled.get(folder[:depth])
+            if depth < len(folder) and beside is not None and folder[depth] not in beside:
+                without["/".join(folder[: depth + 1])] += Counter([reason] if reason else [])
                 break
     return [
-        f"no class: {folder!r} has no picture, only "
-        + ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
-        for folder, reasons in sorted(empty.items())
+        f"no class: {folder!r} has "
+        + (f"no picture, only {_enumerate(reasons)}" if reasons else "no file")
+        for folder, reasons in sorted(without.items())
     ]
+
+
+def _enumerate(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
 
 
 def _refuse_repeats(pictures: list[LabelledFile], names: Sequence[str], place: str) -> None:
@@ -198,11 +236,17 @@ def _refuse_long_paths(pictures: list[LabelledFile], names: Sequence[str], place
 
 def _describe(names: Sequence[str], files: list[FoundFile], ignored: Counter[str]) -> str:
     examples = [names[file.index] for file in files] or list(names)
-    misfits = [names[file.index] for file in files if not PREFIXED.fullmatch(file.parts[-1])]
-    counts = [f"{len(files)} pictures", *(f"{n} {reason}" for reason, n in sorted(ignored.items()))]
-    found = ", ".join(counts)
+    misfits = [names[file.index] for file in files if not read_prefix(file.parts[-1])]
+    found = ", ".join(filter(None, [f"{len(files)} pictures", _enumerate(ignored)]))
     if ignored["symbolic link"]:
         found += " (links are followed inside of the folder only: copy what they lead to)"
     if 0 < len(misfits) < len(files) / 2:
         return f"{found}; {len(misfits)} of them do not begin with a class: {quote(misfits)}"
+    unclear = set(find_no_classes({read_prefix(file.parts[-1]) for file in files}))
+    if unclear and not misfits:
+        unnamed = [names[f.index] for f in files if read_prefix(f.parts[-1]) in unclear]
+        return (
+            f"{found}; {len(unnamed)} of them begin with a camera's name, a number or a date "
+            f"instead of a class: {quote(unnamed)}: put the pictures of each class in a folder"
+        )
     return f"{found}; such as {quote(examples)}" if examples else f"{found}: no file at all"

@@ -53,10 +53,12 @@ class Member:
 class Listing:
     """The files of a source, the number of those left out, by reason, and links among these.
 
-    A link to a folder has the name of something in it: `<link>/*`.
+    A link to a folder has the name of something in it: `<link>/*`. Folders are those that the
+    source names by themselves, all empty ones among them.
     """
 
     members: list[Member] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 

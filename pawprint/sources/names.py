@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import takewhile
 from sys import intern
 
 from pawprint.runner.errors import SourceError
@@ -17,9 +18,14 @@ PICTURE_SUFFIXES = frozenset(
 RAW_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".rw2", ".srw"})
 # What systems put beside people's files; names that begin with a dot need no mention
 HIDDEN_NAMES = frozenset(
-    {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "$recycle.bin"}
-    | {"recycler", "system volume information", "lost+found", "@eadir", "#recycle", "@recycle"}
-    | {"@recently-snapshot", "@__thumb", "#snapshot", "@tmp", "__pycache__"}
+    {"__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini"}
+    | {"$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"}
+    | {"lost.dir", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "@__thumb", "@transcode"}
+    | {"#snapshot", "~snapshot", "@tmp", "__pycache__", "_vti_cnf", "temporary items"}
+    | {"network trash folder", "thevolumesettingsfolder", "ipod photo cache"}
+)
+_HIDDEN_FORM = re.compile(  # of a repaired disk, of programs that keep a library of pictures
+    r"found\.\d{3}|.*\.(lrdata|lrcat-data|(migrated)?(photos?library|aplibrary))"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CLAIM = re.compile(  # a.jpg, a.jpg?w=200, a.jpg.1
@@ -53,7 +59,26 @@ def split_name(name: str, place: str) -> tuple[str, ...]:
 
 def is_hidden(parts: Sequence[str]) -> bool:
     """Whether a system, not a person, put it there: by a part of its path."""
-    return any(part.startswith(".") or part.casefold() in HIDDEN_NAMES for part in parts)
+    return any(_is_of_a_system(part) for part in parts)
+
+
+def visible(parts: Sequence[str]) -> tuple[str, ...]:
+    """The folders of a path, up to the first that a system put there.
+
+    >>> visible(("x", "dog", ".DS_Store")), visible(("x", "@eaDir", "dog", "1.jpg"))
+    (('x', 'dog'), ('x',))
+    """
+    return tuple(takewhile(lambda part: not _is_of_a_system(part), parts[:-1]))
+
+
+def is_thumbnail(parts: Sequence[str]) -> bool:
+    """Whether a file lies in a folder of small copies, which galleries call `Thumbs`."""
+    return any(part.casefold() == "thumbs" for part in parts[:-1])
+
+
+def _is_of_a_system(part: str) -> bool:
+    name = part.casefold()
+    return part.startswith(".") or name in HIDDEN_NAMES or bool(_HIDDEN_FORM.fullmatch(name))
 
 
 def claims_picture(file: str) -> bool:

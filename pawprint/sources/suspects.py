@@ -6,6 +6,8 @@ Such folders would give a wrong model without a word. Pure functions of names.
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 
 from pawprint.runner.errors import LayoutError
@@ -167,6 +169,39 @@ def _below(files: list[FoundFile]) -> Folders:
         (files,) = folders.values()
         own, folders = group(files)
     return folders
+
+
+def refuse_alike(class_names: Iterable[str], place: str) -> None:
+    """Refuses `Cat` beside `cat`, and `hot dog` beside `hot_dog`; letters, `A` and `a`, may differ.
+
+    Raises:
+        LayoutError: there are such classes.
+    """
+    spellings = defaultdict(list)
+    for name in sorted(class_names):
+        if len(name) > 1:
+            spellings[_spelling(name)].append(name)
+    alike = [names for names in spellings.values() if len(names) > 1]
+    if alike:
+        listed = "; ".join(quote(names) for names in alike[:3])
+        more = f" and {len(alike) - 3} more such" if len(alike) > 3 else ""
+        raise LayoutError(
+            f"{place}: expected each class under one name, found {listed}{more}, which differ only "
+            "in upper and lower case, in what stands between words, or in how a letter is encoded: "
+            "put the pictures of a class in one folder; if they are two, rename one"
+        )
+
+
+def _spelling(name: str) -> str:
+    """What is the same in all spellings of a name.
+
+    >>> _spelling("Hot_Dog"), _spelling("hotdog"), _spelling("v1_1"), _spelling("v11")
+    ('hotdog', 'hotdog', 'v1 1', 'v11')
+    """
+    plain = unicodedata.normalize("NFKC", name).lower()
+    plain = "".join(c for c in plain if unicodedata.category(c) != "Cf")  # without a width
+    words = re.split(r"[\s_-]+", plain.strip(" _-"))
+    return re.sub(r"(?<=[^\W\d_]{2}) (?=[^\W\d_]{2})", "", " ".join(words))
 
 
 def refuse_mask_files(files: list[FoundFile], place: str) -> None:

@@ -89,6 +89,7 @@ def open_tar(path: Path, work: Path, quota: Quota) -> Iterator[Listing]:
 def _list_tar(file: IO[bytes], size: int, quota: Quota) -> Listing:
     listing = Listing()
     found: list[tuple[str | bytes, tuple[int, int]]] = []
+    folders: list[str | bytes] = []
     places: dict[str, tuple[int, int]] = {}  # name → where its bytes are
     headers = _Headers(open_part(file, (0, size)))
     with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8") as archive:  # type: ignore[call-overload]
@@ -104,15 +105,19 @@ def _list_tar(file: IO[bytes], size: int, quota: Quota) -> Listing:
             elif info.islnk() or (info.isreg() and not info.issparse()):
                 found.append((_stored_name(info, quota.names_encoding), place))
                 places[_plain(info.name)] = place
-            elif not info.isdir():
+            elif info.isdir():
+                folders.append(_stored_name(info, quota.names_encoding))
+            else:
                 listing.ignored["not a file"] += 1
         _check_end(headers, archive.offset)  # see tests/test_private_sides.py
 
     def opener(place: tuple[int, int]) -> IO[bytes]:
         return open_part(file, place)
 
-    names = decode_names([name for name, _ in found], quota.names_encoding, quota.place)
-    for name, (_, place) in zip(names, found, strict=True):
+    stored = [*folders, *(name for name, _ in found)]
+    names = decode_names(stored, quota.names_encoding, quota.place)
+    listing.folders = names[: len(folders)]
+    for name, (_, place) in zip(names[len(folders) :], found, strict=True):
         listing.members.append(Member(name, place[1], 0, opener, place))
     return listing
 

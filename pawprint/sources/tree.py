@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from sys import intern
 
+from pawprint.sources.prefixes import find_no_classes, read_prefix
 from pawprint.sources.splits import read_split_name
 
 Label = tuple[int, str, str, str]  # index, split, class name, file name
 Digest = Callable[[int], bytes]  # of the bytes of the file at an index
-PREFIXED = re.compile(r"(?P<class_name>.+)\.\d+\.[^.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,12 @@ def label_by_prefix(files: list[FoundFile], split: str, minimum: int = 2) -> lis
     """Labels `cat.0.jpg` as cat; nothing, unless all are so named, of `minimum` or more classes."""
     labels = []
     for file in files:
-        match = PREFIXED.fullmatch(file.parts[-1])
-        if not match:
+        class_name = read_prefix(file.parts[-1])
+        if not class_name:
             return []
-        labels.append((file.index, split, intern(match["class_name"]), file.parts[-1]))
-    return labels if len({class_name for _, _, class_name, _ in labels}) >= minimum else []
+        labels.append((file.index, split, intern(class_name), file.parts[-1]))
+    found = {class_name for _, _, class_name, _ in labels}
+    return labels if len(found) >= minimum and not find_no_classes(found) else []
 
 
 def inner_names(files: list[FoundFile]) -> set[str]:

@@ -83,14 +83,17 @@ def _list_zip(opened: _Opened, prefix: str, listing: Listing, nest: _Nest, depth
     opener = opened.archive.open
     for info, own_name in zip(opened.archive.infolist(), opened.names, strict=True):
         name = prefix + own_name
-        if name.endswith("/"):
+        if name.endswith("/") or (name.endswith("\\") and not info.file_size):
+            listing.folders.append(name)
             continue
         _check_readable(info, f"{nest.quota.place}: {name!r}")
         if stat.S_ISLNK(info.external_attr >> 16):
             listing.leave_out_link(name)
         elif _is_zip(name, nest.quota.place) and depth < MAX_NESTING:
             inner = _open_nested(opened.archive, info, name, nest)
-            _list_zip(inner, _nested_prefix(name, inner), listing, nest, depth + 1)
+            folder = _nested_prefix(name, inner)
+            listing.folders.append(folder)
+            _list_zip(inner, folder, listing, nest, depth + 1)
         else:
             listing.members.append(Member(name, info.file_size, info.compress_size, opener, info))
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from pawprint.headers.bitstreams import count_av1_pixels, count_hevc_pictures
-from pawprint.headers.boxes import Box
-from pawprint.headers.costs import too_costly
-from pawprint.headers.directories import check_exif
+from pawprint.pictures.bitstreams import count_av1_pixels, count_hevc_pictures
+from pawprint.pictures.boxes import Box
+from pawprint.pictures.costs import too_costly
+from pawprint.pictures.directories import check_exif
 
 MAX_ITEMS = 4096  # decoders look for each among all others; 200 megapixels of a telephone have 800
 MAX_ITEM_ENTRIES = 2**16  # of all tables of items together

@@ -29,5 +29,5 @@ def scale_numbers(image: ImageFile) -> None:
     wanted = image.width * image.height * len(image.getbands())
     numbers = np.frombuffer(content, read, min(wanted, there), tile.offset)
     levels = np.minimum(np.rint(np.arange(2 ** (8 * read.itemsize)) / white * shown), shown)
-    image.fp = io.BytesIO(levels.astype(stored)[numbers].tobytes())
+    image.fp = io.BytesIO(levels.astype(stored)[numbers].data)
     image.tile = [tile._replace(codec_name="raw", offset=0, args=layout)]

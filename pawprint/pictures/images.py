@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from pawprint.data.deep_pixels import (
+from pawprint.pictures.costs import too_costly
+from pawprint.pictures.deep_pixels import (
     FULL_RANGE,
     boxes,
     deep_channels,
@@ -24,10 +25,9 @@ from pawprint.data.deep_pixels import (
     scale_grey,
     told_range,
 )
-from pawprint.data.netpbm import scale_numbers
-from pawprint.headers.costs import too_costly
-from pawprint.headers.memory import check_decoding_bytes, decoding_bytes
-from pawprint.headers.structure import check_structure
+from pawprint.pictures.memory import check_decoding_bytes, decoding_bytes
+from pawprint.pictures.netpbm import scale_numbers
+from pawprint.pictures.structure import check_structure
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
 from pawprint.runner.errors import ImageError, ImageFault
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 
-from pawprint.headers.bitstreams import count_av1_pixels, count_hevc_pictures
-from pawprint.headers.boxes import Box, walk_boxes
-from pawprint.headers.costs import too_costly
-from pawprint.headers.heif_items import Items
+from pawprint.pictures.bitstreams import count_av1_pixels, count_hevc_pictures
+from pawprint.pictures.boxes import Box, walk_boxes
+from pawprint.pictures.costs import too_costly
+from pawprint.pictures.heif_items import Items
 
 MAX_SAMPLES = 2**20  # frames of a film
 SPARE_CODED_PIXELS = 2**22  # that may be decoded beyond four times those of the picture

@@ -13,10 +13,10 @@ import re
 import struct
 from collections.abc import Callable
 
-from pawprint.headers.costs import MAX_PASSES, check_file_size, too_costly
-from pawprint.headers.directories import check_exif
-from pawprint.headers.heif import check_heif
-from pawprint.headers.tiff import check_tiff
+from pawprint.pictures.costs import MAX_PASSES, check_file_size, too_costly
+from pawprint.pictures.directories import check_exif
+from pawprint.pictures.heif import check_heif
+from pawprint.pictures.tiff import check_tiff
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; each is a pass over all pixels
 MAX_SEGMENTS = 1024  # of a JPEG: 64 MB before its first scan; a large colour profile has 255

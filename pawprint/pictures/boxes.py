@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from pawprint.headers.costs import too_costly
+from pawprint.pictures.costs import too_costly
 
 MAX_BOXES = 2**14
 MAX_NESTED_BOXES = 16  # of boxes within boxes

@@ -24,7 +24,7 @@ from pawprint.runner.errors import ImageError, ImageFault
 _MB = 1_000_000
 _REST_BYTES = 8 * _MB  # what the smallest picture takes
 _ROW_BYTES = 28  # of each row or column, whichever there are more of
-_BAND_PIXELS = 2**20  # converted at once, see ``pawprint.data.deep_pixels``
+_BAND_PIXELS = 2**20  # converted at once, see ``pawprint.pictures.deep_pixels``
 # Bytes a pixel of each of Pillow's modes; all others have four
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 _COPIES = {"JPEG": 2, "MPO": 2, "WEBP": 1, "AVIF": 1, "HEIF": 2}  # that decoders make of the file

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from pawprint.headers.costs import MAX_PASSES, too_costly
-from pawprint.headers.directories import BYTE_COUNTS, OFFSETS, Directories, Entry
+from pawprint.pictures.costs import MAX_PASSES, too_costly
+from pawprint.pictures.directories import BYTE_COUNTS, OFFSETS, Directories, Entry
 from pawprint.runner.errors import ImageError, ImageFault
 
 MAX_TILES = 100_000  # or strips; each is read by itself

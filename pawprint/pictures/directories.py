@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pawprint.headers.costs import too_costly
+from pawprint.pictures.costs import too_costly
 
 MAX_TAGS = 1024  # of a directory; cameras and microscopes write up to a hundred or two
 MAX_NUMBERS = 2**20  # in one directory: each becomes an object of its own

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from pawprint.headers.costs import too_costly
+from pawprint.pictures.costs import too_costly
 
 MAX_UNITS = 2**16  # of a file's coded data
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6  # types of units

@@ -1,1 +1,0 @@
-"""What a file says of the picture in it, and what that asks of a decoder."""

@@ -1,0 +1,129 @@
+"""OpenVINO graphs in files: read into memory, since OpenVINO itself would map the weights' file.
+
+Mapped weights change with their file, or end the process if that gets shorter.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.parsers import expat
+
+import numpy as np
+
+from pawprint.networks.config_bounds import MAX_ACTIVATIONS
+from pawprint.runner.bounds import read_bounded
+from pawprint.runner.errors import ModelError, one_line
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+MAX_XML_BYTES = 16 << 20
+MAX_WEIGHTS_BYTES = 2_000_000_000
+# What the backbones and heads become. A further backbone may need a further name
+GRAPH_OPERATIONS = frozenset(
+    (
+        *("Add", "BatchNormInference", "Clamp", "Const", "Convert", "Convolution", "Divide"),
+        *("GroupConvolution", "HSwish", "MatMul", "MaxPool", "Multiply", "Pad", "Parameter"),
+        *("ReLU", "ReduceMean", "Reshape", "Result", "Sigmoid", "SoftMax", "Subtract", "Swish"),
+        "Transpose",
+    )
+)
+_MAX_XML_DEPTH = 8  # a graph within a graph would be deeper
+
+
+def read_graph(xml: bytes, weights: bytes) -> ov.Model:
+    """The graph of an ``.xml`` file with the weights of its ``.bin`` file; it keeps neither.
+
+    Raises:
+        RuntimeError: OpenVINO cannot read them.
+    """
+    import openvino as ov
+
+    tensor = ov.Tensor(np.frombuffer(weights, np.uint8), shared_memory=False)
+    return ov.Core().read_model(xml, tensor)
+
+
+def load_graph(path: Path) -> ov.Model:
+    """Read a graph that a stage has written.
+
+    Args:
+        path: of the ``.xml`` file; the ``.bin`` file lies beside it.
+
+    Raises:
+        ModelError: one of them is missing, damaged or too large.
+    """
+    try:
+        xml = read_bounded(path, MAX_XML_BYTES)
+        return read_graph(xml, read_bounded(path.with_suffix(".bin"), MAX_WEIGHTS_BYTES))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = one_line(error)
+        raise ModelError(f"{path}: cannot be read ({reason}); run dvc repro") from None
+
+
+def check_xml(xml: bytes) -> None:
+    """Look at a graph's text before OpenVINO builds what it tells.
+
+    Raises:
+        ValueError: it is no XML, too deep, or has an operation that no classifier here needs.
+    """
+    depth = 0
+    parser = expat.ParserCreate()
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MAX_XML_DEPTH:
+            raise ValueError(f"XML of more than {_MAX_XML_DEPTH} levels")
+        kind = attributes.get("type", "")
+        if name == "layer" and kind not in GRAPH_OPERATIONS:
+            raise ValueError(f"the operation {kind[:50]!r}, which no classifier here has")
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def refuse_entities(*declaration: object) -> None:
+        raise ValueError("XML that declares its own type")
+
+    parser.StartElementHandler, parser.EndElementHandler = begin, end
+    parser.StartDoctypeDeclHandler = refuse_entities
+    try:
+        parser.Parse(xml, True)
+    except expat.ExpatError as error:
+        raise ValueError(f"not XML: {error}") from None
+
+
+def check_graph(graph: ov.Model, size_px: int) -> None:
+    """Look at a graph of ``save_classifier`` before memory is taken for it.
+
+    Args:
+        graph: one uint8 picture → probabilities, feature map.
+        size_px: side of the picture.
+
+    Raises:
+        ValueError: it takes or gives something else; an output is of no fixed size or absurdly
+            large; or a weight is not a finite number.
+    """
+    expected = [("u8", [1, size_px, size_px, 3])]
+    found = [(port.element_type.get_type_name(), _shape(port)) for port in graph.inputs]
+    if found != expected:
+        raise ValueError(f"it takes {found}, expected {expected}")
+    outputs = [(port.element_type.get_type_name(), len(_shape(port))) for port in graph.outputs]
+    if outputs != [("f32", 2), ("f32", 4)]:
+        raise ValueError(f"it gives {outputs}, expected probabilities and a feature map")
+    for node in graph.get_ops():
+        if node.get_type_name() == "Constant":
+            if node.get_element_type().is_real() and not np.isfinite(node.data).all():
+                raise ValueError("a weight that is not a finite number")
+            continue
+        for port in node.outputs():
+            if math.prod(_shape(port)) > MAX_ACTIVATIONS:
+                raise ValueError(f"an output of shape {_shape(port)}")
+
+
+def _shape(port: ov.Output) -> list[int]:
+    if port.partial_shape.is_dynamic:
+        raise ValueError(f"an output of no fixed shape, {port.partial_shape}")
+    return list(port.shape)

@@ -1,0 +1,491 @@
+"""Model files that somebody made to do harm: each is refused in one line, in little memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from classifiers import COLOURS, colours_models, run_python
+from PIL import Image
+
+# covers: R10, R18
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+
+MOST_MB = 500  # these take 240; read without care, most files here would take far more
+CHILD = """
+import contextlib, io, json, re, sys
+from pathlib import Path
+from pawprint.__main__ import main
+for model in sys.argv[1:]:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        code = main(["predict", "--model", model, "picture.png"])
+    peak_mb = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+    print(json.dumps([model, code, said.getvalue(), peak_mb]), flush=True)
+"""
+DEEP = b"[" * 100_000
+TOO_LARGE = 3_000_000_000
+
+Members = dict[str, bytes]
+
+
+def refuse(directory: Path, models: dict[str, str]) -> None:
+    """See that ``predict`` refuses models, in one process.
+
+    Args:
+        directory: where they are.
+        models: name → a pattern of the reason.
+    """
+    Image.new("RGB", (40, 40)).save(directory / "picture.png")
+    done = run_python("-c", CHILD, *models, cwd=directory)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"[")]
+    assert [line[0] for line in lines] == list(models), done.stderr.decode()[-3000:]
+    wrong = [
+        (model, code, said, peak_mb)
+        for model, code, said, peak_mb in lines
+        if code != 2
+        or not re.fullmatch(rf"error: \S*{model}[^\n]*(?:{models[model]})[^\n]*\n", said)
+        or len(said) > 500
+        or peak_mb > MOST_MB
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def sparse(path: Path) -> None:
+    """A file that says it is large, and takes no room on the disk."""
+    with open(path, "wb") as file:
+        file.truncate(TOO_LARGE)
+
+
+# ---- .keras files
+
+
+def unpack(path: Path) -> Members:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pack(members: Members, method: int = zipfile.ZIP_STORED, comment: bytes = b"") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.comment = comment
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+ZIPS: dict[str, tuple[Callable[[Members], bytes], str]] = {
+    "empty": (lambda m: b"", "not a zip"),
+    "html": (lambda m: b"<html>not found</html>" * 10, "not a zip"),
+    "compressed": (lambda m: pack(m, zipfile.ZIP_DEFLATED), "'config.json' in its zip is compress"),
+    "bomb": (
+        lambda m: pack(m | {"model.weights.h5": bytes(600_000_000)}, zipfile.ZIP_DEFLATED),
+        "compressed",
+    ),
+    "many": (lambda m: pack(m | {f"{i}": b"" for i in range(3000)}), "list of members of more"),
+    "further": (lambda m: pack(m | {"assets/x": b""}), "found config.json, .*, assets/x"),
+    "absolute": (lambda m: pack(m | {"/etc/x": b""}), "found .*, /etc/x"),
+    "upwards": (lambda m: pack(m | {"../../x": b""}), r"found .*, \.\./\.\./x"),
+    "fewer": (lambda m: pack({"metadata.json": m["metadata.json"]}), "found metadata.json"),
+    "comment": (lambda m: pack(m, comment=b"x" * 100), "comment"),
+    "twice": (
+        lambda m: pack(m | {"Metadata.json": b""}).replace(b"Metadata.json", b"metadata.json"),
+        "two members of its zip have one name",
+    ),
+    "encrypted": (
+        lambda m: re.sub(rb"(?s)(?<=PK\x01\x02....)\0\0", b"\1\0", pack(m)),
+        "encrypted",
+    ),
+    "other name": (
+        lambda m: pack(m).replace(b"metadata.json", b"metadata.jsoN", 1),
+        "damaged zip: File name",
+    ),
+    "zip64": (lambda m: zip64(pack(m)), "list of members of more"),
+}
+
+
+def zip64(content: bytes) -> bytes:
+    """Announce another end of the zip, of which only Zip64 knows."""
+    return content[:-22] + b"PK\x06\x07" + bytes(16) + content[-22:]
+
+
+def metadata(**changes: Any) -> bytes:
+    info = {"class_names": COLOURS, "image_size": 32} | changes
+    return json.dumps({"keras_version": "3", "pawprint": info}).encode()
+
+
+METADATA: dict[str, tuple[bytes, str]] = {
+    "none": (b"", "Expecting value"),
+    "list": (b"[]", "lacks"),
+    "deep": (DEEP, "more than 50 levels"),
+    "deeper than needed": (b'{"a":' * 60 + b"1" + b"}" * 60, "more than 50 levels"),
+    "large": (b'"' + bytes(5_000_000).replace(b"\0", b"x") + b'"', "5,000,002 bytes, more"),
+    "bytes": (b'{"pawprint": "\xff"}', "codec"),
+    "further": (metadata(more=1), "lacks"),
+    "million names": (metadata(class_names=[f"{i}" for i in range(1_000_000)]), "bytes, more than"),
+    "many names": (metadata(class_names=[f"{i}" for i in range(70_000)]), "at most 65,536 names"),
+    "one name": (metadata(class_names="red"), "class_names: expected a list"),
+    "numbers": (metadata(class_names=[1, 2, 3]), "class_names: .* found 1"),
+    "nested names": (metadata(class_names=[["x"] * 9999]), "class_names: expected names"),
+    "no letters": (metadata(class_names=["", "a", "b"]), "1 to 1000 characters"),
+    "long name": (metadata(class_names=["a" * 1001, "b"]), "1 to 1000 characters"),
+    "same names": (metadata(class_names=["a", "b", "a"]), "twice"),
+    "half a letter": (metadata(class_names=["\ud800", "b", "c"]), "surrogates"),
+    "large image": (metadata(image_size=10**9), "image_size: .*1000000000"),
+    "huge image": (metadata(image_size=10**900), "image_size"),
+    "no image": (metadata(image_size=0), "image_size"),
+    "image of text": (metadata(image_size="32"), "image_size"),
+    "true image": (metadata(image_size=True), "image_size.*True"),
+    "image of no number": (metadata(image_size=float("nan")), "NaN"),
+    "fewer names": (metadata(class_names=["red", "green"]), "2 classes at 32 px .*3"),
+    "other image": (metadata(image_size=33), "3 classes at 33 px .*32"),
+}
+
+
+def layer(config: Any, name: str) -> Any:
+    return next(layer for layer in config["config"]["layers"] if layer["name"] == name)
+
+
+def set_(name: str, **changes: Any) -> Callable[[Any], Any]:
+    """Change a layer's own configuration."""
+    return lambda config: layer(config, name)["config"].update(changes)
+
+
+def many_layers(config: Any) -> None:
+    config["config"]["layers"] *= 1000
+
+
+def outer_product(config: Any) -> None:
+    """Two layers whose weights are few by themselves, and many between them."""
+    layers = config["config"]["layers"]
+    first = json.loads(json.dumps(layer(config, "logits")))
+    layer(config, "logits")["config"]["units"] = 100_000
+    first["name"] = first["config"]["name"] = "second"
+    first["config"]["units"] = 100_000
+    first["build_config"]["input_shape"] = [None, 100_000]
+    first["inbound_nodes"][0]["args"][0]["config"]["keras_history"][0] = "logits"
+    layers.append(first)
+
+
+def pad(config: Any) -> None:
+    """The first layer surrounds each picture by many pixels."""
+    first = layer(config, "choose")
+    first.update(class_name="ZeroPadding2D", build_config=None)
+    common = {"name": "choose", "data_format": "channels_last"}
+    first["config"] = common | {"padding": [[10**6, 0], [10**6, 0]]}
+
+
+CONFIGS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "sequential": (lambda c: c.update(class_name="Sequential"), "class 'Sequential'"),
+    "no layers": (lambda c: c["config"].pop("layers"), "tells of no network"),
+    "layers of text": (lambda c: c["config"].update(layers="abc"), "tells of no network"),
+    "many layers": (many_layers, "of 6,000 layers"),
+    "lambda": (lambda c: layer(c, "logits").update(class_name="Lambda"), "'Lambda'"),
+    "nested": (lambda c: layer(c, "logits").update(class_name="Functional"), "'Functional'"),
+    "function": (
+        set_("logits", activation={"class_name": "function", "config": "x", "module": "os"}),
+        "'function'",
+    ),
+    "array": (
+        set_(
+            "logits",
+            kernel_initializer={
+                "class_name": "__numpy__",
+                "module": "keras.initializers",
+                "config": {"value": "x", "dtype": "S2000000000"},
+            },
+        ),
+        "'__numpy__'",
+    ),
+    "many units": (set_("logits", units=10**9), "layers of 4,000,000,"),
+    "units of text": (set_("logits", units="9" * 1000), "whole number"),
+    "units below zero": (set_("logits", units=-1), "whole number"),
+    "many filters": (set_("choose", filters=10**8), "layers of 4,900,000,"),
+    "large kernel": (set_("choose", kernel_size=[10**5, 10**5]), "layers of 90,000,"),
+    "no kernel": (set_("choose", kernel_size=None), "not told in full"),
+    "channels first": (set_("choose", data_format="channels_first"), "channels_last"),
+    "low rank": (set_("logits", lora_rank=10**9), "weights that no model here has"),
+    "not built": (lambda c: layer(c, "logits").pop("build_config"), "not told in full"),
+    "outer product": (outer_product, "layers of 10,000,"),
+    "padding": (pad, r"'choose' gives \(1000032, 1000032, 3\)"),
+    "other units": (set_("logits", units=4), "cannot be loaded"),
+    "other shape": (
+        lambda c: layer(c, "logits")["build_config"].update(input_shape=[None, 5]),
+        "cannot be loaded",
+    ),
+    "no source": (lambda c: layer(c, "probs").update(inbound_nodes=[]), "cannot be loaded"),
+    "name of a number": (lambda c: layer(c, "probs").update(name=3), "cannot be loaded"),
+}
+
+
+def edit_weights(content: bytes, edit: Callable[[h5py.File], Any]) -> bytes:
+    stream = io.BytesIO(content)
+    with h5py.File(stream, "r+") as file:
+        edit(file)
+    return stream.getvalue()
+
+
+def replace(file: h5py.File, **options: Any) -> None:
+    del file["layers/dense/vars/0"]
+    file.create_dataset("layers/dense/vars/0", **options)
+
+
+def not_a_number(file: h5py.File) -> None:
+    file["layers/dense/vars/0"][1, 1] = np.nan
+
+
+def infinite(file: h5py.File) -> None:
+    file["layers/dense/vars/0"][0, 2] = np.inf
+
+
+def link(to: Any) -> Callable[[h5py.File], None]:
+    def edit(file: h5py.File) -> None:
+        del file["layers/dense/vars/0"]
+        file["layers/dense/vars/0"] = to
+
+    return edit
+
+
+def in_itself(file: h5py.File) -> None:
+    file["layers/dense/vars/again"] = file["layers"]
+
+
+def virtual(file: h5py.File) -> None:
+    del file["layers/dense/vars/0"]
+    layout = h5py.VirtualLayout((3, 3), "<f4")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "x", (3, 3))
+    file.create_virtual_dataset("layers/dense/vars/0", layout)
+
+
+WEIGHTS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
+    "nan": (not_a_number, "not a finite number"),
+    "infinity": (infinite, "not a finite number"),
+    "elsewhere": (link(h5py.ExternalLink("/etc/hostname", "/x")), "link to another place"),
+    "aside": (link(h5py.SoftLink("/layers")), "link to another place"),
+    "in itself": (in_itself, "too many objects, or too deep"),
+    "virtual": (virtual, "numbers from another file"),
+    "raw file": (
+        lambda f: replace(f, shape=(3, 3), dtype="<f4", external=[("/etc/hostname", 0, 36)]),
+        "numbers from another file",
+    ),
+    "bomb": (
+        lambda f: replace(f, shape=(10**9,), dtype="<f4", chunks=(10**6,), compression="gzip"),
+        "unpacks to 4,000,000,",
+    ),
+    "text": (lambda f: replace(f, data=np.array([b"a", b"b"])), "no number"),
+    "type": (lambda f: f.__setitem__("type", np.dtype("<f4")), "no array"),
+}
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colours_models(tmp_path_factory)
+
+
+def test_hostile_keras_files(colours: Path, tmp_path: Path) -> None:
+    """Those that are known before Keras is imported."""
+    members, expected = unpack(colours / "colours.keras"), {}
+    contents = {f"zip {name}": (make(members), said) for name, (make, said) in ZIPS.items()}
+    last = ("fewer names", "other image")  # Keras must look into these
+    for name, (text, said) in METADATA.items():
+        if name not in last:
+            contents[f"metadata {name}"] = (pack(members | {"metadata.json": text}), said)
+    for name, (content, said) in contents.items():
+        (tmp_path / f"{name}.keras").write_bytes(content)
+        expected[f"{name}.keras"] = said
+    sparse(tmp_path / "large.keras")
+    expected["large.keras"] = "3,000,000,000 bytes, more than"
+    (tmp_path / "folder.keras").mkdir()
+    os.mkfifo(tmp_path / "pipe.keras")
+    expected |= dict.fromkeys(["folder.keras", "pipe.keras"], "no such model")
+    refuse(tmp_path, expected)
+
+
+def test_hostile_networks_in_keras_files(colours: Path, tmp_path: Path) -> None:
+    members, expected = unpack(colours / "colours.keras"), {}
+    contents: dict[str, tuple[Members, str]] = {
+        "config deep": ({"config.json": DEEP}, "more than 50 levels"),
+        "config large": ({"config.json": b" " * 5_000_000}, "5,000,000 bytes, more than"),
+        "weights garbled": ({"model.weights.h5": b"garbage"}, "damaged HDF5"),
+    }
+    for name in ("fewer names", "other image"):
+        text, said = METADATA[name]
+        contents[f"metadata {name}"] = ({"metadata.json": text}, said)
+    for name, (edit, said) in CONFIGS.items():
+        config = json.loads(members["config.json"])
+        edit(config)
+        contents[f"config {name}"] = ({"config.json": json.dumps(config).encode()}, said)
+    for name, (change, said) in WEIGHTS.items():
+        weights = edit_weights(members["model.weights.h5"], change)
+        contents[f"weights {name}"] = ({"model.weights.h5": weights}, said)
+    for name, (changes, said) in contents.items():
+        (tmp_path / f"{name}.keras").write_bytes(pack(members | changes))
+        expected[f"{name}.keras"] = said
+    refuse(tmp_path, expected)
+
+
+# ---- exported models
+
+
+def replace_file(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda model: write(model, name, content)
+
+
+def write(model: Path, name: str, content: bytes) -> None:
+    """Write a file of a model, and its digest into the card."""
+    (model / name).write_bytes(content)
+    card = json.loads((model / "model.json").read_bytes())
+    card["files"][name] = hashlib.sha256(content).hexdigest()
+    (model / "model.json").write_text(json.dumps(card))
+
+
+def edit_xml(old: str, new: str) -> Callable[[Path], None]:
+    def edit(model: Path) -> None:
+        text = (model / "model.xml").read_text(encoding="utf-8")
+        assert old in text
+        write(model, "model.xml", text.replace(old, new).encode())
+
+    return edit
+
+
+def edit_card(**changes: Any) -> Callable[[Path], None]:
+    def edit(model: Path) -> None:
+        path = model / "model.json"
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+
+    return edit
+
+
+def edit_tail(**changes: Any) -> Callable[[Path], None]:
+    """Change arrays of the tail: ``kinds``, ``1.kernel``, ``1.bias``."""
+
+    def edit(model: Path) -> None:
+        with np.load(model / "gradcam.npz") as file:
+            arrays = dict(file)
+        stream = io.BytesIO()
+        np.savez(stream, allow_pickle=True, **(arrays | changes))
+        write(model, "gradcam.npz", stream.getvalue())
+
+    return edit
+
+
+def edit_weights_file(numbers: float) -> Callable[[Path], None]:
+    def edit(model: Path) -> None:
+        content = (model / "model.bin").read_bytes()
+        kernel = np.float32(0.25).tobytes()
+        assert kernel in content
+        write(model, "model.bin", content.replace(kernel, np.float32(numbers).tobytes()))
+
+    return edit
+
+
+def link_file(name: str, target: str) -> Callable[[Path], None]:
+    def edit(model: Path) -> None:
+        (model / name).unlink()
+        (model / name).symlink_to(target)
+
+    return edit
+
+
+def make_pipe(name: str) -> Callable[[Path], None]:
+    def edit(model: Path) -> None:
+        (model / name).unlink()
+        os.mkfifo(model / name)
+
+    return edit
+
+
+def make_sparse(name: str) -> Callable[[Path], None]:
+    return lambda model: sparse(model / name)
+
+
+ENTITIES = """<?xml version="1.0"?>
+<!DOCTYPE net [<!ENTITY a "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>
+<net>&c;</net>"""
+DEEP_XML = b"<net>" * 200_000
+HEADER = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d,), }"
+
+
+def tail_of(shape: int) -> bytes:
+    """A file of one array that says it is large."""
+    return pack({"kinds.npy": (HEADER % shape).ljust(127) + b"\n"})
+
+
+EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "card deep": (lambda m: _put(m, DEEP), "model.json: [^\\n]*more than 50 levels"),
+    "card large": (lambda m: _put(m, b" " * 5_000_000), "5,000,000 bytes, more than"),
+    "card sparse": (make_sparse("model.json"), "3,000,000,000 bytes, more than"),
+    "card endless": (link_file("model.json", "/dev/zero"), "not an ordinary file"),
+    "card pipe": (make_pipe("model.json"), "not an ordinary file"),
+    "card list": (lambda m: _put(m, b"[1]"), "found a list"),
+    "files of a list": (edit_card(files=["x"]), "files: found"),
+    "many names": (edit_card(class_names=[f"{i}" for i in range(70_000)]), "at most 65,536"),
+    "same names": (edit_card(class_names=["a", "b", "a"]), "twice"),
+    "no names": (edit_card(class_names=[]), "0 class_names"),
+    "large image": (edit_card(image_size=10**9), "image_size"),
+    "true image": (edit_card(image_size=True), "image_size"),
+    "other image": (edit_card(image_size=2048), r"it takes .*32.*expected .*2048"),
+    "many pixels": (edit_card(max_pixels=10**12), "max_pixels"),
+    "name of a list": (edit_card(name=["x"] * 10_000), "name: found"),
+    "metrics without number": (edit_card(metrics={"a": float("nan")}), "NaN in JSON"),
+    "xml garbled": (replace_file("model.xml", b"<net>"), "not XML"),
+    "xml entities": (replace_file("model.xml", ENTITIES.encode()), "declares its own type"),
+    "xml deep": (replace_file("model.xml", DEEP_XML), "more than 8 levels"),
+    "xml large": (replace_file("model.xml", b" " * 17_000_000), "17,000,000 bytes, more than"),
+    "xml of nothing": (replace_file("model.xml", b"<net/>"), "model.xml"),
+    "xml loop": (edit_xml('type="Convolution"', 'type="Loop"'), "the operation 'Loop'"),
+    "xml wide": (edit_xml('shape="1,32,32,3"', 'shape="1,99999,99999,3"'), r"it takes .*99999"),
+    "xml any size": (edit_xml('shape="1,32,32,3"', 'shape="1,?,?,3"'), "no fixed shape"),
+    "xml padded": (
+        edit_xml(
+            'pads_begin="0, 0" pads_end="0, 0" auto_pad="valid"',
+            'pads_begin="1000000, 1000000" pads_end="0, 0" auto_pad="explicit"',
+        ),
+        r"an output of shape \[1, 250008, 250008, 3\]",
+    ),
+    "xml beyond": (edit_xml('offset="0"', 'offset="123456789"'), "model.xml"),
+    "bin empty": (replace_file("model.bin", b""), "model.xml"),
+    "bin short": (replace_file("model.bin", b"1234"), "model.xml"),
+    "bin sparse": (make_sparse("model.bin"), "3,000,000,000 bytes, more than"),
+    "bin endless": (link_file("model.bin", "/dev/zero"), "not an ordinary file"),
+    "bin pipe": (make_pipe("model.bin"), "not an ordinary file"),
+    "bin nan": (edit_weights_file(np.nan), "not a finite number"),
+    "bin infinity": (edit_weights_file(np.inf), "not a finite number"),
+    "tail large": (replace_file("gradcam.npz", tail_of(10**11)), "array of shape"),
+    "tail many": (replace_file("gradcam.npz", ZIPS["many"][0]({})), "list of members"),
+    "tail bomb": (
+        replace_file("gradcam.npz", pack({"kinds.npy": bytes(10**8)}, zipfile.ZIP_DEFLATED)),
+        "compressed",
+    ),
+    "tail sparse": (make_sparse("gradcam.npz"), "3,000,000,000 bytes, more than"),
+    "tail command": (edit_tail(kinds=np.array([{}, {}])), "gradcam.npz.*array of shape"),
+    "tail nan": (edit_tail(**{"1.bias": np.full(3, np.nan)}), "not a finite number"),
+    "tail narrow": (edit_tail(**{"1.kernel": np.zeros((2, 3))}), "does not fit"),
+    "tail of others": (edit_tail(**{"1.bias": np.zeros(4)}), "does not fit"),
+    "tail unknown": (edit_tail(kinds=np.array(["odd", "dense"])), "does not fit"),
+}
+
+
+def _put(model: Path, content: bytes) -> None:
+    (model / "model.json").write_bytes(content)
+
+
+def test_hostile_exported_models(colours: Path, tmp_path: Path) -> None:
+    for name, (edit, _) in EXPORTED.items():
+        shutil.copytree(colours / "export", tmp_path / name)
+        edit(tmp_path / name)
+    refuse(tmp_path, {name: reason for name, (_, reason) in EXPORTED.items()})
