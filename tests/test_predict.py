@@ -64,7 +64,7 @@ def predict(
 def test_what_is_no_ordinary_file_in_a_folder_is_a_line(project: Path) -> None:
     folder = project / "odd"
     folder.mkdir()
-    (folder / "1.png").write_bytes(RED)
+    (folder / "1.png").write_bytes(picture(RED))
     os.mkfifo(folder / "2.png")
     (folder / "3.png").symlink_to("/dev/zero")
     (folder / "4.png").symlink_to("nowhere.png")
