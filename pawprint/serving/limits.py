@@ -12,7 +12,8 @@ from starlette.requests import Request
 
 from pawprint.serving.settings import Settings
 
-LARGE_BODY_BYTES = 2**22
+LARGE_BODY_BYTES = 2**20
+GIVE_BACK_S = 1.0  # after a large body: what was made of it is done with by then
 
 
 def give_back_memory() -> None:
@@ -51,6 +52,7 @@ class Limits:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._bytes = 0
+        self._giving: asyncio.TimerHandle | None = None
         self.pictures = 0
 
     @asynccontextmanager
@@ -67,9 +69,13 @@ class Limits:
             yield content
         finally:
             self._bytes -= len(content)
-            if len(content) > LARGE_BODY_BYTES:
-                del content
-                give_back_memory()
+            if len(content) > LARGE_BODY_BYTES and self._giving is None:
+                loop = asyncio.get_running_loop()
+                self._giving = loop.call_later(GIVE_BACK_S, self._give_back)
+
+    def _give_back(self) -> None:
+        self._giving = None
+        give_back_memory()
 
     async def _read(self, request: Request) -> bytes:
         self._check_announced(request)
