@@ -21,6 +21,7 @@ from pawprint.pictures.images import PixelBudget, decode_image
 from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.runner.limits import (
     CPU_SIGNAL,
+    give_back_large_blocks,
     leave_no_core,
     limited_cpu,
     limited_memory,
@@ -226,6 +227,7 @@ class _Worker:
 def _work(connection: Connection, limits: DecodingLimits) -> None:
     """Decode what is asked for until nobody asks any more, or too much memory is left over."""
     leave_no_core()
+    give_back_large_blocks()
     most_bytes = private_bytes() + _LEFT_OVER_BYTES
     leaves = False
     while not leaves:

@@ -6,16 +6,19 @@ says which piece of work ended a worker, `pawprint.answers.decoders` goes on wit
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CPU_SIGNAL = signal.SIGPROF  # what ends a process whose time is over
 _PAGE_BYTES = resource.getpagesize()
+_M_MMAP_THRESHOLD = -3  # of glibc's <malloc.h>
+_LARGE_BLOCK_BYTES = 2**22
 
 
 @contextmanager
@@ -63,6 +66,16 @@ def limited_cpu(seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def give_back_large_blocks() -> None:
+    """Have large blocks of memory go back to the system as soon as they are free.
+
+    Only glibc keeps them, more of them the larger they are, for each thread that ever had one.
+    Python has no function for it: see tests/test_private_sides.py.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def leave_no_core() -> None:

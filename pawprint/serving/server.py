@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from pawprint.runner.errors import PawprintError
+from pawprint.runner.limits import give_back_large_blocks
 from pawprint.serving.app import build_app
 from pawprint.serving.connections import connection_class
 from pawprint.serving.crowd import PIECE_BYTES, Crowd
@@ -57,6 +58,7 @@ def serve(settings: Settings) -> None:
     wanted = Room(settings.max_connections)
     room = make_room(wanted.connections, settings.decoder_count)
     settings = dataclasses.replace(settings, max_connections=room.connections)
+    give_back_large_blocks()  # or bodies of 30 MB would stay, a few for each thread
     service = Service(settings, open_models(settings))
     count = service.monitor.closed
     crowd = Crowd(settings, room.spare, lambda reason: count.labels(reason).inc())
