@@ -35,7 +35,7 @@ PICTURE_BYTES = 400_000_000
 STUCK_S = 1.0  # at one picture: longer than anybody should wait
 _END_S = 5.0
 _CHUNK_BYTES = 2**20
-_LEFT_OVER_BYTES = 2**26  # that memory may have grown by, as it does by large pictures
+_LEFT_OVER_BYTES = 2**24  # that memory may have grown by, as it does by large pictures
 _PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP")
 # Imported once, by the process of which all others are copies
 _PRELOADED = [__name__, *(f"PIL.{name}ImagePlugin" for name in _PLUGINS), "pi_heif"]
