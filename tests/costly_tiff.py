@@ -96,9 +96,7 @@ def _files_of_many_tiles() -> Iterator[tuple[str, bytes, str]]:
         *(("little BigTIFF", "<", True), ("big BigTIFF", ">", True)),
     ):
         yield f"large tile, {name}.tif", tiff(tiled(1, 1, 20_000, 1), data, order, is_big), large
-    named: list[Tag] = [
-        (273 if tag == 324 else tag, type_, values) for tag, type_, values in tiled(1, 1, 20_000, 1)
-    ]
+    named = [(273 if tag == 324 else tag, kind, v) for tag, kind, v in tiled(1, 1, 20_000, 1)]
     yield "large tile by the name of a strip.tif", tiff(named, data), large
     many = "more than 100000 tiles or strips"
     yield "tiles.tif", tiff(tiled(400, 400, 1, 1)), many

@@ -61,6 +61,19 @@ def predict(
     return done.stdout.decode(), done.stderr.decode()
 
 
+def test_what_is_no_ordinary_file_in_a_folder_is_a_line(project: Path) -> None:
+    folder = project / "odd"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(picture(RED))
+    os.mkfifo(folder / "2.png")
+    (folder / "3.png").symlink_to("/dev/zero")
+    (folder / "4.png").symlink_to("nowhere.png")
+    out, _ = predict(project, "odd", "--json", code=1)
+    answers = [json.loads(line) for line in out.splitlines()]
+    reason = "not an ordinary file, or a link that leads to none"
+    assert [answer.get("error", "") for answer in answers] == ["", reason, reason, reason]
+
+
 def test_folders_are_searched_and_sorted_and_a_line_is_printed_for_each_picture(
     project: Path,
 ) -> None:

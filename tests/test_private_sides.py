@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import importlib
 import io
 import json
 import multiprocessing
 import os
+import platform
 import re
 import shlex
 import signal
@@ -48,6 +50,7 @@ from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import PAGES, build_app
 from pawprint.serving.connections import connection_class
 from pawprint.serving.crowd import IDLE_S, Crowd, Ended, Occupant
+from pawprint.serving.limits import give_back_memory
 from pawprint.serving.open_files import Listener
 from pawprint.serving.server import Server, listen
 from pawprint.serving.service import Service
@@ -718,6 +721,16 @@ def test_a_pool_starts_a_process_for_each_task():
     before = set(multiprocessing.active_children())
     with worker_pool("nothing"):
         assert len(set(multiprocessing.active_children()) - before) == available_cores()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has it")
+def test_glibc_gives_back_memory_when_it_is_told():
+    """`pawprint.serving.limits.give_back_memory` calls malloc_trim through `ctypes`.
+
+    What threads have freed stays with the process otherwise; Python has no such function.
+    """
+    assert ctypes.CDLL(None).malloc_trim(0) in (0, 1)
+    give_back_memory()
 
 
 ORPHAN = """

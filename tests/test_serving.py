@@ -142,7 +142,7 @@ def test_names_and_top_in_json(server):
     body = in_json(picture("blue"), top=2)
     body["images"] += [{"name": "x", "content": "?"}]  # type: ignore[operator]
     first, second = server.post("/v1/predict", json=body).json()["results"]
-    assert [p["class"] for p in first["predictions"]] == ["blue", "red"]
+    assert [p["class"] for p in first["predictions"]] == ["blue", "green"]
     assert first["name"] is None
     assert second == {"name": "x", "error": "not base64"}
 

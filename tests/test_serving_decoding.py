@@ -19,6 +19,9 @@ from living import descendants, wait_until
 from PIL import Image
 from served import Running, colours, picture, serving
 
+from pawprint.serving.limits import Limits, Refusal
+from pawprint.serving.settings import Settings
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -135,3 +138,25 @@ def test_a_server_whose_decoders_are_stuck_is_not_ready_and_says_so(model: str) 
         assert wait_until(lambda: server.get("/readyz").status_code == 200, 20)
         assert wait_until(lambda: server.metric("pawprint_decoders_busy") == 0, 20)
         assert server.predict(picture("red")).status_code == 200
+
+
+def test_the_processor_time_of_a_request_is_limited(model: str) -> None:
+    options = ("--max-request-s", "0.2", "--max-request-pixels", "1000000000")
+    with serving("--model", model, *options) as server:
+        refused = reasons(server, LARGE, *[picture("red")] * 3)
+        spent = "the pictures before it took the 0.2 s of processor time of a request"
+        assert refused[0] == "takes more processor time than is left for its request"
+        assert refused[1:] == [spent] * 3
+        assert reasons(server, *[picture("red")] * 3) == [""] * 3
+
+
+def test_large_requests_leave_room_in_the_queue_to_small_ones() -> None:
+    limits = Limits(Settings(queue=256))
+    with limits.queued(64), limits.queued(64), limits.queued(64):
+        with pytest.raises(Refusal, match="192 pictures are waiting"), limits.queued(33):
+            pass
+        with limits.queued(32), limits.queued(16), limits.queued(1):
+            assert limits.pictures == 241
+    lone = Limits(Settings(queue=2))
+    with lone.queued(2), pytest.raises(Refusal, match="2 pictures are waiting"), lone.queued(1):
+        pass

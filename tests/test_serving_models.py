@@ -252,7 +252,7 @@ def test_16_bit_pictures_are_decoded_by_the_card(tmp_path):
     Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(file, "PNG")
     served = open_models(Settings(model=str(tmp_path))).primary
     with open_decoders(1, DecodingLimits()) as decoders:
-        decoded = decoders.decode(served.order(file.getvalue(), 64)).result
+        decoded = decoders.decode(served.order(file.getvalue(), 64, 1.0)).result
     assert isinstance(decoded, np.ndarray)
     assert np.unique(decoded).tolist() == [255]
     np.testing.assert_array_equal(decoded, served.classifier.decode(file.getvalue()))

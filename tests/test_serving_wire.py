@@ -51,7 +51,7 @@ def chunks(count: int, size: int) -> bytes:
         (GET + b"X: " + b"x" * 16_384 + b"\r\n\r\n", "expected at most 100 headers in 16384"),
         (GET + b"X: " + b"x" * 1_000_000, "expected at most 100 headers in 16384 bytes"),
         (GET + b"a:\n" * 50_000 + b"\n", "expected at most 100 headers in 16384 bytes"),
-        (CHUNKED + chunks(1001, 1), "expected chunks of 64 bytes or more, found smaller"),
+        (CHUNKED + chunks(1001, 1), "expected chunks of 512 bytes or more, found smaller"),
         (CHUNKED + b"0\r\n" + header_lines(101) + b"\r\n", "expected at most 100 lines after"),
         (CHUNKED + b"nonsense\r\n", "expected a request of HTTP/1.1"),
     ],
@@ -73,7 +73,7 @@ def test_what_is_refused_is_closed_and_counted(server, sent, text):
         (GET + header_lines(98) + b"\r\n", 200),
         (GET + b"X: " + b"x" * (16_384 - len(GET) - 7) + b"\r\n\r\n", 200),
         (CHUNKED + chunks(1000, 1) + b"0\r\n\r\n", 422),
-        (CHUNKED + chunks(3000, 64) + b"0\r\n" + header_lines(100) + b"\r\n", 422),
+        (CHUNKED + chunks(3000, 512) + b"0\r\n" + header_lines(100) + b"\r\n", 422),
     ],
 )
 def test_what_is_just_within_the_limits_is_read(server, sent, status):

@@ -13,8 +13,8 @@ async def settle() -> None:
 class Office:
     """Pictures by name, each at work until it is told to end."""
 
-    def __init__(self, places: int, share: int) -> None:
-        self.turns = Turns(places, share)
+    def __init__(self, places: int) -> None:
+        self.turns = Turns(places)
         self.began: list[str] = []
         self.ends: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -45,13 +45,13 @@ class Office:
 
 def test_a_request_leaves_places_to_others() -> None:
     async def main() -> None:
-        office, many, one = Office(places=4, share=2), Line(), Line()
-        await office.send(many, "m1", "m2", "m3", "m4")
-        assert office.began == ["m1", "m2"]
+        office, many, one = Office(places=2), Line(), Line()
+        await office.send(many, "m1", "m2", "m3")
+        assert office.began == ["m1"]
         await office.send(one, "o1")
-        assert office.began == ["m1", "m2", "o1"]
-        await office.end("m2")
-        assert office.began == ["m1", "m2", "o1", "m3"]
+        assert office.began == ["m1", "o1"]
+        await office.end("m1")
+        assert office.began == ["m1", "o1", "m2"]
         await office.close()
 
     asyncio.run(main())
@@ -59,7 +59,7 @@ def test_a_request_leaves_places_to_others() -> None:
 
 def test_requests_take_turns() -> None:
     async def main() -> None:
-        office = Office(places=1, share=1)
+        office = Office(places=1)
         lines = {name: Line() for name in "abc"}
         await office.send(lines["a"], "a1", "a2", "a3")
         await office.send(lines["b"], "b1", "b2")
@@ -77,7 +77,7 @@ def test_requests_take_turns() -> None:
 
 def test_who_does_not_wait_any_more_takes_no_place() -> None:
     async def main() -> None:
-        office, line = Office(places=1, share=1), Line()
+        office, line = Office(places=1), Line()
         await office.send(line, "first", "gone", "last")
         office.tasks["gone"].cancel()
         await settle()
@@ -94,12 +94,12 @@ def test_who_does_not_wait_any_more_takes_no_place() -> None:
 
 def test_who_gives_up_in_the_moment_of_its_turn_hands_it_on() -> None:
     async def main() -> None:
-        office, line = Office(places=1, share=1), Line()
+        office, line = Office(places=1), Line()
         await office.send(line, "first", "gone", "last")
         office.ends["first"].set()
         await asyncio.sleep(0)
         assert office.tasks["first"].done()  # so it is gone's turn, which has not run since
-        assert (line.at_work, office.began) == (1, ["first"])
+        assert (line.at_work, office.began) == (True, ["first"])
         office.tasks["gone"].cancel()
         await settle()
         assert office.began == ["first", "last"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from queue import LifoQueue
-from time import monotonic
+from time import monotonic, process_time
 
 import numpy as np
 
@@ -67,6 +68,7 @@ class Order:
     Attributes:
         content: the file's bytes, or its path.
         pixels_left: for a ``PixelBudget``.
+        cpu_left_s: processor time that is left, if that is less than a picture may take.
     """
 
     content: bytes | Path
@@ -74,6 +76,7 @@ class Order:
     max_pixels: int
     max_value: int
     pixels_left: int | None = None
+    cpu_left_s: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,12 @@ class Decoded:
         result: uint8 [size_px, size_px, 3], RGB in 0...255, or why there is none: an ImageError,
             or an OSError where the path cannot be read.
         pixels: taken from the budget.
+        cpu_s: processor time that it took.
     """
 
     result: np.ndarray | ImageError | OSError
     pixels: int = 0
+    cpu_s: float = 0.0
 
 
 class Decoders:
@@ -193,9 +198,9 @@ class _Worker:
             reason = f"takes more than {self._limits.wall_s:g} s to decode"
             self.end()
         except (EOFError, OSError):
-            reason = self._tell(self.end(_END_S))
+            reason = self._tell(self.end(_END_S), order)
         pixels = order.pixels_left or 0  # nobody knows how many it had
-        return Decoded(ImageError(reason, ImageFault.COSTLY), pixels)
+        return Decoded(ImageError(reason, ImageFault.COSTLY), pixels, self._limits.cpu_s)
 
     def kill(self) -> None:
         """End the process while another thread waits for it."""
@@ -210,8 +215,10 @@ class _Worker:
         self._process.join()
         return self._process.exitcode
 
-    def _tell(self, exit_code: int | None) -> str:
+    def _tell(self, exit_code: int | None, order: Order) -> str:
         if exit_code == -CPU_SIGNAL:
+            if order.cpu_left_s < self._limits.cpu_s:
+                return "takes more processor time than is left for its request"
             return f"takes more than {self._limits.cpu_s:g} s of processor time to decode"
         return f"ended the process that decoded it (exit code {exit_code})"
 
@@ -241,10 +248,11 @@ def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
     """
     budget = None if order.pixels_left is None else PixelBudget(order.pixels_left)
     result: np.ndarray | ImageError | OSError
+    began, most_s = process_time(), min(limits.cpu_s, order.cpu_left_s)
     try:
         content = order.content
         left = limits.memory_bytes - (len(content) if isinstance(content, bytes) else 0)
-        with limited_memory(left), limited_cpu(limits.cpu_s):
+        with limited_memory(left), limited_cpu(most_s):
             if isinstance(content, Path):
                 content = _read(content, order.max_pixels)
             result = decode_image(
@@ -261,7 +269,7 @@ def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
         megabytes = limits.memory_bytes // 1_000_000
         result = ImageError(f"takes more than {megabytes} MB to decode", ImageFault.COSTLY)
     taken = 0 if budget is None else (order.pixels_left or 0) - budget.left
-    return Decoded(result, taken)
+    return Decoded(result, taken, process_time() - began)
 
 
 def _read(path: Path, max_pixels: int) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pawprint.answers.decoders import Decoders, Order
 from pawprint.inference.classifier import LIMIT_OF_MODEL, ModelCard
-from pawprint.pictures.costs import most_file_bytes
+from pawprint.pictures.costs import check_file_size, most_file_bytes
 from pawprint.runner.errors import ImageError
 
 STDIN = "-"
@@ -76,6 +76,10 @@ class Reader:
     def _read(self, source: Source, content: bytes | None) -> np.ndarray | str:
         if source.error:
             return source.error
+        try:
+            check_file_size(len(content or b""), self._most_pixels)
+        except ImageError as error:
+            return error.reason()
         file = Path(source.path) if content is None else content
         order = Order(file, self.card.image_size, self._most_pixels, self.card.max_value)
         result = self.decoders.decode(order).result

@@ -22,9 +22,11 @@ class Allowance:
 
     Attributes:
         pixels_left: see ``pawprint.pictures.images.PixelBudget``; below 0 once one was refused.
+        cpu_left_s: of processor time.
     """
 
     pixels_left: int
+    cpu_left_s: float
     line: Line = field(default_factory=Line)
 
 
@@ -43,10 +45,10 @@ class DecodingRoom:
             settings.max_picture_s, memory_bytes=int(settings.max_picture_mb * 1_000_000)
         )
         count = settings.decoder_count
-        self._pixels = settings.max_request_pixels
+        self._pixels, self._cpu_s = settings.max_request_pixels, settings.max_request_s
         self._decoders = Decoders(count, limits)
         self._threads = ThreadPoolExecutor(count, "decode")
-        self._turns = Turns(count, max(1, count // 2))
+        self._turns = Turns(count)
         self._loop = loop
 
     @property
@@ -59,7 +61,7 @@ class DecodingRoom:
 
     def open_allowance(self) -> Allowance:
         """What a request begins with."""
-        return Allowance(self._pixels)
+        return Allowance(self._pixels, self._cpu_s)
 
     async def decode(self, served: Served, upload: Upload, allowance: Allowance) -> np.ndarray:
         """The picture as the model sees it, uint8 [size, size, 3] in 0...255.
@@ -70,7 +72,14 @@ class DecodingRoom:
         if upload.content is None:
             raise ImageError("not base64", ImageFault.BASE64)
         await self._turns.take(allowance.line)
-        order = served.order(upload.content, max(0, allowance.pixels_left))
+        if allowance.cpu_left_s <= 0:
+            self._turns.give_back(allowance.line)
+            raise ImageError(
+                f"the pictures before it took the {self._cpu_s:g} s of processor time of a request",
+                ImageFault.COSTLY,
+            )
+        left = (max(0, allowance.pixels_left), allowance.cpu_left_s)
+        order = served.order(upload.content, *left)
         work = self._threads.submit(self._decoders.decode, order)
         # Not when this coroutine goes on: its request may have been given up by then
         work.add_done_callback(
@@ -85,6 +94,7 @@ class DecodingRoom:
         """Count what a picture took, and let others have its decoder."""
         if not (work.cancelled() or work.exception()):
             allowance.pixels_left -= work.result().pixels
+            allowance.cpu_left_s -= work.result().cpu_s
         self._turns.give_back(allowance.line)
 
     def close(self) -> None:

@@ -42,10 +42,11 @@ class Served:
     def class_names(self) -> list[str]:
         return list(self.classifier.card.class_names)
 
-    def order(self, content: bytes, pixels_left: int) -> Order:
+    def order(self, content: bytes, pixels_left: int, cpu_left_s: float) -> Order:
         """How a picture becomes what the model sees."""
         card = self.classifier.card
-        return Order(content, card.image_size, self.max_pixels, card.max_value, pixels_left)
+        size, most = card.image_size, self.max_pixels
+        return Order(content, size, most, card.max_value, pixels_left, cpu_left_s)
 
     def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, C]; `classes` are not looked at."""

@@ -183,6 +183,9 @@ class Settings:
     max_picture_s: float = _option(
         PICTURE_CPU_S, _real(0.1, 3600), "of processor time that decoding a picture may take"
     )
+    max_request_s: float = _option(
+        2, _real(0.1, 1e6), "of processor time that decoding all pictures of a request may take"
+    )
     decoders: int = _option(0, _whole(0, 1024), "processes that decode; 0: two a core")
     read_timeout_s: float = _option(
         30, _real(0.1, 3600), "until the headers, and until the body of a request has arrived"

@@ -1,4 +1,4 @@
-"""Whose picture is decoded next: requests take turns, and none has all decoders."""
+"""Whose picture is decoded next: requests take turns, each with one picture at a time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ class Line:
 
     Attributes:
         waiting: for their turn, in order.
-        at_work: how many have it.
+        at_work: whether one has it.
     """
 
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
-    at_work: int = 0
+    at_work: bool = False
 
 
 class Turns:
-    """Gives places to the lines one after the other.
+    """Gives places to the lines one after the other; a line has one at a time.
 
     Args:
         places: how many there are.
-        share: how many of them one line may have.
     """
 
-    def __init__(self, places: int, share: int) -> None:
+    def __init__(self, places: int) -> None:
         self._free = places
-        self._share = share
         self._lines: deque[Line] = deque()  # those with somebody waiting; the next one first
 
     async def take(self, line: Line) -> None:
@@ -50,7 +48,7 @@ class Turns:
     def give_back(self, line: Line) -> None:
         """Let others have a place that was taken."""
         self._free += 1
-        line.at_work -= 1
+        line.at_work = False
         self._give()
 
     def _give(self) -> None:
@@ -63,10 +61,10 @@ class Turns:
             if not line.waiting:
                 continue
             self._lines.append(line)
-            if line.at_work >= self._share:
+            if line.at_work:
                 passed += 1
                 continue
             passed = 0
             line.waiting.popleft().set_result(None)
-            line.at_work += 1
+            line.at_work = True
             self._free -= 1

@@ -9,7 +9,7 @@ import h11
 REQUEST_HEAD_BYTES = 16_384
 REQUEST_HEAD_LINES = 100
 FEW_CHUNKS = 1000  # of one body, that may be as small as they like
-SMALL_CHUNK_BYTES = 64
+SMALL_CHUNK_BYTES = 512
 END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 _Next = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
