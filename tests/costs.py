@@ -156,7 +156,8 @@ def seeds() -> dict[str, list[bytes]]:
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
     return {
         "picture": [
-            *(case.content for case in [*pictures().values(), *costly().values()]),
+            *(case.content for case in pictures().values()),
+            *(case.content for case in costly().values()),
             *large_pictures(),
         ],
         "archive": [*(case.content for case in zips().values()), *tars()],
