@@ -213,8 +213,8 @@ def others() -> Files:
     rows = b"\1\1\0\0" * 4 + b"\0\1"
     for name, height in (("run lengths", 2), ("run lengths from the top", -2)):
         yield f"{name}.bmp", bmp(50_000_000, height, 1, rows), "100000000 pixels in run lengths"
-    nothing = bmp(2000, 2000, 2, b"\1\1" * 1_100_000)
-    yield "run lengths beyond the row.bmp", nothing, "more than 2097152 bytes of run lengths"
+    nothing = bmp(2000, 2000, 2, b"\1\1" * 2_200_000)
+    yield "run lengths beyond the row.bmp", nothing, "more than 4194304 bytes of run lengths"
 
 
 # Netpbm

@@ -32,6 +32,7 @@ from pathlib import Path
 
 from corpus import encode, pictures
 from corpus_zips import zips
+from costly import costly
 from PIL import Image
 from servers import data_params
 from test_fuzz import VALID
@@ -154,7 +155,11 @@ def seeds() -> dict[str, list[bytes]]:
     """Inputs of each kind from which others are made."""
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
     return {
-        "picture": [*(case.content for case in pictures().values()), *large_pictures()],
+        "picture": [
+            *(case.content for case in pictures().values()),
+            *(case.content for case in costly().values()),
+            *large_pictures(),
+        ],
         "archive": [*(case.content for case in zips().values()), *tars()],
         "json": [b'{"images": [{"content": "aGk=", "name": "a"}], "top": 3}', b"[[1, 2], {}]"],
         "form": [head + b"hi\r\n--b--\r\n", head + b"x\r\n" + head + b"\r\n" * 50],

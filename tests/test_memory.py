@@ -11,8 +11,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from corpus import chunk, encode, heic, jpeg
+from corpus import chunk, encode, heic, jpeg, pictures
 from costly_tiff import stripped, tiff
 from PIL import Image
 
@@ -115,3 +116,12 @@ def test_a_reduced_jpeg_needs_less() -> None:
     decode_image(content, 100, CAP, max_bytes=20_000_000)
     with pytest.raises(ImageError, match=r"^4000x3000 JPEG needs about \d+ MB to decode"):
         decode_image(content, 1500, CAP, max_bytes=20_000_000)
+
+
+@pytest.mark.filterwarnings("ignore")  # of what a decoder thinks of EXIF
+def test_asking_for_the_memory_changes_no_pixel() -> None:
+    used = {name: case for name, case in pictures().items() if case.pixels is not None}
+    for name, case in used.items():
+        plain = decode_image(case.content, 64, CAP)
+        asked = decode_image(case.content, 64, CAP, max_bytes=10**9)
+        np.testing.assert_array_equal(asked, plain, err_msg=name)

@@ -29,6 +29,7 @@ _BAND_PIXELS = 2**20  # converted at once, see ``pawprint.pictures.deep_pixels``
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 _COPIES = {"JPEG": 2, "MPO": 2, "WEBP": 1, "AVIF": 1, "HEIF": 2}  # that decoders make of the file
 _AV1_CONFIG = re.compile(rb"av1C\x81.(.)", re.DOTALL)
+_TURNED = re.compile(rb'tiff:Orientation(?:="|>)[2-8]')  # in XMP
 _HEVC_PLANES = {420: 1.5, 422: 2.0, 444: 3.0}  # values a pixel
 _YCBCR = 6  # of PHOTOMETRIC_INTERPRETATION
 _JPEG = 7  # of COMPRESSION
@@ -176,8 +177,9 @@ def _is_turned(image: ImageFile, content: bytes) -> bool:
     """Whether the picture is turned upright by what its header says, or may be."""
     if image.format in ("GIF", "BMP", "PPM", "HEIF"):
         return False
-    if image.format == "PNG" and "exif" not in image.info:  # it may follow the pixels
-        return b"eXIf" in content or b"Raw profile type exif" in content
+    if image.format == "PNG" and "exif" not in image.info:  # asked for it, Pillow would decode
+        known = b"eXIf" in content or b"Raw profile type exif" in content
+        return known or any(map(_TURNED.search, (content, image.info.get("xmp", b""))))
     return image.getexif().get(_ORIENTATION, 1) != 1
 
 

@@ -27,8 +27,8 @@ MAX_OTHER_CHUNKS = 4096  # of a PNG, which hold neither pixels nor a frame's hea
 MAX_PACKED_CHUNKS = 128  # of a PNG, each of which may unpack to 1 MB
 MAX_HEX_BYTES = 2**22  # EXIF as text in a PNG
 MAX_BLOCKS = 2**16  # of a GIF, before its first picture
-MAX_RUN_LENGTH_PIXELS = 2**22  # of a BMP: each pixel may take a step by itself
-MAX_RUN_LENGTH_BYTES = 2**21
+MAX_RUN_LENGTH_PIXELS = 2**23  # of a BMP: each pixel may take a step by itself
+MAX_RUN_LENGTH_BYTES = 2**22
 HEADER_BYTES = 4096  # within which a Netpbm's header must end
 
 _JPEG_SEGMENT = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xda-\xef\xfe]")  # before the first scan
