@@ -59,8 +59,14 @@ def test_each_split_may_have_its_own_wrapper():
     ) == ["test/a/2.jpg", "train/a/1.jpg", "train/b/1.jpg"]
 
 
-def test_a_class_may_be_called_train():
-    assert paths("train/1.jpg", "car/1.jpg") == ["car/1.jpg", "train/1.jpg"]
+def test_a_class_may_be_called_train_and_is_named():
+    layout = read_layout(["train/1.jpg", "car/1.jpg"], "src")
+    assert [picture.path for picture in layout.pictures] == ["car/1.jpg", "train/1.jpg"]
+    assert layout.notes == [
+        "warning: 'train', beside 'car', is read as a class: if it is a split, move the pictures "
+        "to train/CLASS and test/CLASS"
+    ]
+    assert counts(folders("valid", "invalid"))[2] == []
 
 
 def test_kaggle_prefixes_and_its_unlabelled_test_set():
@@ -620,3 +626,90 @@ def test_one_class_in_test_beside_a_divided_train():
     found, _, notes = counts(folders(*grid("train", "train val", "ox elk"), "test/ox"))
     assert found["test/ox"] == 2
     assert notes == ["test has no pictures of 'elk'"]
+
+
+# Folders of unlike kinds side by side
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (grid("train_ox train_elk test_ox test_elk"), "'test_elk', 'test_ox', 'train_elk', 't"),
+        (grid("ox_train ox_test elk_train elk_test yak"), "'elk_test', 'elk_train', 'ox_test', '"),
+        (grid("OxTrain OxTest ElkTrain ElkTest"), "'ElkTest', 'ElkTrain', 'OxTest', 'OxTrain'"),
+        (grid("training_fake training_real testing_fake"), "'testing_fake', 'training_fake', wh"),
+        (grid("ox_train ox_val elk"), "'ox_train', 'ox_val', which"),
+        (grid("cars_train cars_test"), "'cars_test', 'cars_train', which"),
+        (grid("ships_train ships_test", "images"), "'ships_test', 'ships_train', which"),
+        (grid("train test train_masks"), "'test', 'train', which"),
+        (["train/good", *grid("test ground_truth", "good bent")], "'test', 'train', which"),
+    ],
+)
+def test_names_that_differ_in_the_word_of_a_split_are_no_classes(names, found):
+    with pytest.raises(LayoutError, match=found) as caught:
+        counts(folders(*names))
+    message = str(caught.value)
+    assert "differ only in the word of a split: move the pictures to train/CLASS" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["drug test", "pregnancy test", "eye test"],
+        ["freight train", "passenger train", "bus"],
+        ["test tube", "beaker", "flask"],
+    ],
+)
+def test_classes_with_the_word_of_a_split_stay_classes(names):
+    assert set(counts(folders(*names))[0]) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ([*grid("N/N", "train valid", "ox elk"), "test/test"], "'N' with .* beside 'test': use"),
+        (
+            [*grid("a-master", "ox elk"), *grid("b-master", "TRAIN TEST", "ox elk")],
+            r"'b-master' with .*, beside 'a-master': use -S data.folder=\.\.\./b-master$",
+        ),
+        (
+            [*grid("casting_data", "train test", "ox elk"), *grid("casting_512x512", "ox elk")],
+            "'casting_data' with .* beside 'casting_512x512'",
+        ),
+        (
+            [
+                *grid("data1a", "training validation", "damage whole"),
+                *grid("data2a", "training validation", "front rear tail"),
+            ],
+            "'data1a', 'data2a' with folders of splits .*: use -S data.folder=ONE_OF_THEM",
+        ),
+        (
+            [*grid("toons_dataset", "ox elk"), "new_toons_testset/new_toons_testset"],
+            r"'toons_dataset' with folders in them \('elk', 'ox'\), beside 'new_toons_testset'",
+        ),
+        ([*grid("repo-main/dataset", "ox elk"), "repo-main/docs"], "/repo-main/dataset, or rename"),
+        ([*grid("animals", "ox elk"), "figures"], "'animals' .* beside 'figures'"),
+        ([*grid("images", "ox elk"), *grid("farm", "cow pig")], "'farm', 'images' with folders"),
+        ([*grid("zoo-main", "ox elk"), "farm"], "'zoo-main' with .* beside 'farm'"),
+        ([*grid("DATA", "0 1"), "TEST"], r"'DATA' with .* \('0', '1'\), beside 'TEST'"),
+        ([*grid("animals", "ox elk"), "animals_test"], "'animals' .* beside 'animals_test'"),
+    ],
+)
+def test_a_folder_that_holds_a_set_is_no_class(names, found):
+    with pytest.raises(LayoutError, match=found) as caught:
+        counts(folders(*names))
+    assert "-S data.folder=" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_folders_beside_one_without_is_named():
+    found, _, notes = counts(folders(*grid("pets", "cat dog"), "cow"))
+    assert found == {"pets": 4, "cow": 2}
+    assert notes[0] == (
+        "warning: found 'pets' with folders in them ('cat', 'dog'), beside 'cow'; each of the "
+        "outer folders is read as a class; if the inner ones are the classes, use -S "
+        "data.folder=.../pets"
+    )
+    for harmless in (grid("ox", "2019 2020"), grid("ox", "left right"), ["ox"]):
+        assert not any("warning" in note for note in counts(folders(*harmless, "elk"))[2])

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pawprint.runner.errors import LayoutError
+from pawprint.sources.mixtures import refuse_mixtures
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
 from pawprint.sources.suspects import PLAIN, UNLABELLED, bare, is_derived, refuse_suspects
@@ -205,6 +206,7 @@ class LabelReader:
         if len(folders) < 2:
             return label_by_prefix(own, split)
         refuse_suspects(folders, self.place)
+        self.notes += refuse_mixtures(folders, self.place)
         if not split and (labels := self._read_divided_classes(folders)):
             return labels
         self._check_subfolders(folders)

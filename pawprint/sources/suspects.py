@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pawprint.runner.errors import LayoutError
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
-from pawprint.sources.tree import Folders, FoundFile, group, inner_names
+from pawprint.sources.tree import Folders, FoundFile, below, inner_names
 
 # Folders of what is made from pictures and mirrors them: no classes, and no further pictures
 DERIVED = frozenset(
@@ -82,7 +82,7 @@ def _tells_form(folder: str) -> bool:
     )
 
 
-def _is_view(folder: str) -> bool:
+def is_view(folder: str) -> bool:
     """Whether a folder is one that classes have in them: by date, camera or side."""
     return bool(
         bare(folder) in SIDES | PLAIN
@@ -148,27 +148,18 @@ def _repeated_classes(folders: Folders, alike: set[str], numbered: bool) -> set[
     parts = numbered and not all(map(str.isdecimal, folders))  # numbers are classes as well
     splits = {name: found for name in alike if (found := read_split_name(name))}
     if len({found.split for found in splits.values()}) > 1:
-        below = [_below(files) for files in folders.values()]
-        inner = [inner_names(files) for subs in below for n, files in subs.items() if n in splits]
+        within = [below(files) for files in folders.values()]
+        inner = [inner_names(files) for subs in within for n, files in subs.items() if n in splits]
         having = [names for names in inner if names]
         classes = set.intersection(*having) if having else set()
-        if len(classes) > 1 and (parts or not all(map(_is_view, classes))):
+        if len(classes) > 1 and (parts or not all(map(is_view, classes))):
             return classes
         return alike if parts else set()
     if parts:  # some may lack classes
         shared = set.intersection(*(inner_names(files) for files in folders.values()))
         return shared if len(shared) > 1 else set()
-    exempt = all(_is_view(name) or is_derived(name) for name in alike)
+    exempt = all(is_view(name) or is_derived(name) for name in alike)
     return alike if len(alike) > 1 and not exempt else set()
-
-
-def _below(files: list[FoundFile]) -> Folders:
-    """The folders within, below wrappers."""
-    own, folders = group(files)
-    while len(folders) == 1 and not own:
-        (files,) = folders.values()
-        own, folders = group(files)
-    return folders
 
 
 def refuse_alike(class_names: Iterable[str], place: str) -> None:

@@ -86,6 +86,15 @@ def inner_names(files: list[FoundFile]) -> set[str]:
     return names
 
 
+def below(files: list[FoundFile]) -> Folders:
+    """The folders within, below wrappers."""
+    own, folders = group(files)
+    while len(folders) == 1 and not own:
+        (files,) = folders.values()
+        own, folders = group(files)
+    return folders
+
+
 def has_classes(files: list[FoundFile], minimum: int) -> bool:
     """Whether there are as many folders of classes, or prefixes of classes, within."""
     if len(inner_names(files)) >= minimum:
