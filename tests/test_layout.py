@@ -713,3 +713,51 @@ def test_a_folder_with_folders_beside_one_without_is_named():
     )
     for harmless in (grid("ox", "2019 2020"), grid("ox", "left right"), ["ox"]):
         assert not any("warning" in note for note in counts(folders(*harmless, "elk"))[2])
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (folders("good", "bad", "ground_truth"), "'ground_truth', beside 'bad', 'good'"),
+        (folders("ox", "elk", "masks"), "'masks', beside 'elk', 'ox'"),
+        (folders("ox", "elk", "Annotations"), "'Annotations', beside 'elk', 'ox'"),
+        (folders("ox", "elk", "SegmentationClass"), "'SegmentationClass', beside 'elk', 'ox'"),
+        (folders("ox", "elk", "elk_masks"), "'elk_masks', beside 'elk', 'ox'"),
+        (folders("images", "mask", "1st_manual"), "'mask', beside '1st_manual', 'images'"),
+        (folders("train/ox", "train/elk", "train/masks", "test/ox"), "'masks', beside"),
+        (["ox/1.jpg", "elk/2.jpg", "mask/1.png", "mask/2_mask.png"], "'mask', beside"),
+        (["ox/a.jpg", "ox/b.jpg", "overlay/a.png"], "'overlay', beside 'ox'"),
+    ],
+)
+def test_what_is_made_from_the_pictures_is_no_class(names, found):
+    with pytest.raises(LayoutError, match=found) as caught:
+        counts(names)
+    assert "made from the others' pictures: move them elsewhere, or rename" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        folders("mask", "no_mask"),
+        folders("with_mask", "without_mask", "masked"),
+        folders("mask", "helmet", "hat"),
+        folders("masks", "helmets", "hats"),
+        folders("face", "face_mask"),
+        ["mask/1.jpg", "hat/1.jpg"],
+        ["mask/1.jpg", "hat/1.jpg", "cap/1.jpg"],
+        ["mask/a.jpg", "no mask/a.jpg"],
+    ],
+)
+def test_classes_with_the_word_of_a_form_stay_classes(names):
+    found, _, notes = counts(names)
+    assert (set(found), notes) == ({name.split("/")[0] for name in names}, [])
+
+
+def test_forms_that_may_be_classes_are_told_by_the_names_of_their_pictures():
+    for pair in (["color", "gray"], ["raw", "processed"], ["source", "target"]):
+        found, _, notes = counts(folders(*pair))
+        assert set(found) == set(pair)
+        assert "are read as classes: if they are forms of the same pictures" in notes[0]
+        with pytest.raises(LayoutError, match="seem to hold the same pictures in several forms"):
+            paths(*(f"{name}/{i}.jpg" for name in pair for i in range(2)))

@@ -7,10 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pawprint.runner.errors import LayoutError
+from pawprint.sources.forms import PLAIN, bare, is_derived
 from pawprint.sources.mixtures import refuse_mixtures
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
-from pawprint.sources.suspects import PLAIN, UNLABELLED, bare, is_derived, refuse_suspects
+from pawprint.sources.suspects import UNLABELLED, refuse_suspects
 from pawprint.sources.tree import (
     Digest,
     Folders,

@@ -6,11 +6,13 @@ Each of them would become a class without a word. Pure functions of names.
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from pawprint.runner.errors import LayoutError
+from pawprint.sources.forms import bare, find_derived, is_derived, tells_form
 from pawprint.sources.names import quote
 from pawprint.sources.splits import find_counterparts, read_split_name
-from pawprint.sources.suspects import is_view
+from pawprint.sources.suspects import is_view, stem_of_origin
 from pawprint.sources.tree import (
     Folders,
     FoundFile,
@@ -56,7 +58,13 @@ def refuse_mixtures(folders: Folders, place: str) -> list[str]:
             f"{place}: expected folders of classes, found {quote(divided)} with folders of splits "
             f"that have classes in them{_beside(folders, divided)}: {_choose(divided, folders)}"
         )
-    return [*_warn_of_splits(folders), *_warn_of_holders(folders, place)]
+    if derived := _find_derived(folders):
+        raise LayoutError(
+            f"{place}: expected folders of classes, found {quote(derived)}"
+            f"{_beside(folders, derived)}, which seem to hold what is made from the others' "
+            "pictures: move them elsewhere, or rename them if they are classes"
+        )
+    return [*_warn_of_forms(folders), *_warn_of_splits(folders), *_warn_of_holders(folders, place)]
 
 
 def _warn_of_splits(folders: Folders) -> list[str]:
@@ -70,6 +78,44 @@ def _warn_of_splits(folders: Folders) -> list[str]:
         f"warning: {name!r}{_beside(folders, named)}, is read as a class: if it is a split, move "
         "the pictures to train/CLASS and test/CLASS"
         for name in named
+    ]
+
+
+def _find_derived(folders: Folders) -> list[str]:
+    """The folders of what is made from the pictures of the others, sorted."""
+    found = []
+    for name in sorted(folders):
+        others = sorted(folders.keys() - {name})
+        if find_derived(name, others) or (is_derived(name) and _mirrors(name, folders)):
+            found.append(name)
+    return found
+
+
+def _mirrors(name: str, folders: Folders) -> bool:
+    """Whether each file of a folder has the name of one of the others, in just one folder.
+
+    Nothing is told by numbers of two folders, nor by `mask` beside `no_mask`.
+    """
+    stems = {stem_of_origin(_stem(file)) for file in folders[name]}
+    others = {other: files for other, files in folders.items() if other != name}
+    if any(bare(name) in map(bare, _WORD.findall(other)) for other in others):
+        return False
+    if len(others) == 1 and all(re.fullmatch(r"\D?\d+", stem) for stem in stems):
+        return False
+    places = Counter(stem for files in others.values() for stem in {_stem(file) for file in files})
+    return all(places[stem] == 1 for stem in stems)
+
+
+def _stem(file: FoundFile) -> str:
+    return file.parts[-1].rpartition(".")[0]
+
+
+def _warn_of_forms(folders: Folders) -> list[str]:
+    if not all(map(tells_form, folders)) or not any(map(is_derived, folders)):
+        return []
+    return [
+        f"warning: {quote(sorted(folders))} are read as classes: if they are forms of the same "
+        "pictures, use one alone, as -S data.folder=ONE_OF_THEM"
     ]
 
 
@@ -92,14 +138,15 @@ def _warn_of_holders(folders: Folders, place: str) -> list[str]:
         return []
     inner = sorted(below(folders[holders[0]]))
     found = f"{quote(holders)} with folders in them ({quote(inner)}){_beside(folders, holders)}"
+    choice = _choose(holders, folders)
     if telling:
         raise LayoutError(
-            f"{place}: expected folders of classes, found {found}: {_choose(holders, folders)}, or rename "
-            "them if they are classes"
+            f"{place}: expected folders of classes, found {found}: {choice}, or rename them if "
+            "they are classes"
         )
     return [
         f"warning: found {found}; each of the outer folders is read as a class; if the inner ones "
-        f"are the classes, {_choose(holders, folders)}"
+        f"are the classes, {choice}"
     ]
 
 
