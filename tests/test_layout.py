@@ -390,7 +390,7 @@ def test_a_folder_without_a_file_is_named():
 def test_a_folder_with_hidden_files_alone_is_named():
     names = [*folders("a", "b"), "c/.DS_Store", "c/@eaDir/1.jpg", "a/.DS_Store", ".DS_Store"]
     layout = read_layout(names, "src", folders=["c"])
-    assert layout.notes == ["no class: 'c' has no picture, only 2 hidden"]
+    assert layout.notes[-1] == "no class: 'c' has no picture, only 2 hidden"
 
 
 def test_a_class_that_a_split_has_as_an_empty_folder_is_named_for_it():
@@ -512,14 +512,41 @@ def test_pictures_of_a_camera_beside_the_folder_of_classes_hide_nothing():
     assert layout.ignored == {"unlabelled": 2}
 
 
-def test_a_folder_of_thumbnails_is_no_class_and_is_named():
-    names = [*folders("a", "b", "Thumbs"), "a/thumbs/1.jpg", "b/thumbs/1.jpg"]
-    assert counts(names) == (
-        {"a": 2, "b": 2},
-        {"in a folder of thumbnails": 4},
-        ["no class: 'Thumbs' has no picture, only 2 in a folder of thumbnails"],
+def test_thumbs_may_be_a_class_and_small_copies_are_none():
+    found, ignored, notes = counts(folders("fist", "palm", "thumbs"))
+    assert (found, ignored) == ({"fist": 2, "palm": 2, "thumbs": 2}, {})
+    assert notes == [
+        "warning: 'thumbs', beside 'fist', 'palm', is read as a class: remove it if it has small "
+        "copies of the pictures"
+    ]
+    assert counts([*folders("a", "b"), "a/.thumbs/1.jpg", "b/Thumbs.db"])[0] == {"a": 2, "b": 2}
+    with pytest.raises(LayoutError, match="'Thumbs', beside 'a', 'b', which seem to hold what is"):
+        counts([*folders("a", "b"), "Thumbs/0_0.jpg", "Thumbs/1_1.jpg"])
+    for copies in (["a/thumbs/0_0.jpg"], ["a/thumbs/x.jpg", "b/thumbs/y.jpg"]):
+        with pytest.raises(LayoutError, match=r"subfolders that seem .* remove 'thumbs'"):
+            counts([*folders("a", "b"), *copies])
+
+
+def test_recycled_waste_is_a_class():
+    assert set(counts(folders("recycled", "recycler", "Recycler 2"))[0]) == {
+        *("recycled", "recycler", "Recycler 2")
+    }
+
+
+def test_archives_beside_classes_are_named():
+    names = [*folders("cat", "dog"), "bird.zip", "cat/more.tar.gz", ".cache/x.zip", "notes.txt"]
+    assert counts(names)[1:] == (
+        {"hidden": 1, "not a picture": 3},
+        ["not read: 'bird.zip', 'cat/more.tar.gz': unpack what has pictures of the set"],
     )
-    assert set(counts(folders("a", "thumbs up"))[0]) == {"a", "thumbs up"}
+
+
+def test_folders_of_systems_that_pictures_are_in_are_named():
+    names = [*folders("a", "b"), "a/@eaDir/1.jpg", "b/@eaDir/2.jpg", "RECYCLER/S-1-5/1.jpg"]
+    assert counts([*names, ".git/config", "__MACOSX/a/._1.jpg", "a/.2.jpg"])[1:] == (
+        {"hidden": 6},
+        ["not read, since a system made the folder: '@eaDir' 2, 'RECYCLER' 1 pictures"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -539,7 +566,7 @@ def test_a_folder_of_thumbnails_is_no_class_and_is_named():
     ],
 )
 def test_what_systems_put_there_is_no_class(name):
-    assert counts([*folders("a", "b"), name]) == ({"a": 2, "b": 2}, {"hidden": 1}, [])
+    assert counts([*folders("a", "b"), name])[:2] == ({"a": 2, "b": 2}, {"hidden": 1})
 
 
 @pytest.mark.parametrize("name", ["a/1.JPG", "a/1.jpg?w=200&h=100", "a/1.jpg.1", "a/1.jpeg#x"])

@@ -65,13 +65,13 @@ def find_derived(folder: str, others: Sequence[str]) -> bool:
     >>> find_derived("mask", ["images", "x"]), find_derived("masks", ["hats", "gloves"])
     (True, False)
     """
-    letters = "".join(filter(str.isalnum, folder.lower()))
+    plural = folder.lower().endswith("s") and bare(folder) != "thumb"
     first, *rest = [word.lower() for word in _WORD.findall(folder)] or [""]
     if is_derived(folder):
         return (
             bare(folder) in _CERTAIN
             or bool(rest and bare(folder) not in DERIVED)
-            or (letters.endswith("s") and not any(name.lower().endswith("s") for name in others))
+            or (plural and not any(name.lower().endswith("s") for name in others))
             or not _PICTURES.isdisjoint(map(str.lower, others))
         )
     *before, last = [first, *rest]

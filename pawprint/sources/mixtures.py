@@ -111,6 +111,9 @@ def _stem(file: FoundFile) -> str:
 
 
 def _warn_of_forms(folders: Folders) -> list[str]:
+    if thumbs := [name for name in sorted(folders) if bare(name) == "thumb"]:
+        found = f"warning: {quote(thumbs)}{_beside(folders, thumbs)}, is read as a class"
+        return [f"{found}: remove it if it has small copies of the pictures"]
     if not all(map(tells_form, folders)) or not any(map(is_derived, folders)):
         return []
     return [

@@ -14,7 +14,7 @@ from pawprint.runner.errors import LayoutError
 from pawprint.sources.forms import PLAIN, bare, is_derived, share_names, tells_form
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
-from pawprint.sources.tree import Folders, FoundFile, below, inner_names
+from pawprint.sources.tree import Folders, FoundFile, below, inner_names, names_of
 
 SIDES = frozenset(  # subfolders that people have in the folder of a class
     {"above", "back", "below", "bottom", "closeup", "day", "down", "evening", "far", "front"}
@@ -94,7 +94,7 @@ def _may_be_classes(folders: Folders) -> bool:
     """Whether names of forms, such as `color` and `gray`, are those of different pictures."""
     if not _MAY_BE_CLASSES.issuperset(map(bare, folders)):
         return False
-    first, *others = ([file.parts[-1] for file in files] for files in folders.values())
+    first, *others = map(names_of, folders.values())
     return not any(share_names(first, names) for names in others)
 
 

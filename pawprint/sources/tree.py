@@ -52,6 +52,11 @@ def where(files: list[FoundFile]) -> str:
     return "/".join(files[0].parts[: files[0].depth])
 
 
+def names_of(files: list[FoundFile]) -> list[str]:
+    """The names of files, without their folders."""
+    return [file.parts[-1] for file in files]
+
+
 def label_by_folder(folders: Folders, split: str) -> list[Label]:
     """Labels all below a folder by its name."""
     return [
