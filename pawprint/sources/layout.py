@@ -33,7 +33,7 @@ from pawprint.sources.names import (
     split_name,
     visible,
 )
-from pawprint.sources.prefixes import find_no_classes, read_prefix
+from pawprint.sources.prefixes import find_no_classes_of, read_prefix
 from pawprint.sources.suspects import refuse_alike, refuse_mask_files
 from pawprint.sources.tree import Digest, FoundFile
 
@@ -264,11 +264,12 @@ def _describe(names: Sequence[str], files: list[FoundFile], ignored: Counter[str
         found += " (links are followed inside of the folder only: copy what they lead to)"
     if 0 < len(misfits) < len(files) / 2:
         return f"{found}; {len(misfits)} of them do not begin with a class: {quote(misfits)}"
-    unclear = set(find_no_classes({read_prefix(file.parts[-1]) for file in files}))
+    unclear = set(find_no_classes_of(file.parts[-1] for file in files))
     if unclear and not misfits:
         unnamed = [names[f.index] for f in files if read_prefix(f.parts[-1]) in unclear]
         return (
-            f"{found}; {len(unnamed)} of them begin with a camera's name, a number or a date "
-            f"instead of a class: {quote(unnamed)}: put the pictures of each class in a folder"
+            f"{found}; {len(unnamed)} of them begin with a camera's name, a number or a date, "
+            "with a form, a split, or a name of their own, instead of a class: "
+            f"{quote(unnamed)}: put the pictures of each class in a folder"
         )
     return f"{found}; such as {quote(examples)}" if examples else f"{found}: no file at all"
