@@ -59,8 +59,14 @@ def test_each_split_may_have_its_own_wrapper():
     ) == ["test/a/2.jpg", "train/a/1.jpg", "train/b/1.jpg"]
 
 
-def test_a_class_may_be_called_train():
-    assert paths("train/1.jpg", "car/1.jpg") == ["car/1.jpg", "train/1.jpg"]
+def test_a_class_may_be_called_train_and_is_named():
+    layout = read_layout(["train/1.jpg", "car/1.jpg"], "src")
+    assert [picture.path for picture in layout.pictures] == ["car/1.jpg", "train/1.jpg"]
+    assert layout.notes == [
+        "warning: 'train', beside 'car', is read as a class: if it is a split, move the pictures "
+        "to train/CLASS and test/CLASS"
+    ]
+    assert counts(folders("valid", "invalid"))[2] == []
 
 
 def test_kaggle_prefixes_and_its_unlabelled_test_set():
@@ -384,7 +390,7 @@ def test_a_folder_without_a_file_is_named():
 def test_a_folder_with_hidden_files_alone_is_named():
     names = [*folders("a", "b"), "c/.DS_Store", "c/@eaDir/1.jpg", "a/.DS_Store", ".DS_Store"]
     layout = read_layout(names, "src", folders=["c"])
-    assert layout.notes == ["no class: 'c' has no picture, only 2 hidden"]
+    assert layout.notes[-1] == "no class: 'c' has no picture, only 2 hidden"
 
 
 def test_a_class_that_a_split_has_as_an_empty_folder_is_named_for_it():
@@ -466,6 +472,17 @@ def test_names_that_differ_in_more_are_classes(names):
         ("Bildschirmfoto 2024-01-01 um 10.15.30.png", "Bildschirmfoto 2024-01-02 um 9.16.30.png"),
         ("2024.01.15.jpg", "2024.02.16.jpg"),
         ("2023.1.jpg", "2024.1.jpg"),
+        ("P1010001.0.jpg", "P1010002.0.jpg"),
+        ("clip1.0001.png", "clip2.0001.png"),
+        ("seq01.0.jpg", "seq02.0.jpg"),
+        ("page1.1.png", "page2.1.png"),
+        ("patient1.0.png", "patient2.0.png"),
+        ("rgb.0.png", "mask.0.png"),
+        ("rgb.0.png", "depth.0.png"),
+        ("train.0.jpg", "val.0.jpg", "test.0.jpg"),
+        ("train_cat.0.jpg", "train_dog.0.jpg", "test_cat.0.jpg"),
+        ("trip 04.03.jpg", "trip 05.03.jpg", "trip 05.12.jpg"),
+        ("KA.AN1.39.tiff", "KA.AN1.40.tiff", "KA.HA2.41.tiff", "KA.SA1.42.tiff"),
         ("cat.2023.0.jpg", "cat.2024.0.jpg", "dog.2024.0.jpg"),
         ("cat.0.jpg", "dog.0.jpg", "IMG_1234.0.jpg"),
     ],
@@ -490,6 +507,8 @@ def test_a_stray_picture_of_a_camera_among_named_ones_is_named():
         ("screenshot", "photo"),
         ("type1", "type2"),
         ("bmw2019", "bmw2020"),
+        ("no_mask", "mask"),
+        ("train", "bus"),
         ("n01440764", "n02102040"),
         ("image_of_cat", "image_of_dog"),
         ("SKU1234", "SKU1235"),
@@ -506,14 +525,41 @@ def test_pictures_of_a_camera_beside_the_folder_of_classes_hide_nothing():
     assert layout.ignored == {"unlabelled": 2}
 
 
-def test_a_folder_of_thumbnails_is_no_class_and_is_named():
-    names = [*folders("a", "b", "Thumbs"), "a/thumbs/1.jpg", "b/thumbs/1.jpg"]
-    assert counts(names) == (
-        {"a": 2, "b": 2},
-        {"in a folder of thumbnails": 4},
-        ["no class: 'Thumbs' has no picture, only 2 in a folder of thumbnails"],
+def test_thumbs_may_be_a_class_and_small_copies_are_none():
+    found, ignored, notes = counts(folders("fist", "palm", "thumbs"))
+    assert (found, ignored) == ({"fist": 2, "palm": 2, "thumbs": 2}, {})
+    assert notes == [
+        "warning: 'thumbs', beside 'fist', 'palm', is read as a class: remove it if it has small "
+        "copies of the pictures"
+    ]
+    assert counts([*folders("a", "b"), "a/.thumbs/1.jpg", "b/Thumbs.db"])[0] == {"a": 2, "b": 2}
+    with pytest.raises(LayoutError, match="'Thumbs', beside 'a', 'b', which seem to hold what is"):
+        counts([*folders("a", "b"), "Thumbs/0_0.jpg", "Thumbs/1_1.jpg"])
+    for copies in (["a/thumbs/0_0.jpg"], ["a/thumbs/x.jpg", "b/thumbs/y.jpg"]):
+        with pytest.raises(LayoutError, match=r"subfolders that seem .* remove 'thumbs'"):
+            counts([*folders("a", "b"), *copies])
+
+
+def test_recycled_waste_is_a_class():
+    assert set(counts(folders("recycled", "recycler", "Recycler 2"))[0]) == {
+        *("recycled", "recycler", "Recycler 2")
+    }
+
+
+def test_archives_beside_classes_are_named():
+    names = [*folders("cat", "dog"), "bird.zip", "cat/more.tar.gz", ".cache/x.zip", "notes.txt"]
+    assert counts(names)[1:] == (
+        {"hidden": 1, "not a picture": 3},
+        ["not read: 'bird.zip', 'cat/more.tar.gz': unpack what has pictures of the set"],
     )
-    assert set(counts(folders("a", "thumbs up"))[0]) == {"a", "thumbs up"}
+
+
+def test_folders_of_systems_that_pictures_are_in_are_named():
+    names = [*folders("a", "b"), "a/@eaDir/1.jpg", "b/@eaDir/2.jpg", "RECYCLER/S-1-5/1.jpg"]
+    assert counts([*names, ".git/config", "__MACOSX/a/._1.jpg", "a/.2.jpg"])[1:] == (
+        {"hidden": 6},
+        ["not read, since a system made the folder: '@eaDir' 2, 'RECYCLER' 1 pictures"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -533,7 +579,7 @@ def test_a_folder_of_thumbnails_is_no_class_and_is_named():
     ],
 )
 def test_what_systems_put_there_is_no_class(name):
-    assert counts([*folders("a", "b"), name]) == ({"a": 2, "b": 2}, {"hidden": 1}, [])
+    assert counts([*folders("a", "b"), name])[:2] == ({"a": 2, "b": 2}, {"hidden": 1})
 
 
 @pytest.mark.parametrize("name", ["a/1.JPG", "a/1.jpg?w=200&h=100", "a/1.jpg.1", "a/1.jpeg#x"])
@@ -620,3 +666,138 @@ def test_one_class_in_test_beside_a_divided_train():
     found, _, notes = counts(folders(*grid("train", "train val", "ox elk"), "test/ox"))
     assert found["test/ox"] == 2
     assert notes == ["test has no pictures of 'elk'"]
+
+
+# Folders of unlike kinds side by side
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (grid("train_ox train_elk test_ox test_elk"), "'test_elk', 'test_ox', 'train_elk', 't"),
+        (grid("ox_train ox_test elk_train elk_test yak"), "'elk_test', 'elk_train', 'ox_test', '"),
+        (grid("OxTrain OxTest ElkTrain ElkTest"), "'ElkTest', 'ElkTrain', 'OxTest', 'OxTrain'"),
+        (grid("training_fake training_real testing_fake"), "'testing_fake', 'training_fake', wh"),
+        (grid("ox_train ox_val elk"), "'ox_train', 'ox_val', which"),
+        (grid("cars_train cars_test"), "'cars_test', 'cars_train', which"),
+        (grid("ships_train ships_test", "images"), "'ships_test', 'ships_train', which"),
+        (grid("train test train_masks"), "'test', 'train', which"),
+        (["train/good", *grid("test ground_truth", "good bent")], "'test', 'train', which"),
+    ],
+)
+def test_names_that_differ_in_the_word_of_a_split_are_no_classes(names, found):
+    with pytest.raises(LayoutError, match=found) as caught:
+        counts(folders(*names))
+    message = str(caught.value)
+    assert "differ only in the word of a split: move the pictures to train/CLASS" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["drug test", "pregnancy test", "eye test"],
+        ["freight train", "passenger train", "bus"],
+        ["test tube", "beaker", "flask"],
+    ],
+)
+def test_classes_with_the_word_of_a_split_stay_classes(names):
+    assert set(counts(folders(*names))[0]) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ([*grid("N/N", "train valid", "ox elk"), "test/test"], "'N' with .* beside 'test': use"),
+        (
+            [*grid("a-master", "ox elk"), *grid("b-master", "TRAIN TEST", "ox elk")],
+            r"'b-master' with .*, beside 'a-master': use -S data.folder=\.\.\./b-master$",
+        ),
+        (
+            [*grid("casting_data", "train test", "ox elk"), *grid("casting_512x512", "ox elk")],
+            "'casting_data' with .* beside 'casting_512x512'",
+        ),
+        (
+            [
+                *grid("data1a", "training validation", "damage whole"),
+                *grid("data2a", "training validation", "front rear tail"),
+            ],
+            "'data1a', 'data2a' with folders of splits .*: use -S data.folder=ONE_OF_THEM",
+        ),
+        (
+            [*grid("toons_dataset", "ox elk"), "new_toons_testset/new_toons_testset"],
+            r"'toons_dataset' with folders in them \('elk', 'ox'\), beside 'new_toons_testset'",
+        ),
+        ([*grid("repo-main/dataset", "ox elk"), "repo-main/docs"], "/repo-main/dataset, or rename"),
+        ([*grid("animals", "ox elk"), "figures"], "'animals' .* beside 'figures'"),
+        ([*grid("images", "ox elk"), *grid("farm", "cow pig")], "'farm', 'images' with folders"),
+        ([*grid("zoo-main", "ox elk"), "farm"], "'zoo-main' with .* beside 'farm'"),
+        ([*grid("DATA", "0 1"), "TEST"], r"'DATA' with .* \('0', '1'\), beside 'TEST'"),
+        ([*grid("animals", "ox elk"), "animals_test"], "'animals' .* beside 'animals_test'"),
+    ],
+)
+def test_a_folder_that_holds_a_set_is_no_class(names, found):
+    with pytest.raises(LayoutError, match=found) as caught:
+        counts(folders(*names))
+    assert "-S data.folder=" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_folders_beside_one_without_is_named():
+    found, _, notes = counts(folders(*grid("pets", "cat dog"), "cow"))
+    assert found == {"pets": 4, "cow": 2}
+    assert notes[0] == (
+        "warning: found 'pets' with folders in them ('cat', 'dog'), beside 'cow'; each of the "
+        "outer folders is read as a class; if the inner ones are the classes, use -S "
+        "data.folder=.../pets"
+    )
+    for harmless in (grid("ox", "2019 2020"), grid("ox", "left right"), ["ox"]):
+        assert not any("warning" in note for note in counts(folders(*harmless, "elk"))[2])
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (folders("good", "bad", "ground_truth"), "'ground_truth', beside 'bad', 'good'"),
+        (folders("ox", "elk", "masks"), "'masks', beside 'elk', 'ox'"),
+        (folders("ox", "elk", "Annotations"), "'Annotations', beside 'elk', 'ox'"),
+        (folders("ox", "elk", "SegmentationClass"), "'SegmentationClass', beside 'elk', 'ox'"),
+        (folders("ox", "elk", "elk_masks"), "'elk_masks', beside 'elk', 'ox'"),
+        (folders("images", "mask", "1st_manual"), "'mask', beside '1st_manual', 'images'"),
+        (folders("train/ox", "train/elk", "train/masks", "test/ox"), "'masks', beside"),
+        (["ox/1.jpg", "elk/2.jpg", "mask/1.png", "mask/2_mask.png"], "'mask', beside"),
+        (["ox/a.jpg", "ox/b.jpg", "overlay/a.png"], "'overlay', beside 'ox'"),
+    ],
+)
+def test_what_is_made_from_the_pictures_is_no_class(names, found):
+    with pytest.raises(LayoutError, match=found) as caught:
+        counts(names)
+    assert "made from the others' pictures: move them elsewhere, or rename" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        folders("mask", "no_mask"),
+        folders("with_mask", "without_mask", "masked"),
+        folders("mask", "helmet", "hat"),
+        folders("masks", "helmets", "hats"),
+        folders("face", "face_mask"),
+        ["mask/1.jpg", "hat/1.jpg"],
+        ["mask/1.jpg", "hat/1.jpg", "cap/1.jpg"],
+        ["mask/a.jpg", "no mask/a.jpg"],
+    ],
+)
+def test_classes_with_the_word_of_a_form_stay_classes(names):
+    found, _, notes = counts(names)
+    assert (set(found), notes) == ({name.split("/")[0] for name in names}, [])
+
+
+def test_forms_that_may_be_classes_are_told_by_the_names_of_their_pictures():
+    for pair in (["color", "gray"], ["raw", "processed"], ["source", "target"]):
+        found, _, notes = counts(folders(*pair))
+        assert set(found) == set(pair)
+        assert "are read as classes: if they are forms of the same pictures" in notes[0]
+        with pytest.raises(LayoutError, match="seem to hold the same pictures in several forms"):
+            paths(*(f"{name}/{i}.jpg" for name in pair for i in range(2)))

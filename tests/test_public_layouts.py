@@ -153,6 +153,22 @@ REFUSED = {
         [*files("images"), *files("annotations/trimaps", suffix=".png")],
         r"'annotations', 'images', which seem to hold the same pictures",
     ),
+    "MVTec AD": (
+        files(
+            *("bottle/train/good", "bottle/test/good", "bottle/test/broken_large"),
+            "bottle/ground_truth/broken_large",
+            suffix=".png",
+        ),
+        r"'test', 'train', which differ only in the word of a split",
+    ),
+    "Market-1501": (
+        files("Market/bounding_box_train", "Market/bounding_box_test", "Market/query"),
+        r"'bounding_box_test', 'bounding_box_train', which differ only",
+    ),
+    "ISIC 2018": (
+        files(*(f"ISIC2018_Task3_{x}_Input" for x in ("Training", "Test", "Validation"))),
+        r"'ISIC2018_Task3_Test_Input', .*, which differ only",
+    ),
     "a YOLO export": (
         [*files("train/images", "valid/images"), *files("train/labels", suffix=".txt")],
         r"expected at least 2 classes.*found 6 pictures, 3 not a picture; such as 'train/images/",

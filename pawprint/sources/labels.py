@@ -7,9 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pawprint.runner.errors import LayoutError
+from pawprint.sources.forms import PLAIN, bare, is_derived, share_names
+from pawprint.sources.mixtures import refuse_mixtures
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
-from pawprint.sources.suspects import PLAIN, UNLABELLED, bare, is_derived, refuse_suspects
+from pawprint.sources.suspects import UNLABELLED, refuse_suspects
 from pawprint.sources.tree import (
     Digest,
     Folders,
@@ -23,6 +25,7 @@ from pawprint.sources.tree import (
     is_copy,
     label_by_folder,
     label_by_prefix,
+    names_of,
     where,
 )
 
@@ -53,12 +56,14 @@ class LabelReader:
         place: what the files belong to, for messages.
         digest: reads a file, to tell copies from others of its name and size; None: neither.
         aside: folder → number of pictures in it that are in no class.
-        notes: lines for the user.
+        warnings: lines about folders that are read as classes, and may be none.
+        notes: other lines for the user.
     """
 
     place: str
     digest: Digest | None = None
     aside: Counter[str] = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def read(self, files: list[FoundFile]) -> list[Label]:
@@ -205,6 +210,7 @@ class LabelReader:
         if len(folders) < 2:
             return label_by_prefix(own, split)
         refuse_suspects(folders, self.place)
+        self.warnings += refuse_mixtures(folders, self.place)
         if not split and (labels := self._read_divided_classes(folders)):
             return labels
         self._check_subfolders(folders)
@@ -243,14 +249,19 @@ class LabelReader:
     def _check_subfolders(self, folders: Folders) -> None:
         """Refuses subfolders that hold the same pictures in another form; notes all others."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)  # subfolder → class → pictures
+        mirroring = set()  # subfolders with the names of the pictures beside them
         for class_name, files in folders.items():
             own, subs = group(files)
             if own or len(subs) > 1:
                 for name, found in subs.items():
                     counts[name.casefold()][class_name] += len(found)
+                    if own and share_names(names_of(found), names_of(own)):
+                        mirroring.add(name.casefold())
         shown = [f"{name!r} {counts[name].total()}" for name in sorted(counts)]
         listed = ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
-        recurring = {name: found for name, found in counts.items() if len(found) > 1}
+        recurring = {
+            name: found for name, found in counts.items() if len(found) > 1 or name in mirroring
+        }
         if derived := sorted(name for name in recurring if is_derived(name)):
             classes = sorted({name for sub in derived for name in recurring[sub]})
             raise LayoutError(

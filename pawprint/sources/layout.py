@@ -14,7 +14,7 @@ classes that differ in nothing else are refused.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,13 +26,14 @@ from pawprint.sources.labels import LabelReader
 from pawprint.sources.names import (
     RAW_SUFFIXES,
     claims_picture,
+    hiding_folder,
+    is_archive_name,
     is_hidden,
-    is_thumbnail,
     quote,
     split_name,
     visible,
 )
-from pawprint.sources.prefixes import find_no_classes, read_prefix
+from pawprint.sources.prefixes import find_no_classes_of, read_prefix
 from pawprint.sources.suspects import refuse_alike, refuse_mask_files
 from pawprint.sources.tree import Digest, FoundFile
 
@@ -114,12 +115,14 @@ def read_layout(
     """
     files = []
     others: list[tuple[tuple[str, ...], str]] = []  # folder, why something in it is left out
+    unread = []
     ignored: Counter[str] = Counter()
     for index, name in enumerate(names):
         parts = split_name(name, place)
         reason = _ignored_reason(parts, (kinds or {}).get(index))
         if reason:
             ignored[reason] += 1
+            unread.append(parts)
             others.append((visible(parts), reason))
         else:
             files.append(FoundFile(index, parts, 0, sizes[index] if sizes else 0))
@@ -144,15 +147,14 @@ def read_layout(
         ignored[f"in {folder!r}, which is set aside"] += number
     if unlabelled := len(files) - len(pictures) - sum(reader.aside.values()):
         ignored["unlabelled"] = unlabelled
-    notes = [*reader.notes, *_note_folders_without_pictures(pictures, files, others)]
+    notes = [*reader.warnings, *_note_unread(unread), *reader.notes]
+    notes += _note_folders_without_pictures(pictures, files, others)
     return Layout(pictures, dict(sorted(ignored.items())), notes)
 
 
 def _ignored_reason(parts: Sequence[str], kind: FileKind | None) -> str:
     if is_hidden(parts):
         return "hidden"
-    if is_thumbnail(parts):
-        return "in a folder of thumbnails"
     if claims_picture(parts[-1]):
         return ""
     if PurePosixPath(parts[-1]).suffix.lower() in RAW_SUFFIXES:
@@ -211,6 +213,26 @@ def _note_folders_without_pictures(
     ]
 
 
+def _note_unread(paths: Iterable[Sequence[str]]) -> list[str]:
+    """Names archives that nobody unpacked, and folders of systems that have pictures."""
+    archives = []
+    hiding: Counter[str] = Counter()
+    for parts in paths:
+        if claims_picture(parts[-1]) and not is_hidden(parts[-1:]):
+            hiding[hiding_folder(parts)] += 1
+        elif is_archive_name(parts[-1]) and not is_hidden(parts):
+            archives.append("/".join(parts))
+    del hiding[""]
+    notes = []
+    if archives:
+        notes.append(f"not read: {quote(sorted(archives))}: unpack what has pictures of the set")
+    if hiding:
+        shown = ", ".join(f"{name!r} {number}" for name, number in hiding.most_common(5))
+        more = f" and {len(hiding) - 5} more" if len(hiding) > 5 else ""
+        notes.append(f"not read, since a system made the folder: {shown}{more} pictures")
+    return notes
+
+
 def _enumerate(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
 
@@ -242,11 +264,12 @@ def _describe(names: Sequence[str], files: list[FoundFile], ignored: Counter[str
         found += " (links are followed inside of the folder only: copy what they lead to)"
     if 0 < len(misfits) < len(files) / 2:
         return f"{found}; {len(misfits)} of them do not begin with a class: {quote(misfits)}"
-    unclear = set(find_no_classes({read_prefix(file.parts[-1]) for file in files}))
+    unclear = set(find_no_classes_of(file.parts[-1] for file in files))
     if unclear and not misfits:
         unnamed = [names[f.index] for f in files if read_prefix(f.parts[-1]) in unclear]
         return (
-            f"{found}; {len(unnamed)} of them begin with a camera's name, a number or a date "
-            f"instead of a class: {quote(unnamed)}: put the pictures of each class in a folder"
+            f"{found}; {len(unnamed)} of them begin with a camera's name, a number or a date, "
+            "with a form, a split, or a name of their own, instead of a class: "
+            f"{quote(unnamed)}: put the pictures of each class in a folder"
         )
     return f"{found}; such as {quote(examples)}" if examples else f"{found}: no file at all"

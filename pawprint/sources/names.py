@@ -19,11 +19,14 @@ RAW_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef"
 # What systems put beside people's files; names that begin with a dot need no mention
 HIDDEN_NAMES = frozenset(
     {"__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini"}
-    | {"$recycle.bin", "recycler", "recycled", "system volume information", "lost+found"}
+    | {"$recycle.bin", "system volume information", "lost+found"}
     | {"lost.dir", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "@__thumb", "@transcode"}
     | {"#snapshot", "~snapshot", "@tmp", "__pycache__", "_vti_cnf", "temporary items"}
     | {"network trash folder", "thevolumesettingsfolder", "ipod photo cache"}
 )
+_HIDDEN_IN_CAPITALS = frozenset({"RECYCLER", "RECYCLED"})  # in small letters: classes of waste
+# What many pictures may be in that nobody has unpacked
+_ARCHIVE = re.compile(r".+\.(7z|bz2|gz|rar|tar|tbz2?|tgz|txz|xz|zip|zst)", re.IGNORECASE)
 _HIDDEN_FORM = re.compile(  # of a repaired disk, of programs that keep a library of pictures
     r"found\.\d{3}|.*\.(lrdata|lrcat-data|(migrated)?(photos?library|aplibrary))"
 )
@@ -71,14 +74,24 @@ def visible(parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(takewhile(lambda part: not _is_of_a_system(part), parts[:-1]))
 
 
-def is_thumbnail(parts: Sequence[str]) -> bool:
-    """Whether a file lies in a folder of small copies, which galleries call `Thumbs`."""
-    return any(part.casefold() == "thumbs" for part in parts[:-1])
+def hiding_folder(parts: Sequence[str]) -> str:
+    """The first folder of a path that a system put there; empty, if there is none."""
+    return next(filter(_is_of_a_system, parts[:-1]), "")
+
+
+def is_archive_name(file: str) -> bool:
+    """Whether a file's name says that it is an archive.
+
+    >>> [is_archive_name(name) for name in ("bird.zip", "birds.tar.gz", "bird.jpg", "zip")]
+    [True, True, False, False]
+    """
+    return _ARCHIVE.fullmatch(file) is not None
 
 
 def _is_of_a_system(part: str) -> bool:
     name = part.casefold()
-    return part.startswith(".") or name in HIDDEN_NAMES or bool(_HIDDEN_FORM.fullmatch(name))
+    listed = name in HIDDEN_NAMES or part in _HIDDEN_IN_CAPITALS
+    return part.startswith(".") or listed or bool(_HIDDEN_FORM.fullmatch(name))
 
 
 def claims_picture(file: str) -> bool:

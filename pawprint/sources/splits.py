@@ -8,6 +8,8 @@ not: ``contest``, ``strain`` and ``device`` are names of classes.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 WORDS = {
@@ -63,6 +65,20 @@ def read_split_name(folder: str) -> SplitName | None:
     if len(splits) != 1:
         return None
     return SplitName(splits[0], tuple(w for w in words if w not in WORDS and w not in AROUND))
+
+
+def find_counterparts(names: Iterable[str]) -> list[str]:
+    """Those names that differ only in the word of a split from another one, sorted.
+
+    >>> find_counterparts(["train_cat", "test_cat", "bullet train", "crash test", "train"])
+    ['test_cat', 'train_cat']
+    """
+    by_rest: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)  # words → name → split
+    for name in names:
+        if found := read_split_name(name):
+            by_rest[found.rest][name] = found.split
+    alike = [named for named in by_rest.values() if len(set(named.values())) > 1]
+    return sorted(name for named in alike for name in named)
 
 
 def _first_if_whole(match: re.Match[str]) -> str:

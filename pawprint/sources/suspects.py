@@ -11,30 +11,19 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from pawprint.runner.errors import LayoutError
+from pawprint.sources.forms import PLAIN, bare, is_derived, share_names, tells_form
 from pawprint.sources.names import quote
 from pawprint.sources.splits import read_split_name
-from pawprint.sources.tree import Folders, FoundFile, group, inner_names
+from pawprint.sources.tree import Folders, FoundFile, below, inner_names, names_of
 
-# Folders of what is made from pictures and mirrors them: no classes, and no further pictures
-DERIVED = frozenset(
-    {"annotated", "annotation", "aug", "augmentation", "augmented", "bbox", "boundingbox"}
-    | {"contour", "cropped", "depth", "depthmap", "gray", "grayscale", "greyscale", "groundtruth"}
-    | {"gt", "heatmap", "label", "mask", "matte", "overlay", "preview", "processed", "resized"}
-    | {"saliency", "seg", "segmentation", "segmented", "superpixel", "target", "thumb"}
-    | {"thumbnail", "trimap"}
-)
-PLAIN = frozenset(  # and of the pictures themselves
-    {"color", "colored", "colour", "coloured", "image", "img", "input", "jpegimage", "jpg"}
-    | {"original", "photo", "pic", "picture", "png", "raw", "rgb", "source"}
-)
-FORMS = PLAIN | {  # words beside the above
-    *("binary", "bit", "class", "coarse", "fine", "instance", "jpeg", "left", "level", "map"),
-    *("new", "object", "pixel", "right", "semantic", "tif", "tiff", "train", "val", "test"),
-}
 SIDES = frozenset(  # subfolders that people have in the folder of a class
     {"above", "back", "below", "bottom", "closeup", "day", "down", "evening", "far", "front"}
     | {"indoor", "inside", "left", "lower", "morning", "near", "night", "noon", "outdoor"}
     | {"outside", "rear", "right", "side", "top", "up", "upper"}
+)
+_MAY_BE_CLASSES = frozenset(  # forms, and what a picture may be
+    {"color", "colored", "colour", "coloured", "gray", "grayscale", "greyscale", "original"}
+    | {"overlay", "processed", "raw", "source", "target"}
 )
 UNLABELLED = frozenset({"unlabeled", "unlabelled", "unannotated", "untagged"})
 COLLECTION = re.compile(  # fold1, site_b
@@ -48,41 +37,13 @@ _NUMBERED = re.compile(  # HAM10000_images_part_1, trainA
 )
 _NUMBER = re.compile(r"\d+(\s*[xX]\s*\d+)?(px)?")  # 3, 128x128
 _DATE = re.compile(r"(19|20)\d\d([\W_]?\d\d?){0,2}")
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
 _DERIVED_FILE = re.compile(
     r"(?P<stem>.+?)[ _.-]+(mask|seg|segmentation|gt|groundtruth|label|annotation)s?([\W_]*\d+)?",
     re.IGNORECASE,
 )
 
 
-def bare(folder: str) -> str:
-    """The word that a folder's name is, in singular.
-
-    >>> bare("Ground_Truth"), bare("Masks")
-    ('groundtruth', 'mask')
-    """
-    letters = "".join(filter(str.isalnum, folder.lower()))
-    return letters.removesuffix("s")
-
-
-def is_derived(folder: str) -> bool:
-    """Whether a folder's name tells of what is made from pictures, and of nothing else.
-
-    >>> [is_derived(x) for x in ("SegmentationClass", "gtFine", "mask_png", "with_mask", "images")]
-    [True, True, True, False, False]
-    """
-    words = {word.lower().removesuffix("s") for word in _WORD.findall(folder)}
-    return bare(folder) in DERIVED or (bool(words & DERIVED) and _tells_form(folder))
-
-
-def _tells_form(folder: str) -> bool:
-    words = {bare(word) for word in _WORD.findall(folder)}
-    return bare(folder) in DERIVED | PLAIN or (
-        bool(words & (DERIVED | PLAIN)) and words <= DERIVED | FORMS | {"clas", "pixel"}
-    )
-
-
-def _is_view(folder: str) -> bool:
+def is_view(folder: str) -> bool:
     """Whether a folder is one that classes have in them: by date, camera or side."""
     return bool(
         bare(folder) in SIDES | PLAIN
@@ -99,7 +60,8 @@ def refuse_suspects(folders: Folders, place: str) -> None:
     """
     names = sorted(folders)
     alike = _common(inner_names(files) for files in folders.values())
-    if any(map(is_derived, names)) and (len(alike) > 1 or all(map(_tells_form, names))):
+    forms = all(map(tells_form, names)) and not _may_be_classes(folders)
+    if any(map(is_derived, names)) and (len(alike) > 1 or forms):
         raise LayoutError(
             f"{place}: expected folders of classes, found {quote(names)}, which seem to hold the "
             "same pictures in several forms: name one of them as the source, as -S "
@@ -128,6 +90,14 @@ def refuse_suspects(folders: Folders, place: str) -> None:
         )
 
 
+def _may_be_classes(folders: Folders) -> bool:
+    """Whether names of forms, such as `color` and `gray`, are those of different pictures."""
+    if not _MAY_BE_CLASSES.issuperset(map(bare, folders)):
+        return False
+    first, *others = map(names_of, folders.values())
+    return not any(share_names(first, names) for names in others)
+
+
 def _common(groups: Iterable[set[str]]) -> set[str]:
     """The one set that all are; empty, if they differ."""
     found = {frozenset(names) for names in groups}
@@ -148,27 +118,18 @@ def _repeated_classes(folders: Folders, alike: set[str], numbered: bool) -> set[
     parts = numbered and not all(map(str.isdecimal, folders))  # numbers are classes as well
     splits = {name: found for name in alike if (found := read_split_name(name))}
     if len({found.split for found in splits.values()}) > 1:
-        below = [_below(files) for files in folders.values()]
-        inner = [inner_names(files) for subs in below for n, files in subs.items() if n in splits]
+        within = [below(files) for files in folders.values()]
+        inner = [inner_names(files) for subs in within for n, files in subs.items() if n in splits]
         having = [names for names in inner if names]
         classes = set.intersection(*having) if having else set()
-        if len(classes) > 1 and (parts or not all(map(_is_view, classes))):
+        if len(classes) > 1 and (parts or not all(map(is_view, classes))):
             return classes
         return alike if parts else set()
     if parts:  # some may lack classes
         shared = set.intersection(*(inner_names(files) for files in folders.values()))
         return shared if len(shared) > 1 else set()
-    exempt = all(_is_view(name) or is_derived(name) for name in alike)
+    exempt = all(is_view(name) or is_derived(name) for name in alike)
     return alike if len(alike) > 1 and not exempt else set()
-
-
-def _below(files: list[FoundFile]) -> Folders:
-    """The folders within, below wrappers."""
-    own, folders = group(files)
-    while len(folders) == 1 and not own:
-        (files,) = folders.values()
-        own, folders = group(files)
-    return folders
 
 
 def refuse_alike(class_names: Iterable[str], place: str) -> None:
@@ -204,6 +165,12 @@ def _spelling(name: str) -> str:
     return re.sub(r"(?<=[^\W\d_]{2}) (?=[^\W\d_]{2})", "", " ".join(words))
 
 
+def stem_of_origin(stem: str) -> str:
+    """The name of the picture that one is made from, as far as its own tells: `1` for `1_mask`."""
+    match = _DERIVED_FILE.fullmatch(stem)
+    return match["stem"] if match else stem
+
+
 def refuse_mask_files(files: list[FoundFile], place: str) -> None:
     """Refuses `1_mask.png` beside `1.png`.
 
@@ -213,8 +180,8 @@ def refuse_mask_files(files: list[FoundFile], place: str) -> None:
     found = []
     for file in files:
         stem = file.parts[-1].rpartition(".")[0]
-        if match := _DERIVED_FILE.fullmatch(stem):
-            found.append((file, match["stem"]))
+        if (origin := stem_of_origin(stem)) != stem:
+            found.append((file, origin))
     if not found:
         return
     stems = {(file.parts[:-1], file.parts[-1].rpartition(".")[0]) for file in files}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from sys import intern
 
-from pawprint.sources.prefixes import find_no_classes, read_prefix
+from pawprint.sources.prefixes import find_no_classes, find_no_classes_of, read_prefix
 from pawprint.sources.splits import read_split_name
 
 Label = tuple[int, str, str, str]  # index, split, class name, file name
@@ -52,6 +52,11 @@ def where(files: list[FoundFile]) -> str:
     return "/".join(files[0].parts[: files[0].depth])
 
 
+def names_of(files: list[FoundFile]) -> list[str]:
+    """The names of files, without their folders."""
+    return [file.parts[-1] for file in files]
+
+
 def label_by_folder(folders: Folders, split: str) -> list[Label]:
     """Labels all below a folder by its name."""
     return [
@@ -70,7 +75,8 @@ def label_by_prefix(files: list[FoundFile], split: str, minimum: int = 2) -> lis
             return []
         labels.append((file.index, split, intern(class_name), file.parts[-1]))
     found = {class_name for _, _, class_name, _ in labels}
-    return labels if len(found) >= minimum and not find_no_classes(found) else []
+    unclear = find_no_classes(found) if minimum < 2 else find_no_classes_of(names_of(files))
+    return labels if len(found) >= minimum and not unclear else []
 
 
 def inner_names(files: list[FoundFile]) -> set[str]:
@@ -84,6 +90,15 @@ def inner_names(files: list[FoundFile]) -> set[str]:
         (files,) = folders.values()
         own, folders = group(files)
     return names
+
+
+def below(files: list[FoundFile]) -> Folders:
+    """The folders within, below wrappers."""
+    own, folders = group(files)
+    while len(folders) == 1 and not own:
+        (files,) = folders.values()
+        own, folders = group(files)
+    return folders
 
 
 def has_classes(files: list[FoundFile], minimum: int) -> bool:
