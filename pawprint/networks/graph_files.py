@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from pawprint.networks.config_bounds import MAX_ACTIVATIONS
+from pawprint.networks.costs import StepCost, check_costs
 from pawprint.runner.bounds import read_bounded
 from pawprint.runner.errors import ModelError, one_line
 
@@ -103,8 +103,8 @@ def check_graph(graph: ov.Model, size_px: int) -> None:
         size_px: side of the picture.
 
     Raises:
-        ValueError: it takes or gives something else; an output is of no fixed size or absurdly
-            large; or a weight is not a finite number.
+        ValueError: it takes or gives something else; an output is of no fixed size; it takes
+            absurdly much memory or time; or a weight is not a finite number.
     """
     expected = [("u8", [1, size_px, size_px, 3])]
     found = [(port.element_type.get_type_name(), _shape(port)) for port in graph.inputs]
@@ -113,14 +113,30 @@ def check_graph(graph: ov.Model, size_px: int) -> None:
     outputs = [(port.element_type.get_type_name(), len(_shape(port))) for port in graph.outputs]
     if outputs != [("f32", 2), ("f32", 4)]:
         raise ValueError(f"it gives {outputs}, expected probabilities and a feature map")
-    for node in graph.get_ops():
-        if node.get_type_name() == "Constant":
-            if node.get_element_type().is_real() and not np.isfinite(node.data).all():
-                raise ValueError("a weight that is not a finite number")
-            continue
-        for port in node.outputs():
-            if math.prod(_shape(port)) > MAX_ACTIVATIONS:
-                raise ValueError(f"an output of shape {_shape(port)}")
+    steps = []
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != "Constant":
+            steps.append(_step(node))
+        elif node.get_element_type().is_real() and not np.isfinite(node.data).all():
+            raise ValueError("a weight that is not a finite number")
+    check_costs(steps)
+
+
+def _step(node: ov.Node) -> StepCost:
+    kind, shapes = node.get_type_name(), [_shape(value) for value in node.input_values()]
+    per_number = 0
+    if kind == "Convolution":
+        per_number = math.prod(shapes[1][1:])
+    elif kind == "GroupConvolution":
+        per_number = math.prod(shapes[1][2:])
+    elif kind == "MatMul":
+        axis = -2 if node.get_attributes()["transpose_a"] else -1
+        per_number = shapes[0][axis] if len(shapes[0]) > 1 else shapes[0][0]
+    elif kind == "MaxPool":
+        per_number = math.prod(node.get_attributes()["kernel"])
+    takes = [value.get_node().get_name() for value in node.input_values()]
+    numbers = sum(math.prod(_shape(port)) for port in node.outputs())
+    return StepCost(node.get_name(), takes, numbers, per_number)
 
 
 def _shape(port: ov.Output) -> list[int]:
