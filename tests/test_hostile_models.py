@@ -534,6 +534,39 @@ def write_much(ops: Any, pixels: Any) -> Any:
     return ops.reduce_mean(wide, np.array([0]), True)
 
 
+def fold(ops: Any, pixels: Any) -> Any:
+    """Much of little: OpenVINO computes what has no input before a picture comes."""
+    sides = [ops.constant(np.ones(shape, np.float32)) for shape in ((16_384, 1), (1, 16_384))]
+    mean = ops.reduce_mean(ops.multiply(*sides), np.array([0, 1]), False)
+    return ops.multiply(pixels, mean)
+
+
+def many_operations(count: int) -> Callable[[Any, Any], Any]:
+    def middle(ops: Any, pixels: Any) -> Any:
+        for _ in range(count):
+            pixels = ops.sigmoid(pixels)
+        return pixels
+
+    return middle
+
+
+def large_weights(model: Path) -> None:
+    """Weights of the size that the graph tells, but not those of the card."""
+    layer = '<layer id="9999" type="Const"><data offset="0" size="590000000"/></layer>'
+    edit_xml("<layers>", f"<layers>{layer}")(model)
+    with open(model / "model.bin", "wb") as file:
+        file.truncate(590_000_000)
+
+
+def longer(model: Path) -> None:
+    write(model, "model.bin", (model / "model.bin").read_bytes() + b"x")
+
+
+def second_edges(model: Path) -> None:
+    """Those that OpenVINO does not read may not tell that anything takes the picture."""
+    edit_xml("</edges>", "</edges><edges/>")(model)
+
+
 EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "card deep": (lambda m: _put(m, DEEP), "model.json: [^\\n]*more than 50 levels"),
     "card large": (lambda m: _put(m, b" " * 5_000_000), "5,000,000 bytes, more than"),
@@ -570,9 +603,20 @@ EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "xml of long convolution": (build(2048, convolve_long), "multiplications for one picture"),
     "xml of long pooling": (build(2048, pool_long), "multiplications for one picture"),
     "xml of long chain": (build(2048, write_much), "numbers in all outputs for one picture"),
-    "xml beyond": (edit_xml('offset="0"', 'offset="123456789"'), "model.xml"),
-    "bin empty": (replace_file("model.bin", b""), "model.xml"),
-    "bin short": (replace_file("model.bin", b"1234"), "model.xml"),
+    "xml of constants alone": (build(32, fold), "'Multiply' of constants alone"),
+    "xml of many operations": (
+        build(32, many_operations(1_500)),
+        r"1,5\d\d operations, more than 1,200",
+    ),
+    "xml of many layers": (build(32, many_operations(6_000)), "more than 4,800 layers"),
+    "xml twice": (edit_xml('layer id="1"', 'layer id="0"'), "two layers of id 0"),
+    "xml odd id": (edit_xml('layer id="1"', 'layer id="01"'), "id: expected a whole number"),
+    "xml second edges": (second_edges, "'edges' twice"),
+    "xml beyond": (edit_xml('offset="0"', 'offset="123456789"'), "model.bin.*refers to 123,456,"),
+    "bin empty": (replace_file("model.bin", b""), "model.bin.*0 bytes, but model.xml refers to"),
+    "bin short": (replace_file("model.bin", b"1234"), "model.bin.*4 bytes, but model.xml refers"),
+    "bin longer": (longer, "model.bin.* bytes, but model.xml refers to"),
+    "bin of another sum": (large_weights, "model.bin.*its SHA-256 is not that of model.json"),
     "bin sparse": (make_sparse("model.bin"), "3,000,000,000 bytes, more than"),
     "bin endless": (link_file("model.bin", "/dev/zero"), "not an ordinary file"),
     "bin pipe": (make_pipe("model.bin"), "not an ordinary file"),
