@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pawprint.inference.gradcam import TailLayer, parse_tail
 from pawprint.networks.graph_files import MAX_WEIGHTS_BYTES, MAX_XML_BYTES, check_xml, read_graph
-from pawprint.runner.bounds import MAX_JSON_BYTES, open_bounded, parse_json, read_bounded
+from pawprint.runner.bounds import (
+    BLOCK_BYTES,
+    MAX_JSON_BYTES,
+    open_bounded,
+    parse_json,
+    read_bounded,
+)
 from pawprint.runner.errors import ModelError, one_line
 
 if TYPE_CHECKING:
@@ -58,7 +64,10 @@ def read_network(directory: Path, digests: dict[str, Any]) -> tuple[ov.Model, li
             if expected_bytes not in (None, size):
                 raise ValueError(f"{size:,} bytes, but {GRAPH} refers to {expected_bytes:,}")
             # A file of anything is not worth the memory
-            if hashlib.file_digest(file, "sha256").hexdigest() != digests.get(name):
+            digest = hashlib.sha256()
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+            if digest.hexdigest() != digests.get(name):
                 raise ValueError(other)
         content = _read(path, most_bytes)
         if hashlib.sha256(content).hexdigest() != digests.get(name):  # it has changed since

@@ -14,7 +14,7 @@ from pawprint.networks.costs import StepCost, check_costs
 if TYPE_CHECKING:
     import keras
 
-MAX_LAYERS = 5_000
+MAX_LAYERS = 600  # twice those of EfficientNetV2B0; Keras fails on chains of thousands
 MAX_OBJECTS = 100_000
 SPARE_WEIGHT_BYTES = 1 << 20  # small files are mostly HDF5's own
 # What the networks of the pipeline are made of. A further backbone may need a further name
