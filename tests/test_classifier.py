@@ -328,4 +328,5 @@ def test_no_model_is_one_line(tmp_path: Path) -> None:
 def test_a_keras_file_that_is_no_classifier_is_refused(models: Path) -> None:
     without_classes, without_logits = (models / "refused.txt").read_text().splitlines()
     assert without_classes.startswith("backbone.keras: a network without classes; expected a")
-    assert without_logits.startswith("model backbone: not a classifier of Pawprint (No such layer")
+    expected = "backbone.keras: model backbone: not a classifier of Pawprint (No such layer"
+    assert without_logits.startswith(expected)

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from classifiers import COLOURS, colours_models, run_python
+from classifiers import COLOURS, colours_models, run_code, run_python
 from PIL import Image
 
 # covers: R10, R18
@@ -165,7 +165,7 @@ def set_(name: str, **changes: Any) -> Callable[[Any], Any]:
 
 
 def many_layers(config: Any) -> None:
-    config["config"]["layers"] *= 1000
+    config["config"]["layers"] *= 101
 
 
 def outer_product(config: Any) -> None:
@@ -192,7 +192,7 @@ CONFIGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "sequential": (lambda c: c.update(class_name="Sequential"), "class 'Sequential'"),
     "no layers": (lambda c: c["config"].pop("layers"), "tells of no network"),
     "layers of text": (lambda c: c["config"].update(layers="abc"), "tells of no network"),
-    "many layers": (many_layers, "of 6,000 layers"),
+    "many layers": (many_layers, "of 606 layers"),
     "lambda": (lambda c: layer(c, "logits").update(class_name="Lambda"), "'Lambda'"),
     "nested": (lambda c: layer(c, "logits").update(class_name="Functional"), "'Functional'"),
     "function": (
@@ -220,7 +220,7 @@ CONFIGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "low rank": (set_("logits", lora_rank=10**9), "weights that no model here has"),
     "not built": (lambda c: layer(c, "logits").pop("build_config"), "not told in full"),
     "outer product": (outer_product, "layers of 10,000,"),
-    "padding": (pad, r"'choose' gives \(1000032, 1000032, 3\)"),
+    "padding": (pad, "numbers held at a time for one picture"),
     "other units": (set_("logits", units=4), "cannot be loaded"),
     "other shape": (
         lambda c: layer(c, "logits")["build_config"].update(input_shape=[None, 5]),
@@ -337,6 +337,52 @@ def test_hostile_networks_in_keras_files(colours: Path, tmp_path: Path) -> None:
     refuse(tmp_path, expected)
 
 
+LONG_CONVOLUTION = """
+from pawprint.networks.runtime import start_engine
+start_engine("openvino", 1)
+import keras
+from pathlib import Path
+from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
+from pawprint.networks.model_files import ModelInfo, save_model
+pixels = keras.Input((1024, 1024, 3), name="pixels")
+features = keras.layers.Conv2D(16, 301, padding="same", kernel_initializer="zeros")(pixels)
+backbone = add_pooling(keras.Model(pixels, features), "avg")
+logits = keras.layers.Dense(2, name=LOGITS)(backbone.output)
+model = add_probs(keras.Model(pixels, logits))
+save_model(model, Path("long convolution.keras"), ModelInfo(["a", "b"], 1024))
+"""
+
+
+def test_networks_that_would_take_hours(tmp_path: Path) -> None:
+    run_code(LONG_CONVOLUTION, tmp_path)
+    refuse(tmp_path, {"long convolution.keras": "multiplications for one picture, more than"})
+
+
+NEEDED = """
+from pawprint.networks.runtime import start_engine
+start_engine("openvino", 1)
+import keras, sys
+from pawprint.backbones.build import build_backbone
+from pawprint.networks.config_bounds import check_outputs
+from pawprint.networks.graph_files import check_graph
+from pawprint.networks.openvino_graph import build_graph
+from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
+from pawprint.registry.backbones import BACKBONES
+for backbone in BACKBONES:
+    size_px = 1024 if backbone.name == "VGG16" else 2048
+    features = build_backbone(backbone.name, size_px, "none")
+    pooled = add_pooling(features, "avg")
+    logits = keras.layers.Dense(1000, name=LOGITS)(pooled.output)
+    model = add_probs(keras.Model(pooled.input, logits))
+    check_outputs(model)
+    check_graph(build_graph(keras.Model(model.input, [model.output, features.output]), 1), size_px)
+"""
+
+
+def test_no_backbone_is_refused_at_any_size_of_use(tmp_path: Path) -> None:
+    run_code(NEEDED, tmp_path)
+
+
 # ---- exported models
 
 
@@ -425,6 +471,102 @@ def tail_of(shape: int) -> bytes:
     return pack({"kinds.npy": (HEADER % shape).ljust(127) + b"\n"})
 
 
+def build(size_px: int, middle: Callable[[Any, Any], Any]) -> Callable[[Path], None]:
+    """Put another graph into a model, of pictures of another size.
+
+    Args:
+        size_px: side of the picture.
+        middle: OpenVINO's operations, pixels float32 [1, size_px, size_px, 3] → [1, h, w, c].
+    """
+
+    def edit(model: Path) -> None:
+        import openvino as ov
+        from openvino import opset13 as ops
+
+        pixels = ops.parameter([1, size_px, size_px, 3], np.uint8)
+        features = middle(ops, ops.convert(pixels, "f32"))
+        mean = ops.reduce_mean(features, np.array([1, 2]), False)
+        kernel = ops.constant(np.zeros((features.shape[3], 3), np.float32))
+        probs = ops.softmax(ops.matmul(mean, kernel, False, False), 1)
+        ov.serialize(ov.Model([probs, features], [pixels], "model"), model / "model.xml")
+        for name in ("model.xml", "model.bin"):
+            write(model, name, (model / name).read_bytes())
+        edit_card(image_size=size_px)(model)
+
+    return edit
+
+
+def hold_much(ops: Any, pixels: Any) -> Any:
+    """Outputs of 256 MB each, five of which are needed at a time."""
+    grey = ops.reduce_mean(pixels, np.array([3]), True)
+    outputs = [
+        ops.sigmoid(ops.multiply(grey, ops.constant(np.full((1, 1, 1, 16), i, np.float32))))
+        for i in range(5)
+    ]
+    total = outputs[0]
+    for output in outputs[1:]:
+        total = ops.add(total, output)
+    for output in outputs:
+        total = ops.multiply(total, output)
+    return total
+
+
+def convolve_long(ops: Any, pixels: Any) -> Any:
+    channels = ops.transpose(pixels, np.array([0, 3, 1, 2]))
+    kernel = ops.constant(np.zeros((3, 3, 801, 801), np.float32))
+    done = ops.convolution(channels, kernel, [1, 1], [400, 400], [400, 400], [1, 1])
+    return ops.transpose(done, np.array([0, 2, 3, 1]))
+
+
+def pool_long(ops: Any, pixels: Any) -> Any:
+    from openvino import opset1
+
+    channels = ops.transpose(pixels, np.array([0, 3, 1, 2]))
+    sides = [1024, 1024]
+    return opset1.max_pool(channels, [1, 1], [0, 0], [0, 0], sides, auto_pad="same_upper")
+
+
+def write_much(ops: Any, pixels: Any) -> Any:
+    """Outputs of 400 MB each, one after another."""
+    wide = ops.multiply(pixels, ops.constant(np.ones((8, 1, 1, 1), np.float32)))
+    for _ in range(200):
+        wide = ops.sigmoid(wide)
+    return ops.reduce_mean(wide, np.array([0]), True)
+
+
+def fold(ops: Any, pixels: Any) -> Any:
+    """Much of little: OpenVINO computes what has no input before a picture comes."""
+    sides = [ops.constant(np.ones(shape, np.float32)) for shape in ((16_384, 1), (1, 16_384))]
+    mean = ops.reduce_mean(ops.multiply(*sides), np.array([0, 1]), False)
+    return ops.multiply(pixels, mean)
+
+
+def many_operations(count: int) -> Callable[[Any, Any], Any]:
+    def middle(ops: Any, pixels: Any) -> Any:
+        for _ in range(count):
+            pixels = ops.sigmoid(pixels)
+        return pixels
+
+    return middle
+
+
+def large_weights(model: Path) -> None:
+    """Weights of the size that the graph tells, but not those of the card."""
+    layer = '<layer id="9999" type="Const"><data offset="0" size="590000000"/></layer>'
+    edit_xml("<layers>", f"<layers>{layer}")(model)
+    with open(model / "model.bin", "wb") as file:
+        file.truncate(590_000_000)
+
+
+def longer(model: Path) -> None:
+    write(model, "model.bin", (model / "model.bin").read_bytes() + b"x")
+
+
+def second_edges(model: Path) -> None:
+    """Those that OpenVINO does not read may not tell that anything takes the picture."""
+    edit_xml("</edges>", "</edges><edges/>")(model)
+
+
 EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "card deep": (lambda m: _put(m, DEEP), "model.json: [^\\n]*more than 50 levels"),
     "card large": (lambda m: _put(m, b" " * 5_000_000), "5,000,000 bytes, more than"),
@@ -455,11 +597,26 @@ EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
             'pads_begin="0, 0" pads_end="0, 0" auto_pad="valid"',
             'pads_begin="1000000, 1000000" pads_end="0, 0" auto_pad="explicit"',
         ),
-        r"an output of shape \[1, 250008, 250008, 3\]",
+        "numbers held at a time for one picture",
     ),
-    "xml beyond": (edit_xml('offset="0"', 'offset="123456789"'), "model.xml"),
-    "bin empty": (replace_file("model.bin", b""), "model.xml"),
-    "bin short": (replace_file("model.bin", b"1234"), "model.xml"),
+    "xml of much memory": (build(2048, hold_much), "numbers held at a time for one picture"),
+    "xml of long convolution": (build(2048, convolve_long), "multiplications for one picture"),
+    "xml of long pooling": (build(2048, pool_long), "multiplications for one picture"),
+    "xml of long chain": (build(2048, write_much), "numbers in all outputs for one picture"),
+    "xml of constants alone": (build(32, fold), "'Multiply' of constants alone"),
+    "xml of many operations": (
+        build(32, many_operations(1_500)),
+        r"1,5\d\d operations, more than 1,200",
+    ),
+    "xml of many layers": (build(32, many_operations(6_000)), "more than 4,800 layers"),
+    "xml twice": (edit_xml('layer id="1"', 'layer id="0"'), "two layers of id 0"),
+    "xml odd id": (edit_xml('layer id="1"', 'layer id="01"'), "id: expected a whole number"),
+    "xml second edges": (second_edges, "'edges' twice"),
+    "xml beyond": (edit_xml('offset="0"', 'offset="123456789"'), "model.bin.*refers to 123,456,"),
+    "bin empty": (replace_file("model.bin", b""), "model.bin.*0 bytes, but model.xml refers to"),
+    "bin short": (replace_file("model.bin", b"1234"), "model.bin.*4 bytes, but model.xml refers"),
+    "bin longer": (longer, "model.bin.* bytes, but model.xml refers to"),
+    "bin of another sum": (large_weights, "model.bin.*its SHA-256 is not that of model.json"),
     "bin sparse": (make_sparse("model.bin"), "3,000,000,000 bytes, more than"),
     "bin endless": (link_file("model.bin", "/dev/zero"), "not an ordinary file"),
     "bin pipe": (make_pipe("model.bin"), "not an ordinary file"),

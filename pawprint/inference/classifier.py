@@ -165,8 +165,8 @@ class Classifier:
                 raise ValueError(f"it takes {network.input_shape} and gives {probs}")
             check_tail(tail, feature_map[1:], num_classes)
             predictor = build_predictor(network, cores=cores)
-        except ModelError:
-            raise
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
         except Exception as error:  # Keras has errors of many types for what loads and cannot run
             text = f"not a classifier of {num_classes} classes at {size} px ({one_line(error)})"
             raise ModelError(f"{path}: {text}; run dvc repro") from None

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pawprint.inference.gradcam import TailLayer, parse_tail
 from pawprint.networks.graph_files import MAX_WEIGHTS_BYTES, MAX_XML_BYTES, check_xml, read_graph
-from pawprint.runner.bounds import MAX_JSON_BYTES, parse_json, read_bounded
+from pawprint.runner.bounds import (
+    BLOCK_BYTES,
+    MAX_JSON_BYTES,
+    open_bounded,
+    parse_json,
+    read_bounded,
+)
 from pawprint.runner.errors import ModelError, one_line
 
 if TYPE_CHECKING:
@@ -48,17 +57,27 @@ def read_network(directory: Path, digests: dict[str, Any]) -> tuple[ov.Model, li
         ModelError: a file is missing, damaged, absurdly large, or not that of the card.
     """
 
-    def read(name: str, most_bytes: int) -> bytes:
-        content = _read(directory / name, most_bytes)
-        if hashlib.sha256(content).hexdigest() != digests.get(name):
-            raise damaged(directory / name, f"its SHA-256 is not that of {CARD}")
+    def read(name: str, most_bytes: int, expected_bytes: int | None = None) -> bytes:
+        path, other = directory / name, f"its SHA-256 is not that of {CARD}"
+        with _refused_as_damaged(path), open_bounded(path, most_bytes) as file:
+            size = os.fstat(file.fileno()).st_size
+            if expected_bytes not in (None, size):
+                raise ValueError(f"{size:,} bytes, but {GRAPH} refers to {expected_bytes:,}")
+            # A file of anything is not worth the memory
+            digest = hashlib.sha256()
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+            if digest.hexdigest() != digests.get(name):
+                raise ValueError(other)
+        content = _read(path, most_bytes)
+        if hashlib.sha256(content).hexdigest() != digests.get(name):  # it has changed since
+            raise damaged(path, other)
         return content
 
     name = GRAPH
     try:
         xml = read(GRAPH, MAX_XML_BYTES)
-        check_xml(xml)
-        graph = read_graph(xml, read(WEIGHTS, MAX_WEIGHTS_BYTES))
+        graph = read_graph(xml, read(WEIGHTS, MAX_WEIGHTS_BYTES, check_xml(xml)))
         name = TAIL
         return graph, parse_tail(read(TAIL, MAX_WEIGHTS_BYTES))
     except (ValueError, RuntimeError) as error:
@@ -66,8 +85,14 @@ def read_network(directory: Path, digests: dict[str, Any]) -> tuple[ov.Model, li
 
 
 def _read(path: Path, most_bytes: int) -> bytes:
-    try:
+    with _refused_as_damaged(path):
         return read_bounded(path, most_bytes)
+
+
+@contextmanager
+def _refused_as_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise damaged(path, error.strerror) from None
     except ValueError as error:

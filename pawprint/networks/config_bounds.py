@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pawprint.networks.costs import StepCost, check_costs
+
 if TYPE_CHECKING:
     import keras
 
-MAX_LAYERS = 5_000
+MAX_LAYERS = 600  # twice those of EfficientNetV2B0; Keras fails on chains of thousands
 MAX_OBJECTS = 100_000
-MAX_ACTIVATIONS = 1 << 28  # numbers in one output of a layer, for one picture
 SPARE_WEIGHT_BYTES = 1 << 20  # small files are mostly HDF5's own
 # What the networks of the pipeline are made of. A further backbone may need a further name
 LAYER_KINDS = frozenset(
@@ -106,12 +107,32 @@ def _whole(value: Any) -> int:
 
 
 def check_outputs(model: keras.Model) -> None:
-    """See that no output of a layer is absurdly large; ValueError if one is, or has no fixed size.
+    """See that a model takes a sane amount of memory and time.
 
     Args:
         model: just built; no memory is taken for its outputs yet.
+
+    Raises:
+        ValueError: it takes too much, or an output has no fixed size.
     """
-    for operation in model.operations:
-        shape = operation.output.shape[1:]
-        if None in shape or math.prod(shape) > MAX_ACTIVATIONS:
-            raise ValueError(f"layer {operation.name!r} gives {shape}")
+    check_costs([_step(operation) for operation in model.operations])
+
+
+def _step(operation: keras.Operation) -> StepCost:
+    import keras
+
+    shape, kind = operation.output.shape[1:], type(operation).__name__
+    if None in shape:
+        raise ValueError(f"layer {operation.name!r} gives {shape}")
+    per_number = 0
+    if kind == "Conv2D":
+        per_number = math.prod(operation.kernel.shape[:3])
+    elif kind == "DepthwiseConv2D":
+        per_number = math.prod(operation.kernel.shape[:2])
+    elif kind == "Dense":
+        per_number = operation.kernel.shape[0]
+    elif kind == "MaxPooling2D":
+        per_number = math.prod(operation.pool_size)
+    # An input is the very object that another layer gives
+    takes = [id(tensor) for tensor in keras.tree.flatten(operation.input)]
+    return StepCost(id(operation.output), takes, math.prod(shape), per_number)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import keras
 
 CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE = "config.json", "metadata.json", "model.weights.h5"
-MAX_MODEL_BYTES = 2_000_000_000
+MAX_MODEL_BYTES = 600_000_000  # six times ResNet50
 MAX_IMAGE_SIZE = 4096
 MAX_CLASSES = 65_536
 MAX_NAME_LENGTH = 1000
