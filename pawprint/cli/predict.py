@@ -40,7 +40,7 @@ from pawprint.storage.tables import printable
 BATCH_SIZE = 32
 AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
 VIEWS = "1, as it is, or 2, with its mirror image; more made the models worse"
-NO_FILE = "not an ordinary file, or a link that leads to none"
+ODD_FILE = "not an ordinary file, or a link that leads to none"
 NAMED = 10  # classes that the summary names
 MANY = 100  # pictures that get a progress bar even where nobody seems to watch
 
@@ -221,7 +221,7 @@ def _list_folder(folder: str) -> list[Source]:
                 continue
             if not os.path.isfile(path):
                 if claims_picture(name):  # a pipe, a device, a link that leads nowhere
-                    sources.append(Source(path, NO_FILE))
+                    sources.append(Source(path, ODD_FILE))
                 continue
             if claims_picture(name) or _begins_as_picture(path):
                 sources.append(Source(path))
