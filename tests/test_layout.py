@@ -767,6 +767,7 @@ def test_a_folder_with_folders_beside_one_without_is_named():
         (folders("ox", "elk", "masks"), "'masks', beside 'elk', 'ox'"),
         (folders("ox", "elk", "Annotations"), "'Annotations', beside 'elk', 'ox'"),
         (folders("ox", "elk", "SegmentationClass"), "'SegmentationClass', beside 'elk', 'ox'"),
+        (folders("ox-images", "ox-masks", "elk-images", "elk-masks"), "'elk-masks', 'ox-masks', b"),
         (folders("ox", "elk", "elk_masks"), "'elk_masks', beside 'elk', 'ox'"),
         (folders("images", "mask", "1st_manual"), "'mask', beside '1st_manual', 'images'"),
         (folders("train/ox", "train/elk", "train/masks", "test/ox"), "'masks', beside"),
@@ -797,6 +798,17 @@ def test_what_is_made_from_the_pictures_is_no_class(names, found):
 def test_classes_with_the_word_of_a_form_stay_classes(names):
     found, _, notes = counts(names)
     assert (set(found), notes) == ({name.split("/")[0] for name in names}, [])
+
+
+@pytest.mark.parametrize("name", ["images", "docs", "results", "unlabeled", "old_dataset"])
+def test_a_class_of_such_a_name_is_named(name):
+    found, _, notes = counts(folders("open", "shut", name))
+    assert set(found) == {"open", "shut", name}
+    assert notes == [
+        f"warning: {name!r}, beside 'open', 'shut', is read as a class: move it elsewhere if it is "
+        "none"
+    ]
+    assert counts(folders("cat_dataset", "dog_dataset"))[2] == []
 
 
 def test_forms_that_may_be_classes_are_told_by_the_names_of_their_pictures():
