@@ -608,6 +608,10 @@ def grid(*levels: str) -> list[str]:
         (grid("train train_aug", "ox elk"), "'train', 'train_aug'.* forms"),
         ([*grid("labeled", "ox elk"), "unlabeled"], "'unlabeled' beside 'labeled'"),
         (grid("1 2 3", "ox elk"), "'1', '2', '3'.* 'elk', 'ox'"),
+        (grid("rps rps-test-set", "rock paper"), "if they are splits, rename them train and test"),
+        (grid("Training Validierung", "ox elk"), "splits, rename them train and test; if the out"),
+        (grid("train vaild", "ox elk"), "if they are splits, rename them train and test"),
+        (grid("part_1001 part_1002", "ox elk"), "'part_1001', 'part_1002', each of which has"),
         (grid("64x64 96x96", "ox elk"), "'64x64', '96x96'.* 'elk', 'ox'"),
         (["skin_images_part_1", "skin_images_part_2"], "'skin_images_part_1',.* parts of one"),
         (["images_001/images", "images_002/images"], "'images_001',.* parts of one"),
@@ -645,6 +649,7 @@ def test_masks_in_the_folder_of_their_pictures_are_refused(made):
         ["button", "image", "label"],
         ["sunset1", "sunset2"],
         ["type1", "type2"],
+        ["part_1001", "part_1002"],
         ["0", "1"],
         ["camera_a", "camera_b"],
         ["images", "sets", "days"],
@@ -762,6 +767,7 @@ def test_a_folder_with_folders_beside_one_without_is_named():
         (folders("ox", "elk", "masks"), "'masks', beside 'elk', 'ox'"),
         (folders("ox", "elk", "Annotations"), "'Annotations', beside 'elk', 'ox'"),
         (folders("ox", "elk", "SegmentationClass"), "'SegmentationClass', beside 'elk', 'ox'"),
+        (folders("ox-images", "ox-masks", "elk-images", "elk-masks"), "'elk-masks', 'ox-masks', b"),
         (folders("ox", "elk", "elk_masks"), "'elk_masks', beside 'elk', 'ox'"),
         (folders("images", "mask", "1st_manual"), "'mask', beside '1st_manual', 'images'"),
         (folders("train/ox", "train/elk", "train/masks", "test/ox"), "'masks', beside"),
@@ -792,6 +798,17 @@ def test_what_is_made_from_the_pictures_is_no_class(names, found):
 def test_classes_with_the_word_of_a_form_stay_classes(names):
     found, _, notes = counts(names)
     assert (set(found), notes) == ({name.split("/")[0] for name in names}, [])
+
+
+@pytest.mark.parametrize("name", ["images", "docs", "results", "unlabeled", "old_dataset"])
+def test_a_class_of_such_a_name_is_named(name):
+    found, _, notes = counts(folders("open", "shut", name))
+    assert set(found) == {"open", "shut", name}
+    assert notes == [
+        f"warning: {name!r}, beside 'open', 'shut', is read as a class: move it elsewhere if it is "
+        "none"
+    ]
+    assert counts(folders("cat_dataset", "dog_dataset"))[2] == []
 
 
 def test_forms_that_may_be_classes_are_told_by_the_names_of_their_pictures():

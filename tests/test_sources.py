@@ -392,6 +392,18 @@ def test_url_gives_the_archive_and_keeps_the_download(tmp_path, capsys):
     assert not any(b"secret" in path.read_bytes() or "secret" in path.name for path in kept)
 
 
+def test_a_source_that_is_named_too_is_told(tmp_path, capsys):
+    archive = tmp_path / "pets.zip"
+    archive.write_bytes(CONTENT)
+    params = data_params(source="archive", archive=str(archive), folder="/pictures")
+    fetch(params, tmp_path / "out.zip", tmp_path / "work")
+    assert names_in(tmp_path / "out.zip") == sorted(PICTURES)
+    told = "note: data.folder: named too, and not read: data.source = archive\n"
+    assert capsys.readouterr().out == told
+    fetch(params.model_copy(update={"folder": "data/source"}), tmp_path / "out.zip", tmp_path)
+    assert capsys.readouterr().out == ""
+
+
 def test_archive_may_be_an_address_too(tmp_path):
     with serve({"/pets.zip": Reply(CONTENT)}) as server:
         address = f"{server.address}/pets.zip"

@@ -87,14 +87,7 @@ class DataParams(Section):
     @model_validator(mode="after")
     def _named_source_is_used(self) -> DataParams:
         """Refuses a source that is named and not read, unless the one that is read is named too."""
-        named = [
-            ("folder", "folder", self.folder, "data/source"),
-            ("archive", "archive", self.archive, "data/source"),
-            ("url", "url", self.url, ""),
-            ("kaggle", "kaggle_dataset", self.kaggle_dataset, ""),
-            ("kaggle", "kaggle_competition", self.kaggle_competition, "dogs-vs-cats"),
-        ]
-        changed = [entry for entry in named if entry[2] != entry[3]]
+        changed = self._named_sources()
         if self.source in (source for source, *_ in changed):
             return self  # as where one goes back and forth between two of them
         for source, key, value, unset in changed:
@@ -104,6 +97,21 @@ class DataParams(Section):
                 f'-S "data.{key}={unset or repr(unset)}"'
             )
         return self
+
+    def unread_sources(self) -> list[str]:
+        """The keys of sources that are named, such as `archive`, and not read."""
+        return [key for source, key, *_ in self._named_sources() if source != self.source]
+
+    def _named_sources(self) -> list[tuple[str, str, str, str]]:
+        """Those that are set: source, its key, its value, and what stands there unset."""
+        named = [
+            ("folder", "folder", self.folder, "data/source"),
+            ("archive", "archive", self.archive, "data/source"),
+            ("url", "url", self.url, ""),
+            ("kaggle", "kaggle_dataset", self.kaggle_dataset, ""),
+            ("kaggle", "kaggle_competition", self.kaggle_competition, "dogs-vs-cats"),
+        ]
+        return [entry for entry in named if entry[2] != entry[3]]
 
 
 def _finds_a_group(value: str) -> str:

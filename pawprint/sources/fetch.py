@@ -51,6 +51,9 @@ def fetch(data: DataParams, out: Path, work: Path) -> FetchReport:
         "url": _fetch_url,
         "folder": _fetch_folder,
     }
+    if unread := data.unread_sources():
+        keys = ", ".join(f"data.{key}" for key in unread)
+        print(f"note: {keys}: named too, and not read: data.source = {data.source}", flush=True)
     try:
         return sources[data.source](data, out, work)
     except OSError as error:

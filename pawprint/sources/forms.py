@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 # Folders of what is made from pictures and mirrors them: no classes, and no further pictures
 DERIVED = frozenset(
@@ -57,28 +57,36 @@ def tells_form(folder: str) -> bool:
     )
 
 
-def find_derived(folder: str, others: Sequence[str]) -> bool:
-    """Whether a folder is certainly of what is made from pictures, by its name beside others.
+def find_derived(folders: Collection[str]) -> set[str]:
+    """Those folders that are certainly of what is made from pictures, by their names side by side.
 
-    >>> [find_derived(name, ["cat", "cow"]) for name in ("masks", "mask", "gt", "cow_masks")]
-    [True, False, True, True]
-    >>> find_derived("mask", ["images", "x"]), find_derived("masks", ["hats", "gloves"])
-    (True, False)
+    >>> sorted(find_derived(["cat", "cow", "mask", "masks", "gt", "cow_masks"]))
+    ['cow_masks', 'gt', 'masks']
+    >>> find_derived(["mask", "images", "x"]), find_derived(["masks", "hats", "gloves"])
+    ({'mask'}, set())
     """
-    plural = folder.lower().endswith("s") and bare(folder) != "thumb"
-    first, *rest = [word.lower() for word in _WORD.findall(folder)] or [""]
-    if is_derived(folder):
-        return (
-            bare(folder) in _CERTAIN
-            or bool(rest and bare(folder) not in DERIVED)
-            or (plural and not any(name.lower().endswith("s") for name in others))
-            or not _PICTURES.isdisjoint(map(str.lower, others))
-        )
-    *before, last = [first, *rest]
-    named = {tuple(word.lower() for word in _WORD.findall(name)) for name in others}
-    return tuple(before) in named and (
-        bare(last) in _CERTAIN or (last.endswith("s") and bare(last) in DERIVED)
-    )
+    beside_pictures = not _PICTURES.isdisjoint(map(str.lower, folders))
+    plurals = [name for name in folders if name.lower().endswith("s")]
+    named = set(map(_subject, folders))
+    found = set()
+    for name in folders:
+        plural = plurals == [name] and bare(name) != "thumb"
+        if is_derived(name):
+            several = len(_WORD.findall(name)) > 1 and bare(name) not in DERIVED
+            certain = several or plural or beside_pictures or bare(name) in _CERTAIN
+        else:
+            *before, last = [word.lower() for word in _WORD.findall(name)] or [""]
+            form = bare(last) in _CERTAIN or (last.endswith("s") and bare(last) in DERIVED)
+            certain = form and tuple(before) in named
+        if certain:
+            found.add(name)
+    return found
+
+
+def _subject(folder: str) -> tuple[str, ...]:
+    """The words of a name, without one for pictures behind them: those of `cat_images`."""
+    words = [word.lower() for word in _WORD.findall(folder)]
+    return tuple(words[:-1] if words and bare(words[-1]) in PLAIN else words)
 
 
 def share_names(files: Sequence[str], others: Sequence[str]) -> bool:

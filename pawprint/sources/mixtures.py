@@ -12,7 +12,7 @@ from pawprint.runner.errors import LayoutError
 from pawprint.sources.forms import bare, find_derived, is_derived, tells_form
 from pawprint.sources.names import quote
 from pawprint.sources.splits import find_counterparts, read_split_name
-from pawprint.sources.suspects import is_view, stem_of_origin
+from pawprint.sources.suspects import UNLABELLED, is_view, stem_of_origin
 from pawprint.sources.tree import (
     Folders,
     FoundFile,
@@ -64,31 +64,35 @@ def refuse_mixtures(folders: Folders, place: str) -> list[str]:
             f"{_beside(folders, derived)}, which seem to hold what is made from the others' "
             "pictures: move them elsewhere, or rename them if they are classes"
         )
-    return [*_warn_of_forms(folders), *_warn_of_splits(folders), *_warn_of_holders(folders, place)]
+    return [*_warn_of_forms(folders), *_warn_of_names(folders), *_warn_of_holders(folders, place)]
 
 
-def _warn_of_splits(folders: Folders) -> list[str]:
-    """Says which folders are read as classes, though they are named as a split alone is."""
+def _warn_of_names(folders: Folders) -> list[str]:
+    """Says which folders are read as classes, though they are named as no class is."""
     named = [
         name
         for name in sorted(folders)
         if (found := read_split_name(name)) and not found.rest and name.casefold() != "valid"
     ]
+    sets = [n for n in sorted(folders) if _is_of_a_set(n) or bare(n) in UNLABELLED]
     return [
         f"warning: {name!r}{_beside(folders, named)}, is read as a class: if it is a split, move "
         "the pictures to train/CLASS and test/CLASS"
         for name in named
+    ] + [
+        f"warning: {name!r}{_beside(folders, sets)}, is read as a class: move it elsewhere if it "
+        "is none"
+        for name in sets
+        if len(sets) < len(folders) and name not in named
     ]
 
 
 def _find_derived(folders: Folders) -> list[str]:
     """The folders of what is made from the pictures of the others, sorted."""
-    found = []
-    for name in sorted(folders):
-        others = sorted(folders.keys() - {name})
-        if find_derived(name, others) or (is_derived(name) and _mirrors(name, folders)):
-            found.append(name)
-    return found
+    found = find_derived(folders)
+    return sorted(
+        name for name in folders if name in found or (is_derived(name) and _mirrors(name, folders))
+    )
 
 
 def _mirrors(name: str, folders: Folders) -> bool:

@@ -35,6 +35,7 @@ _NUMBERED = re.compile(  # HAM10000_images_part_1, trainA
     r"(?i:batch|chunk|cv|data|dataset|fold|images?|imgs?|part|set|shard|split|subset|test|train|val)"
     r"(?:[\W_]*\d+|[\W_]+[A-Za-z]|[A-Z])"
 )
+_GOODS = re.compile(r"(?i:part|set)[\W_]*[1-9]\d{2,}")  # of a shop: part_3001
 _NUMBER = re.compile(r"\d+(\s*[xX]\s*\d+)?(px)?")  # 3, 128x128
 _DATE = re.compile(r"(19|20)\d\d([\W_]?\d\d?){0,2}")
 _DERIVED_FILE = re.compile(
@@ -79,10 +80,10 @@ def refuse_suspects(folders: Folders, place: str) -> None:
         raise LayoutError(
             f"{place}: expected folders of classes, found {quote(names)}, each of which has the "
             f"folders {quote(sorted(repeated))}: put the pictures of each class in one folder, or "
-            "use one alone, as -S data.folder=ONE_OF_THEM; if the outer folders are the classes, "
-            "put their pictures right into them"
+            "use one alone, as -S data.folder=ONE_OF_THEM; if they are splits, rename them train "
+            "and test; if the outer folders are the classes, put their pictures right into them"
         )
-    if numbered and all(map(_NUMBERED.fullmatch, names)):
+    if numbered and all(map(_NUMBERED.fullmatch, names)) and not all(map(_GOODS.fullmatch, names)):
         raise LayoutError(
             f"{place}: expected folders of classes, found {quote(names)}, which seem to be parts "
             "of one set: put the pictures in folders of their classes, use one part alone, as -S "
