@@ -74,7 +74,14 @@ def _warn_of_names(folders: Folders) -> list[str]:
         for name in sorted(folders)
         if (found := read_split_name(name)) and not found.rest and name.casefold() != "valid"
     ]
-    sets = [n for n in sorted(folders) if _is_of_a_set(n) or bare(n) in UNLABELLED]
+    forms = all(map(tells_form, folders))  # of which there is a warning of its own
+    sets = [
+        name
+        for name in sorted(folders)
+        if _is_of_a_set(name)
+        or bare(name) in UNLABELLED
+        or (is_derived(name) and not forms and bare(name) != "thumb" and not _is_in(name, folders))
+    ]
     return [
         f"warning: {name!r}{_beside(folders, named)}, is read as a class: if it is a split, move "
         "the pictures to train/CLASS and test/CLASS"
@@ -102,12 +109,17 @@ def _mirrors(name: str, folders: Folders) -> bool:
     """
     stems = {stem_of_origin(_stem(file)) for file in folders[name]}
     others = {other: files for other, files in folders.items() if other != name}
-    if any(bare(name) in map(bare, _WORD.findall(other)) for other in others):
+    if _is_in(name, others):
         return False
     if len(others) == 1 and all(re.fullmatch(r"\D?\d+", stem) for stem in stems):
         return False
     places = Counter(stem for files in others.values() for stem in {_stem(file) for file in files})
     return all(places[stem] == 1 for stem in stems)
+
+
+def _is_in(name: str, folders: Folders) -> bool:
+    """Whether a name is a word of another one: `mask` beside `no_mask`."""
+    return any(bare(name) in map(bare, _WORD.findall(other)) for other in folders if other != name)
 
 
 def _stem(file: FoundFile) -> str:
