@@ -8,6 +8,7 @@ import errno
 import importlib
 import io
 import json
+import logging
 import multiprocessing
 import os
 import platform
@@ -399,11 +400,14 @@ def test_uvicorn_lets_asyncio_accept_no_more_than_its_backlog_at_once():
     assert max(met.count(one) for one in met) <= 4  # one more, in some versions of Python
 
 
-def test_asyncio_accepts_by_the_socket_it_is_given(caplog):
+def test_asyncio_accepts_by_the_socket_it_is_given(caplog, monkeypatch):
     """`pawprint.serving.open_files.Listener` says in `accept` that no file is left.
 
     asyncio then comes back after a second, once for each time that it was told so in one turn.
     """
+    # Libraries that configure logging switch off the loggers that they find
+    monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", False)
+    caplog.set_level(logging.ERROR, "asyncio")
     tries: list[float] = []
 
     class Full(Listener):
