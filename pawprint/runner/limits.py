@@ -17,7 +17,7 @@ from pathlib import Path
 
 CPU_SIGNAL = signal.SIGPROF  # what ends a process whose time is over
 _PAGE_BYTES = resource.getpagesize()
-_M_MMAP_THRESHOLD = -3  # of glibc's <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's <malloc.h>
 _LARGE_BLOCK_BYTES = 2**22
 
 
@@ -75,7 +75,10 @@ def give_back_large_blocks() -> None:
     Python has no function for it: see tests/test_private_sides.py.
     """
     with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+        # Else each call above would have what is small go back, too, and be asked for again
+        library.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK_BYTES)
 
 
 def leave_no_core() -> None:
