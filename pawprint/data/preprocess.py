@@ -114,11 +114,11 @@ def _check_classes(good: Sequence[Picture], bad: Sequence[tuple[Picture, str]]) 
     """
     left = {picture.class_name for picture in good}
     for lost in sorted({picture.class_name for picture, _ in bad} - left):
-        reasons = [reason for picture, reason in bad if picture.class_name == lost]
+        found = [(picture.path, reason) for picture, reason in bad if picture.class_name == lost]
+        path, reason = found[0]
         raise DataError(
-            f"no picture of the class {lost} can be decoded: {len(reasons)} were set aside, as "
-            f"{bad[[p.class_name for p, _ in bad].index(lost)][0].path}: {reasons[0]}; mend them, "
-            "or remove the class"
+            f"no picture of the class {lost} can be decoded: {len(found)} were set aside, as "
+            f"{path}: {reason}; mend them, or remove the class"
         )
 
 
