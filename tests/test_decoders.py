@@ -38,7 +38,7 @@ def large() -> bytes:
 
 @pytest.fixture
 def decoders() -> Iterator[Decoders]:
-    with open_decoders(2, DecodingLimits()) as opened:
+    with open_decoders(2, DecodingLimits(), 32) as opened:
         yield opened
 
 
@@ -76,7 +76,7 @@ def test_pixels_are_those_of_the_pipeline(decoders: Decoders) -> None:
 def test_a_picture_that_meets_a_limit_is_refused_and_the_next_one_is_not(
     limits: DecodingLimits, reason: str, large: bytes
 ) -> None:
-    with open_decoders(1, limits) as decoders:
+    with open_decoders(1, limits, 32) as decoders:
         for _ in range(2):
             error = ask(decoders, large)
             assert error.fault is ImageFault.COSTLY
@@ -89,7 +89,7 @@ def test_a_picture_that_meets_a_limit_is_refused_and_the_next_one_is_not(
 
 def test_a_decoder_that_dies_is_replaced() -> None:
     before = pids()
-    with open_decoders(1, DecodingLimits()) as decoders:
+    with open_decoders(1, DecodingLimits(), 32) as decoders:
         (pid,) = pids() - before
         assert pid
         os.kill(pid, signal.SIGKILL)
@@ -107,7 +107,7 @@ def test_the_pictures_of_a_request_share_their_pixels(decoders: Decoders) -> Non
 
 
 def test_a_picture_that_ends_its_process_takes_all_pixels_of_its_request(large: bytes) -> None:
-    with open_decoders(1, DecodingLimits(cpu_s=0.03)) as decoders:
+    with open_decoders(1, DecodingLimits(cpu_s=0.03), 32) as decoders:
         assert decoders.decode(Order(large, 32, CAP, 0, 5 * CAP)).pixels == 5 * CAP
 
 
@@ -140,7 +140,7 @@ def test_a_file_without_end_is_refused(decoders: Decoders) -> None:
 def test_no_process_stays_when_a_block_is_left_in_the_middle_of_a_picture(large: bytes) -> None:
     before = pids()
     with ThreadPoolExecutor(1) as threads:
-        with open_decoders(2, DecodingLimits()) as decoders:
+        with open_decoders(2, DecodingLimits(), 32) as decoders:
             work = threads.submit(decoders.decode, Order(large, 32, CAP, 0))
             while not decoders.busy:
                 pass
@@ -152,7 +152,7 @@ def test_all_decoders_busy_for_long_are_stuck(
     large: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pawprint.answers.decoders.STUCK_S", 0.01)
-    with ThreadPoolExecutor(2) as threads, open_decoders(2, DecodingLimits()) as decoders:
+    with ThreadPoolExecutor(2) as threads, open_decoders(2, DecodingLimits(), 32) as decoders:
         one = threads.submit(decoders.decode, Order(large, 32, CAP, 0))
         assert not decoders.stuck  # the other one is idle
         two = threads.submit(decoders.decode, Order(large, 32, CAP, 0))

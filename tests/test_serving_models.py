@@ -251,7 +251,7 @@ def test_16_bit_pictures_are_decoded_by_the_card(tmp_path):
     file = io.BytesIO()
     Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(file, "PNG")
     served = open_models(Settings(model=str(tmp_path))).primary
-    with open_decoders(1, DecodingLimits()) as decoders:
+    with open_decoders(1, DecodingLimits(), 32) as decoders:
         decoded = decoders.decode(served.order(file.getvalue(), 64, 1.0)).result
     assert isinstance(decoded, np.ndarray)
     assert np.unique(decoded).tolist() == [255]

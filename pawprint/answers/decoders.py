@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from ctypes import Array, c_ubyte
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
@@ -96,21 +97,111 @@ class Decoded:
     cpu_s: float = 0.0
 
 
-class Decoders:
-    """Decodes pictures in processes of its own, from any thread.
+class Decoder:
+    """A process that decodes one picture at a time, for whoever waits for it.
+
+    Pixels come back in memory that both processes share, all else through a pipe.
 
     Args:
-        count: of processes, which start at once.
-        limits: of a picture. A process that meets one is ended, and another takes its place.
+        limits: of a picture.
+        size_px: side of the largest result.
+
+    Attributes:
+        ended: whether the process is at an end, or about to be: it met a limit, or was left with
+            too much memory.
     """
 
-    def __init__(self, count: int, limits: DecodingLimits) -> None:
+    def __init__(self, limits: DecodingLimits, size_px: int) -> None:
+        context = _context()
+        self.ended = False
+        self._limits, self._order = limits, Order(b"", 0, 0, 0)
+        shared = context.RawArray(c_ubyte, 3 * size_px * size_px)
+        self._pixels = np.ctypeslib.as_array(shared)
+        self._connection, end = context.Pipe()
+        arguments = (end, shared, limits)
+        self._process = context.Process(target=_work, args=arguments, daemon=True)
+        with interrupts_held_back():
+            self._process.start()
+        end.close()
+
+    def fileno(self) -> int:
+        """What becomes readable when the picture is done, or the process has ended."""
+        return self._connection.fileno()
+
+    def begin(self, order: Order) -> None:
+        """Hand on a picture, which then is to be waited for, also where the process has ended."""
+        self._order = replace(order, content=b"")
+        with suppress(OSError):
+            self._connection.send(order)
+
+    def wait(self) -> bool:
+        """Whether there is something to receive within the time that a picture may take."""
+        return self._connection.poll(self._limits.wall_s)
+
+    def receive(self) -> Decoded | None:
+        """What became of the picture; None if the process has ended. To be called once."""
+        try:
+            error, pixels, cpu_s, self.ended = self._connection.recv()
+        except (EOFError, OSError):
+            return None
+        if error is not None:
+            return Decoded(error, pixels, cpu_s)
+        shape = (self._order.size_px, self._order.size_px, 3)
+        result = self._pixels[: math.prod(shape)].reshape(shape).copy()
+        return Decoded(result, pixels, cpu_s)
+
+    def refuse(self, late: bool) -> Decoded:
+        """End the process in the middle of its picture, or after its own end, and say why.
+
+        Args:
+            late: whether it took too long; it has ended by itself otherwise.
+        """
+        exit_code = self.end(0 if late else _END_S)
+        if late:
+            reason = f"takes more than {self._limits.wall_s:g} s to decode"
+        else:
+            reason = self._tell(exit_code)
+        pixels = self._order.pixels_left or 0  # nobody knows how many it had
+        return Decoded(ImageError(reason, ImageFault.COSTLY), pixels, self._limits.cpu_s)
+
+    def kill(self) -> None:
+        """End the process while somebody waits for it."""
+        self._process.kill()
+
+    def end(self, patience_s: float = 0) -> int | None:
+        """End the process, unless it ends by itself soon; its exit code."""
+        self.ended = True
+        self._connection.close()
+        self._process.join(patience_s)
+        self._process.kill()
+        self._process.join()
+        return self._process.exitcode
+
+    def _tell(self, exit_code: int | None) -> str:
+        if exit_code == -CPU_SIGNAL:
+            if self._order.cpu_left_s < self._limits.cpu_s:
+                return "takes more processor time than is left for its request"
+            return f"takes more than {self._limits.cpu_s:g} s of processor time to decode"
+        return f"ended the process that decoded it (exit code {exit_code})"
+
+
+class Decoders:
+    """Some decoders, for any thread.
+
+    Args:
+        count: of them, which start at once.
+        limits: of a picture. A process that meets one is ended, and another takes its place.
+        size_px: side of the largest result.
+    """
+
+    def __init__(self, count: int, limits: DecodingLimits, size_px: int) -> None:
         self.count = count
-        self._limits = limits
-        self._begun: dict[_Worker, float] = {}  # those at work, and since when
-        self._idle: LifoQueue[_Worker] = LifoQueue()  # the last one's memory is still warm
+        self.limits = limits
+        self._size_px = size_px
+        self._begun: dict[Decoder, float] = {}  # those at work, and since when
+        self._idle: LifoQueue[Decoder] = LifoQueue()  # the last one's memory is still warm
         for _ in range(count):
-            self._idle.put(_Worker(limits))
+            self._idle.put(Decoder(limits, size_px))
 
     @property
     def busy(self) -> int:
@@ -129,28 +220,51 @@ class Decoders:
         Raises:
             OSError: no process can be started in the place of one that was ended.
         """
-        worker = self._idle.get()
+        decoder = self.take()
         try:
-            if worker.ended:
-                worker = _Worker(self._limits)
-            self._begun[worker] = monotonic()
-            return worker.ask(order)
+            if decoder.ended:
+                decoder = self.renew(decoder)
+            decoder.begin(order)
+            decoded = decoder.receive() if (ready := decoder.wait()) else None
+            return decoded or decoder.refuse(late=not ready)
         finally:
-            self._begun.pop(worker, None)
-            self._idle.put(worker)
+            self.give_back(decoder)
+
+    def take(self) -> Decoder:
+        """Wait for an idle decoder; whoever has it must give it back, or what it was renewed to."""
+        decoder = self._idle.get()
+        self._begun[decoder] = monotonic()
+        return decoder
+
+    def renew(self, ended: Decoder) -> Decoder:
+        """Start a process in the place of one that has ended, and was taken.
+
+        Raises:
+            OSError: it cannot be started; the old one stays taken.
+        """
+        ended.end(_END_S)
+        decoder = Decoder(self.limits, self._size_px)
+        del self._begun[ended]
+        self._begun[decoder] = monotonic()
+        return decoder
+
+    def give_back(self, decoder: Decoder) -> None:
+        """Let others have a decoder."""
+        self._begun.pop(decoder, None)
+        self._idle.put(decoder)
 
     def close(self) -> None:
         """End all processes, also in the middle of a picture, which is then refused."""
-        for worker in list(self._begun):
-            worker.kill()
+        for decoder in list(self._begun):
+            decoder.kill()
         for _ in range(self.count):
             self._idle.get().end()
 
 
 @contextmanager
-def open_decoders(count: int, limits: DecodingLimits) -> Iterator[Decoders]:
+def open_decoders(count: int, limits: DecodingLimits, size_px: int) -> Iterator[Decoders]:
     """Decoders for the time of a block, whose processes end with it."""
-    decoders = Decoders(count, limits)
+    decoders = Decoders(count, limits, size_px)
     try:
         yield decoders
     finally:
@@ -170,64 +284,11 @@ def _context() -> ForkServerContext:
     return context
 
 
-class _Worker:
-    """A process, and the connection to it."""
-
-    def __init__(self, limits: DecodingLimits) -> None:
-        context = _context()
-        self.ended = False
-        self._limits = limits
-        self._connection, end = context.Pipe()
-        self._process = context.Process(target=_work, args=(end, limits), daemon=True)
-        with interrupts_held_back():
-            self._process.start()
-        end.close()
-
-    def ask(self, order: Order) -> Decoded:
-        """Hand on an order, and wait for what becomes of it.
-
-        The process has ``ended`` then if it met a limit, or was left with too much memory.
-        """
-        try:
-            self._connection.send(order)
-            if self._connection.poll(self._limits.wall_s):
-                decoded: Decoded
-                decoded, leaves = self._connection.recv()
-                if leaves:
-                    self.end(_END_S)
-                return decoded
-            reason = f"takes more than {self._limits.wall_s:g} s to decode"
-            self.end()
-        except (EOFError, OSError):
-            reason = self._tell(self.end(_END_S), order)
-        pixels = order.pixels_left or 0  # nobody knows how many it had
-        return Decoded(ImageError(reason, ImageFault.COSTLY), pixels, self._limits.cpu_s)
-
-    def kill(self) -> None:
-        """End the process while another thread waits for it."""
-        self._process.kill()
-
-    def end(self, patience_s: float = 0) -> int | None:
-        """End the process, unless it ends by itself soon; its exit code."""
-        self.ended = True
-        self._connection.close()
-        self._process.join(patience_s)
-        self._process.kill()
-        self._process.join()
-        return self._process.exitcode
-
-    def _tell(self, exit_code: int | None, order: Order) -> str:
-        if exit_code == -CPU_SIGNAL:
-            if order.cpu_left_s < self._limits.cpu_s:
-                return "takes more processor time than is left for its request"
-            return f"takes more than {self._limits.cpu_s:g} s of processor time to decode"
-        return f"ended the process that decoded it (exit code {exit_code})"
-
-
-def _work(connection: Connection, limits: DecodingLimits) -> None:
+def _work(connection: Connection, shared: Array[c_ubyte], limits: DecodingLimits) -> None:
     """Decode what is asked for until nobody asks any more, or too much memory is left over."""
     leave_no_core()
     give_back_large_blocks()
+    pixels = np.ctypeslib.as_array(shared)
     most_bytes = private_bytes() + _LEFT_OVER_BYTES
     leaves = False
     while not leaves:
@@ -237,8 +298,13 @@ def _work(connection: Connection, limits: DecodingLimits) -> None:
             return
         decoded = decode_order(order, limits)
         del order
+        error = None
+        if isinstance(decoded.result, np.ndarray):
+            pixels[: decoded.result.size] = decoded.result.reshape(-1)
+        else:
+            error = decoded.result
         leaves = private_bytes() > most_bytes
-        connection.send((decoded, leaves))
+        connection.send((error, decoded.pixels, decoded.cpu_s, leaves))
 
 
 def decode_order(order: Order, limits: DecodingLimits) -> Decoded:

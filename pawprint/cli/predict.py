@@ -80,8 +80,9 @@ def main(arguments: list[str], prog: str) -> int:
         if options.format == "csv":
             print(csv_header(classes))
         most = options.max_pixels or classifier.card.max_pixels
+        limits = DecodingLimits.of_pixels(most)
         with (
-            open_decoders(available_cores(), DecodingLimits.of_pixels(most)) as decoders,
+            open_decoders(available_cores(), limits, classifier.card.image_size) as decoders,
             _progress(len(sources)) as bar,
         ):
             reader = Reader(decoders, classifier.card, most)

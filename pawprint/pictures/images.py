@@ -227,7 +227,7 @@ def _decode(
             image.info.pop(source, None)  # it would be written anew, without the orientation
         ImageOps.exif_transpose(image, in_place=True)
         square = _flatten(image, white).resize((size_px, size_px), Image.Resampling.BILINEAR)
-    return np.asarray(square.convert("RGB"))
+    return np.asarray(square if square.mode == "RGB" else square.convert("RGB"))
 
 
 def _scale_channels(image: ImageFile, content: bytes, white: int) -> None:

@@ -48,7 +48,13 @@ def private_bytes() -> int:
     """
     if sys.platform != "linux":
         return 0
-    return int(Path("/proc/self/statm").read_text().split()[5]) * _PAGE_BYTES
+    file = os.open(
+        "/proc/self/statm", os.O_RDONLY
+    )  # for each picture: pathlib takes three times as long
+    try:
+        return int(os.read(file, 256).split()[5]) * _PAGE_BYTES
+    finally:
+        os.close(file)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 # Of the requests by which a browser asks whether a page of another origin may send its own
 PREFLIGHT = frozenset(("origin", "access-control-request-method"))
 PERMISSION = {
@@ -84,8 +85,7 @@ class Access:
                 out["X-Request-ID"] = request_id
                 kept = scope["path"].startswith(STATIC)
                 out.setdefault("Cache-Control", "no-cache" if kept else "no-store")
-                for name, value in HEADERS.items():
-                    out[name] = value
+                out.raw.extend(RAW_HEADERS)
                 self._admit(headers, out)
                 if unread:  # what is still on its way is not waited for
                     out["Connection"] = "close"

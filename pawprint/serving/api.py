@@ -45,7 +45,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         responses={**reading, 422: {"model": schemas.Rejected | schemas.Error}},
         openapi_extra=body,
     )
-    async def predict(request: Request, client: Client = None) -> schemas.PredictAnswer | Response:
+    async def predict(request: Request, client: Client = None) -> Response:
         _check_ready(service)
         served = _choose(service, request, client)
         async with service.limits.body(request) as content:
@@ -180,7 +180,7 @@ async def _read_uploads(
 
 def _answer(
     request: Request, served: Served, uploads: Uploads, results: list[Seen | ImageError]
-) -> schemas.PredictAnswer | Response:
+) -> Response:
     answer = schemas.PredictAnswer(
         request_id=request.state.request_id,
         model=schemas.ModelName(name=served.classifier.card.name, hash=served.hash),
@@ -190,7 +190,7 @@ def _answer(
         ],
     )
     if any(isinstance(result, Seen) for result in results):
-        return answer
+        return schemas.render(answer, 200)
     reason = request.state.reason = "pictures"
     rejected = schemas.Rejected(**dict(answer), error="no picture can be used", reason=reason)
     return schemas.render(rejected, 422)

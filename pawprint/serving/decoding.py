@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from pawprint.answers.decoders import Decoded, Decoders, DecodingLimits
+from pawprint.answers.decoders import Decoded, Decoder, Decoders, DecodingLimits, Order
 from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.serving.models import Served
 from pawprint.serving.settings import Settings
 from pawprint.serving.turns import Line, Turns
 from pawprint.serving.uploads import Upload
+
+Value = TypeVar("Value")
+AT_ONCE_BYTES = 1_000_000  # of a picture that is handed on in less time than a thread takes
 
 
 @dataclass
@@ -37,19 +40,18 @@ class DecodingRoom:
 
     Args:
         settings: how many there are, and what each may take.
-        loop: in which requests are answered.
+        size_px: side of the largest picture that a model wants.
     """
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, size_px: int) -> None:
         limits = DecodingLimits(
             settings.max_picture_s, memory_bytes=int(settings.max_picture_mb * 1_000_000)
         )
         count = settings.decoder_count
         self._pixels, self._cpu_s = settings.max_request_pixels, settings.max_request_s
-        self._decoders = Decoders(count, limits)
-        self._threads = ThreadPoolExecutor(count, "decode")
+        self._decoders = Decoders(count, limits, size_px)
         self._turns = Turns(count)
-        self._loop = loop
+        self._work: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> int:
@@ -80,24 +82,65 @@ class DecodingRoom:
             )
         left = (max(0, allowance.pixels_left), allowance.cpu_left_s)
         order = served.order(upload.content, *left)
-        work = self._threads.submit(self._decoders.decode, order)
-        # Not when this coroutine goes on: its request may have been given up by then
-        work.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._finish, done, allowance)
-        )
-        decoded = await asyncio.wrap_future(work)
+        answer: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
+        # Goes on when its request is given up: its decoder is at work until then
+        work = asyncio.create_task(self._decode(order, allowance, answer))
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
+        decoded = await answer
         if isinstance(decoded.result, Exception):
             raise decoded.result
         return decoded.result
 
-    def _finish(self, work: Future[Decoded], allowance: Allowance) -> None:
-        """Count what a picture took, and let others have its decoder."""
-        if not (work.cancelled() or work.exception()):
-            allowance.pixels_left -= work.result().pixels
-            allowance.cpu_left_s -= work.result().cpu_s
-        self._turns.give_back(allowance.line)
+    async def _decode(
+        self, order: Order, allowance: Allowance, answer: asyncio.Future[Decoded]
+    ) -> None:
+        """Have a picture decoded at the place that was taken, and count what it took."""
+        try:
+            decoder = self._decoders.take()  # one is idle: there are as many as places
+            try:
+                if decoder.ended:
+                    decoder = await asyncio.to_thread(self._decoders.renew, decoder)
+                decoded = await _ask(decoder, order, self._decoders.limits.wall_s)
+            finally:
+                self._decoders.give_back(decoder)
+            allowance.pixels_left -= decoded.pixels
+            allowance.cpu_left_s -= decoded.cpu_s
+            _settle(answer, decoded)
+        except OSError as error:  # no process can be started
+            if not answer.done():
+                answer.set_exception(error)
+        finally:
+            self._turns.give_back(allowance.line)
 
     def close(self) -> None:
-        """End the decoders."""
+        """End the decoders; the loop must still run."""
         self._decoders.close()
-        self._threads.shutdown(cancel_futures=True)
+
+
+async def _ask(decoder: Decoder, order: Order, wall_s: float) -> Decoded:
+    if isinstance(order.content, bytes) and len(order.content) <= AT_ONCE_BYTES:
+        decoder.begin(order)
+    else:
+        await asyncio.to_thread(decoder.begin, order)
+    late = not await _wait_readable(decoder, wall_s)
+    decoded = None if late else decoder.receive()
+    return await asyncio.to_thread(decoder.refuse, late) if decoded is None else decoded
+
+
+async def _wait_readable(decoder: Decoder, seconds: float) -> bool:
+    """Whether there is something to receive within so many seconds."""
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[bool] = loop.create_future()
+    timer = loop.call_later(seconds, _settle, readable, False)
+    loop.add_reader(decoder, _settle, readable, True)
+    try:
+        return await readable
+    finally:
+        loop.remove_reader(decoder)
+        timer.cancel()
+
+
+def _settle(future: asyncio.Future[Value], value: Value) -> None:
+    if not future.done():
+        future.set_result(value)

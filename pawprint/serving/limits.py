@@ -38,6 +38,7 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._most_bytes = settings.max_memory_bytes
         self._bytes = 0
         self.pictures = 0
 
@@ -84,7 +85,7 @@ class Limits:
         most = self._settings.max_body_bytes
         if size > most:
             raise Refusal(413, "body", f"expected at most {most} bytes")
-        if self._bytes > self._settings.max_memory_bytes:
+        if self._bytes > self._most_bytes:
             raise _busy("too many bytes are in work")
 
     @contextmanager

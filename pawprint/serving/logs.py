@@ -49,6 +49,9 @@ class Ration(logging.Filter):
         return True
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class JsonFormatter(logging.Formatter):
     """A record as one line: time, level, message, and the fields given as ``extra={"fields": …}``.
 
@@ -68,7 +71,7 @@ class JsonFormatter(logging.Formatter):
             entry["left_out"] = left_out
         if record.exc_info:
             entry["stack"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return _encode(entry)
 
 
 class TextFormatter(logging.Formatter):

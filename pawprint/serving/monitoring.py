@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -93,12 +93,15 @@ class Monitor:
         decoders = Gauge("pawprint_decoders_busy", "Decoders at work.", registry=registry)
         decoders.set_function(busy_decoders)
 
-    def count_predictions(self, role: str, class_names: list[str], probs: np.ndarray) -> None:
-        """Count pictures, probs float32 [n, C], under the model that saw them."""
-        for row in probs:
-            best = int(row.argmax())
+    def count_predictions(
+        self, role: str, class_names: Sequence[str], rows: Iterable[np.ndarray]
+    ) -> None:
+        """Count pictures, of each its probabilities float32 [C], under the model that saw them."""
+        confidences = self.confidences.labels(role)
+        for probs in rows:
+            best = int(probs.argmax())
             self.predictions.labels(role, class_names[best]).inc()
-            self.confidences.labels(role).observe(float(row[best]))
+            confidences.observe(float(probs[best]))
 
     def render(self) -> bytes:
         """All counters in Prometheus' text format."""

@@ -118,7 +118,7 @@ class Status(Schema):
 
 
 def render(answer: Schema, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer other than the usual one of its route."""
+    """An answer in JSON, of a model that has checked its values."""
     content = answer.model_dump_json(by_alias=True)
     return Response(content, status, headers, media_type="application/json")
 

@@ -84,7 +84,8 @@ class Service:
                 f"--max-memory-mb = {settings.max_memory_mb:g} allows"
             )
         try:
-            self._room = await asyncio.to_thread(DecodingRoom, settings, asyncio.get_running_loop())
+            largest = max(served.classifier.card.image_size for served in self.models.all())
+            self._room = await asyncio.to_thread(DecodingRoom, settings, largest)
             for served in self.models.all():
                 size = served.classifier.card.image_size
                 image = np.zeros((size, size, 3), np.uint8)
@@ -206,8 +207,7 @@ class Service:
         self._count(served, [probs])
 
     def _count(self, served: Served, rows: list[np.ndarray]) -> None:
-        if rows:
-            self.monitor.count_predictions(served.role, served.class_names, np.stack(rows))
+        self.monitor.count_predictions(served.role, served.classifier.card.class_names, rows)
 
     def _counted(self, served: Served) -> Work:
         sizes = self.monitor.batch_sizes.labels(served.role)

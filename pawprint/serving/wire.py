@@ -35,6 +35,7 @@ class Wire(h11.Connection):
         self._left_bytes = 0  # of a body whose length is known
         self._chunks = 0
         self._chunk_bytes = 0
+        self._head: list[bytes] = []  # of an answer
 
     @property
     def has_more(self) -> bool:
@@ -43,6 +44,16 @@ class Wire(h11.Connection):
 
     def receive_data(self, data: bytes) -> None:
         self._waiting += data
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        """What `send` joins; the head of an answer goes out only with the next piece of it."""
+        pieces = super().send_with_data_passthrough(event)
+        if isinstance(event, h11.Response):
+            self._head = pieces or []
+            return []
+        if pieces is not None:
+            pieces, self._head = [*self._head, *pieces], []
+        return pieces
 
     def next_event(self) -> _Next:
         """What h11 says.
