@@ -764,6 +764,35 @@ def test_glibc_gives_large_blocks_back_when_it_is_told():
     assert kept[1] < 10
 
 
+SCATTERED = """
+from pawprint.runner.limits import give_back_free_blocks, give_back_large_blocks
+from pathlib import Path
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+give_back_large_blocks()
+before, blocks, kept = resident(), [], []
+for _ in range(50):
+    blocks.append(b"x" * 1_500_000)
+    kept.append(b"y" * 100_000)  # between them, so that they are not at the end
+del blocks
+full = resident() - before
+give_back_free_blocks()
+print(full // 10**6, (resident() - before) // 10**6)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has it")
+def test_glibc_gives_back_what_is_free_between_what_is_not():
+    """`pawprint.runner.limits.give_back_free_blocks` calls malloc_trim through `ctypes`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    printed = subprocess.check_output([sys.executable, "-c", SCATTERED], env=environment)
+    before, after = map(int, printed.split())
+    assert before > 50
+    assert after < 20
+
+
 ORPHAN = """
 import subprocess, sys, time
 child = "from pawprint.runner.processes import _ask_kernel as ask; print(ask(), flush=True);"

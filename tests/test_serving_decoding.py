@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -15,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hostile import read_rss_mb
 from living import descendants, wait_until
 from PIL import Image
 from served import Running, colours, picture, serving
@@ -160,3 +163,22 @@ def test_large_requests_leave_room_in_the_queue_to_small_ones() -> None:
     lone = Limits(Settings(queue=2))
     with lone.queued(2), pytest.raises(Refusal, match="2 pictures are waiting"), lone.queued(1):
         pass
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep what they keep")
+def test_memory_of_large_bodies_goes_back(model: str) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((700, 700), 90).convert("RGB").save(file, "BMP")
+    image = {"content": base64.b64encode(file.getvalue()).decode()}
+    body = json.dumps({"images": [image] * 14}).encode()
+    with serving("--model", model) as server, ThreadPoolExecutor(8) as threads:
+
+        def ask(_: int) -> int:
+            headers = {"Content-Type": "application/json"}
+            return server.post("/v1/predict", content=body, headers=headers).status_code
+
+        pid, small = server.process.pid, [picture("red")] * 16
+        assert {server.predict(*small).status_code for _ in range(3)} == {200}
+        before_mb = read_rss_mb(pid)
+        assert set(threads.map(ask, range(8))) == {200}
+        assert wait_until(lambda: read_rss_mb(pid) < before_mb + 25, 10)

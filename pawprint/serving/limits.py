@@ -9,7 +9,11 @@ from contextlib import asynccontextmanager, contextmanager
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from pawprint.runner.limits import give_back_free_blocks
 from pawprint.serving.settings import Settings
+
+MANY_BYTES = 16_000_000  # of bodies at a time, whose memory in pieces is worth giving back
+TIDY_S = 0.5  # after the last of them, when its answer is on its way
 
 
 class Refusal(HTTPException):
@@ -40,6 +44,7 @@ class Limits:
         self._settings = settings
         self._most_bytes = settings.max_memory_bytes
         self._bytes = 0
+        self._had_many = False  # bytes, since there were none
         self.pictures = 0
 
     @asynccontextmanager
@@ -56,6 +61,13 @@ class Limits:
             yield content
         finally:
             self._bytes -= len(content)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Once all large bodies are answered, give back what they were taken apart in."""
+        if self._had_many and not self._bytes:
+            self._had_many = False
+            asyncio.get_running_loop().call_later(TIDY_S, give_back_free_blocks)
 
     async def _read(self, request: Request) -> bytes:
         self._check_announced(request)
@@ -66,10 +78,12 @@ class Limits:
                 async for chunk in request.stream():
                     size += len(chunk)
                     self._bytes += len(chunk)
+                    self._had_many = self._had_many or self._bytes > MANY_BYTES
                     self._check_size(size)
                     chunks.append(chunk)
         except BaseException as error:
             self._bytes -= size
+            self._tidy()
             if isinstance(error, TimeoutError):
                 text = f"the body did not arrive within {timeout_s:g} s"
                 raise Refusal(408, "slow", text) from None
