@@ -22,7 +22,7 @@ from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.class_weights import weigh_classes
 
-SPREADS = ("", "_spread", "_se")  # of the headline figures: accuracy, accuracy_spread, ...
+_SCORES = ("accuracy", "log_loss")
 
 
 def cross_validate(
@@ -88,6 +88,9 @@ def write_crossval(
 ) -> str:
     """Write ``crossval.json`` and ``crossval/``; return what to tell the user.
 
+    The figures to choose by are accuracy and log loss over all pictures, with their standard
+    errors; ``over_folds`` has their standard deviations over the folds.
+
     Args:
         metrics: the directory, such as ``metrics``.
         table: of n pictures.
@@ -101,11 +104,10 @@ def write_crossval(
     with atomic_directory(metrics / "crossval") as directory:
         write_out_of_fold(directory / "predictions.csv", table)
         write_json(directory / "details.json", {**scores, "best_epochs": best_epochs})
-    names = ("accuracy", "log_loss")
-    write_json(
-        metrics / "crossval.json",
-        {name + kind: scores[name + kind] for name in names for kind in SPREADS},
-    )
+    headline = {key: scores[key] for name in _SCORES for key in (name, f"{name}_se")}
+    # Lists, of which DVC's table shows nothing: it has one column for each key of any file
+    spread = [{"score": name, "spread": scores[f"{name}_spread"]} for name in _SCORES]
+    write_json(metrics / "crossval.json", {**headline, "over_folds": spread})
     low, high = scores["accuracy_interval"]
     below, above = scores["log_loss_interval"]
     return (

@@ -67,10 +67,10 @@ def _check_groups(
     count = len(found[fewest])
     if count >= num_folds:
         return
-    kind = "picture" if count == int((labels == fewest).sum()) else "group of pictures"
+    kind = "pictures" if count == int((labels == fewest).sum()) else "groups of pictures"
     remedy = f"set crossval.folds={count}, or add" if count > 1 else "add"
     raise DataError(
-        f"crossval.folds: expected at least {num_folds} {kind}s of each class in train and val, "
+        f"crossval.folds: expected at least {num_folds} {kind} of each class in train and val, "
         f"one for each fold, found {count} of {class_names[fewest]}; {remedy} pictures of it"
     )
 
