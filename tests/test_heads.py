@@ -104,8 +104,7 @@ def test_neighbours_change_nothing(committed: Params) -> None:
     other = {"lr": 0.1, "dropout": 0.0, "weight_decay": 0.3, "label_smoothing": 0.2, "warmup": 0.5}
     tasks = [
         HeadTask(TRAIN, VAL, base, (0,)),
-        HeadTask(TRAIN[::3], VAL[:20], base.model_copy(update=other), (1,), WEIGHTS, stream=1),
-        HeadTask(TRAIN[:5], VAL, base.model_copy(update={"schedule": "constant"}), (2,)),
+        HeadTask(TRAIN[:20], VAL[:20], base.model_copy(update=other), (1,), WEIGHTS, stream=1),
     ]
     together = train_heads(VIEWS, LABELS, C, tasks)
     for i, task in enumerate(tasks):

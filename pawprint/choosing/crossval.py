@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.choosing.folds import assign_folds
 from pawprint.choosing.heads import HeadTask, train_heads
 from pawprint.choosing.out_of_fold import OutOfFold, write_out_of_fold
 from pawprint.choosing.pictures import LabelledFeatures
 from pawprint.choosing.scores import score_folds
 from pawprint.runner.files import atomic_directory
-from pawprint.runner.params import CrossvalParams, HeadParams
+from pawprint.runner.params import HeadParams
 from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.class_weights import weigh_classes
@@ -27,27 +26,25 @@ _SCORES = ("accuracy", "log_loss")
 
 def cross_validate(
     pictures: LabelledFeatures,
+    folds: np.ndarray,
     head: HeadParams,
-    params: CrossvalParams,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[OutOfFold, list[int]]:
     """Train a head without each fold in turn, all of them side by side.
 
     Args:
         pictures: n, of c classes.
+        folds: int64 [n], of ``assign_folds``.
         head: the recipe of each.
-        params: how many folds, and their seed.
         checkpoints: as of ``train_heads``.
 
     Returns:
         What was said of the pictures, and the best epoch of each fold's head.
 
     Raises:
-        DataError: a class is too few groups for the folds.
         ModelError: a training has diverged.
     """
     labels, names = pictures.labels, pictures.class_names
-    folds = assign_folds(labels, pictures.groups, params.folds, params.seed, names)
     tasks = make_tasks(labels, folds, head, names)
     said = train_heads(pictures.views, labels, len(names), tasks, checkpoints, "crossval")
     probs = np.empty((len(labels), len(names)), np.float32)

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from pawprint.runner.errors import DataError
+from pawprint.runner.params import CrossvalParams
 
 
 def assign_folds(
     labels: np.ndarray,
     groups: Sequence[str],
-    num_folds: int,
-    seed: int,
+    params: CrossvalParams,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """The fold of each picture, int64 [n] in 0...num_folds-1.
+    """The fold of each picture, int64 [n], from 0.
 
     Groups of several pictures come first, the largest before the others, each to the fold that
     lacks most of its classes. The pictures that are left even the folds out: in the order of a
@@ -32,13 +32,13 @@ def assign_folds(
     Args:
         labels: int64 [n], of the pictures.
         groups: the names of what must stay together; a picture by itself has a name of its own.
-        num_folds: k, 2 or more.
-        seed: another seed, other folds.
+        params: k, the number of folds, and the seed: another one gives other folds.
         class_names: in the order of the labels.
 
     Raises:
         DataError: the pictures of a class are fewer groups than folds.
     """
+    num_folds, seed = params.folds, params.seed
     _check_groups(labels, groups, num_folds, class_names)
     members: dict[str, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
