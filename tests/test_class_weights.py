@@ -96,7 +96,7 @@ def test_lists_of_all_trainings_are_checked_at_once(name: str, committed: Params
 
 
 @pytest.mark.parametrize(
-    "stage", ["split", "preprocess", "features", "train_baseline", "train_head"]
+    "stage", ["split", "preprocess", "features", "train_baseline", "crossval", "train_head"]
 )
 def test_a_stage_that_knows_the_classes_refuses_a_list_of_a_later_one(
     stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -33,6 +33,7 @@ LAYERS = (
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
+    {"pawprint/choosing"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )

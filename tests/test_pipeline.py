@@ -29,10 +29,11 @@ from pawprint.runner.params import load_params
 
 STAGES = [
     *("params", "download", "split", "preprocess", "train_baseline", "features"),
-    *("train_head", "finetune", "evaluate", "export", "gradcam"),
+    *("train_head", "crossval", "finetune", "evaluate", "export", "gradcam"),
 ]
 MODELS = ("baseline", "head", "finetuned")
 SCORES = {"accuracy", "accuracy_low", "accuracy_high", "log_loss", "val_log_loss"}
+OUT_OF_FOLD = {"accuracy", "accuracy_se", "log_loss", "log_loss_se"}
 # The order is that of code points: a class's place is its label
 CLASS_SIZES = {
     "A & B": 6,
@@ -58,6 +59,7 @@ TINY: dict[str, Any] = {
     "baseline.dense": 4,
     "baseline.epochs": 2,
     "head.epochs": 2,
+    "crossval.folds": 2,  # the smallest class has two pictures in train and val
     "finetune.epochs": 1,
     "finetune.lr": 1e-3,
     "export.int8": True,
@@ -206,7 +208,7 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
         unread -= {f"models/{name}.keras" for name in MODELS if name != exported_name(base)}
     if stage == "features":  # watched whichever weights are chosen
         unread -= {"data/weights"}
-    if stage == "split":  # a folder names no groups
+    if stage in ("split", "crossval"):  # a folder names no groups
         unread -= {"data/groups"}
     assert unread == set(), f"{stage} never reads these deps"
 
@@ -221,7 +223,7 @@ def lies_in(path: str, places: set[str]) -> bool:
 
 
 def test_only_what_trains_or_saves_keras_models_imports_tensorflow(base):
-    training = {"train_baseline", "train_head", "finetune"}
+    training = {"train_baseline", "crossval", "train_head", "finetune"}
     assert base.imports("tensorflow") == training | {"export"}
     assert base.imports("openvino") >= {"features", "evaluate", "export", "gradcam"}
 
@@ -300,6 +302,20 @@ def test_predictions_name_every_test_picture(base):
     assert {row["head_predicted"] for row in predictions} <= set(CLASS_NAMES)
 
 
+def test_each_picture_of_train_and_val_is_judged_in_one_fold(base):
+    rows = read_rows(base, "metrics/crossval/predictions.csv")
+    splits = {row["path"]: row["split"] for row in read_rows(base, "data/split.csv")}
+    expected = {path: split for path, split in splits.items() if split != "test"}
+    expected.pop(DAMAGED, None)
+    assert {row["path"]: row["split"] for row in rows} == expected
+    assert {row["fold"] for row in rows if row["actual"] == "кот"} == {"0", "1"}
+    right = [row["actual"] == row["predicted"] for row in rows]
+    found = json.loads(base.read("metrics/crossval.json"))
+    assert found["accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
+    losses = [-np.log(float(row[f"probability_{row['actual']}"])) for row in rows]
+    assert found["log_loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+
+
 def test_damaged_picture_is_quarantined_and_counted(base):
     (row,) = read_rows(base, "data/processed/quarantine.csv")
     assert row["path"] == DAMAGED
@@ -350,6 +366,7 @@ def test_too_many_damaged_pictures_stop_preprocess(copied):
 def test_metrics_show_has_the_same_few_keys_for_each_model(base):
     shown = json.loads(base.dvc("metrics", "show", "--json").text)[""]["data"]
     shown.pop("metrics/machine.json")  # a list, of which nothing is shown
+    assert set(shown.pop("metrics/crossval.json")["data"]) - {"over_folds"} == OUT_OF_FOLD
     assert {path: set(found["data"]) for path, found in shown.items()} == {
         f"metrics/scores/{name}.json": SCORES for name in MODELS
     }
@@ -362,8 +379,8 @@ def test_metrics_show_has_the_same_few_keys_for_each_model(base):
         score = shown[f"metrics/scores/{name}.json"]["data"]
         assert trained["val_log_loss"] == score["val_log_loss"]
     table = base.dvc("metrics", "show").text.splitlines()
-    assert len(table) == 1 + len(MODELS) + 1  # an empty line for the machine
-    assert max(map(len, table)) <= 120
+    assert len(table) == 1 + len(MODELS) + 2  # the folds, and an empty line for the machine
+    assert max(map(len, table)) <= 132
 
 
 def test_report_compares_the_models(base):
@@ -480,7 +497,7 @@ def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
 def test_head_starts_from_cached_features(copied):
     outcome = copied.dvc("exp", "run", "-S", "head.lr=2e-3", "train_head")
     assert outcome.stages == ["train_head"]
-    assert copied.stale() == {"params", "finetune", "evaluate", "export", "gradcam"}
+    assert copied.stale() == {"params", "crossval", "finetune", "evaluate", "export", "gradcam"}
 
 
 def test_cut_moves_without_training_the_head_again(copied):

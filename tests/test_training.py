@@ -24,7 +24,8 @@ from pawprint.runner.files import move_directory
 from pawprint.runner.params import HeadParams, Params
 from pawprint.storage.tables import read_json, write_json
 from pawprint.training.checkpoints import Checkpoints
-from pawprint.training.fit import Trained, Validation, _build_loss, log_loss, train_model
+from pawprint.training.fit import Trained, Validation, _build_loss, train_model
+from pawprint.training.temperature import log_loss
 
 # covers: R8, R14, R17, R20, B1, B6, C6
 

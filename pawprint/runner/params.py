@@ -250,6 +250,11 @@ class HeadParams(TrainingParams):
     dropout: BelowOne
 
 
+class CrossvalParams(Section):
+    folds: Annotated[int, Field(ge=2, le=100)]
+    seed: Seed
+
+
 class FinetuneParams(TrainingParams):
     head_lr: Rate
     freeze_depthwise: bool
@@ -299,6 +304,7 @@ class Params(Section):
     features: FeaturesParams
     baseline: BaselineParams
     head: HeadParams
+    crossval: CrossvalParams
     finetune: FinetuneParams
     evaluate: EvaluateParams
     export: ExportParams

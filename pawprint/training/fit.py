@@ -19,7 +19,7 @@ from pawprint.networks.architectures import scale_logits, with_precision
 from pawprint.networks.runtime import choose_precision
 from pawprint.runner.params import TrainingParams
 from pawprint.training.checkpoints import Checkpoints, Progress
-from pawprint.training.temperature import fit_temperature
+from pawprint.training.temperature import fit_temperature, log_loss
 
 MONITOR = "val_log_loss"
 
@@ -124,14 +124,6 @@ class Validation(keras.callbacks.Callback):
         logs["val_loss"] = log_loss(logits, self.labels)
         logs["val_accuracy"] = float(np.mean(logits.argmax(-1) == self.labels))
         logs[MONITOR] = log_loss(logits / temperature, self.labels)
-
-
-def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log likelihood of labels int [n] under logits [n, c], in nats."""
-    logits = logits.astype(np.float64)
-    top = logits.max(-1, keepdims=True)
-    log_norm = top[:, 0] + np.log(np.exp(logits - top).sum(-1))
-    return float(np.mean(log_norm - logits[np.arange(len(labels)), labels]))
 
 
 class LiveLogger(keras.callbacks.Callback):

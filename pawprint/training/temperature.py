@@ -46,11 +46,19 @@ def fit_temperature(logits: NDArray[Any], y_true: NDArray[Any]) -> float:
     if (actual >= scores.max(axis=1)).all():
         return 1.0
 
-    def log_loss(log_temperature: float) -> float:
+    def loss_at(log_temperature: float) -> float:
         scale = np.exp(-log_temperature)
         return float((logsumexp(scores * scale, axis=1) - actual * scale).mean())
 
     # The log loss is convex in 1/T, so it has one minimum in ln(T) too.
     bounds = tuple(np.log(BOUNDS))
-    found = minimize_scalar(log_loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
+    found = minimize_scalar(loss_at, bounds=bounds, method="bounded", options={"xatol": 1e-7})
     return round(float(np.clip(np.exp(found.x), *BOUNDS)), 6)
+
+
+def log_loss(logits: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Mean negative log likelihood of labels int [n] under logits [n, c], in nats."""
+    logits = logits.astype(np.float64)
+    top = logits.max(-1, keepdims=True)
+    log_norm = top[:, 0] + np.log(np.exp(logits - top).sum(-1))
+    return float(np.mean(log_norm - logits[np.arange(len(labels)), labels]))

@@ -1,0 +1,1 @@
+"""Choosing between settings of a head: folds, heads side by side, their scores."""

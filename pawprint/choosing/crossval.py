@@ -1,0 +1,118 @@
+"""Cross-validation of the head: every picture of train and validation is judged by one that has
+not seen it.
+
+The best epoch and the temperature of a fold's head come from the other folds' heads, on what was
+held out from these: chosen by the fold's own labels, they would flatter its figures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pawprint.choosing.heads import HeadTask, train_heads
+from pawprint.choosing.out_of_fold import OutOfFold, write_out_of_fold
+from pawprint.choosing.pictures import LabelledFeatures
+from pawprint.choosing.scores import score_folds
+from pawprint.runner.files import atomic_directory
+from pawprint.runner.params import HeadParams
+from pawprint.storage.tables import write_json
+from pawprint.training.checkpoints import Checkpoints
+from pawprint.training.class_weights import weigh_classes
+
+_SCORES = ("accuracy", "log_loss")
+
+
+def cross_validate(
+    pictures: LabelledFeatures,
+    folds: np.ndarray,
+    head: HeadParams,
+    checkpoints: Checkpoints | None = None,
+) -> tuple[OutOfFold, list[int]]:
+    """Train a head without each fold in turn, all of them side by side.
+
+    Args:
+        pictures: n, of c classes.
+        folds: int64 [n], of ``assign_folds``.
+        head: the recipe of each.
+        checkpoints: as of ``train_heads``.
+
+    Returns:
+        What was said of the pictures, and the best epoch of each fold's head.
+
+    Raises:
+        ModelError: a training has diverged.
+    """
+    labels, names = pictures.labels, pictures.class_names
+    tasks = make_tasks(labels, folds, head, names)
+    said = train_heads(pictures.views, labels, len(names), tasks, checkpoints, "crossval")
+    probs = np.empty((len(labels), len(names)), np.float32)
+    for task, held_out in zip(tasks, said, strict=True):
+        probs[task.held_out] = held_out.probs
+    table = OutOfFold(pictures.paths, pictures.splits, folds, labels, probs, names)
+    return table, [held_out.best_epoch for held_out in said]
+
+
+def make_tasks(
+    labels: np.ndarray, folds: np.ndarray, head: HeadParams, class_names: list[str], first: int = 0
+) -> list[HeadTask]:
+    """One head for each fold, trained on the others.
+
+    Args:
+        labels: int64 [n].
+        folds: int64 [n], from 0 without gaps.
+        head: the recipe of each.
+        class_names: in the order of the labels.
+        first: the place of the first one among those that will be trained side by side.
+    """
+    count = int(folds.max()) + 1
+    return [
+        HeadTask(
+            np.flatnonzero(folds != fold),
+            np.flatnonzero(folds == fold),
+            head,
+            tuple(first + other for other in range(count) if other != fold),
+            weigh_classes(head, "head", labels[folds != fold], class_names),
+            stream=fold,
+        )
+        for fold in range(count)
+    ]
+
+
+def write_crossval(
+    metrics: Path, table: OutOfFold, best_epochs: list[int], groups: list[str], confidence: float
+) -> str:
+    """Write ``crossval.json`` and ``crossval/``; return what to tell the user.
+
+    The figures to choose by are accuracy and log loss over all pictures, with their standard
+    errors; ``over_folds`` has their standard deviations over the folds.
+
+    Args:
+        metrics: the directory, such as ``metrics``.
+        table: of n pictures.
+        best_epochs: of each fold's head.
+        groups: of each picture.
+        confidence: of the intervals.
+    """
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(groups))}
+    of_groups = np.array([numbers[group] for group in groups])
+    scores = score_folds(table.labels, table.probs, table.folds, of_groups, confidence)
+    with atomic_directory(metrics / "crossval") as directory:
+        write_out_of_fold(directory / "predictions.csv", table)
+        write_json(directory / "details.json", {**scores, "best_epochs": best_epochs})
+    headline = {key: scores[key] for name in _SCORES for key in (name, f"{name}_se")}
+    # Lists, of which DVC's table shows nothing: it has one column for each key of any file
+    spread = [{"score": name, "spread": scores[f"{name}_spread"]} for name in _SCORES]
+    write_json(metrics / "crossval.json", {**headline, "over_folds": spread})
+    low, high = scores["accuracy_interval"]
+    below, above = scores["log_loss_interval"]
+    return (
+        f"{scores['pictures']} pictures in {scores['folds']} folds, each judged by a head that has "
+        f"not seen it:\n"
+        f"accuracy {scores['accuracy']:.4f} ({low:.4f} to {high:.4f}), standard error "
+        f"{scores['accuracy_se']:.4f}, spread of the folds {scores['accuracy_spread']:.4f}\n"
+        f"log loss {scores['log_loss']:.4f} ({below:.4f} to {above:.4f}), standard error "
+        f"{scores['log_loss_se']:.4f}, spread of the folds {scores['log_loss_spread']:.4f}\n"
+        f"of each picture: {metrics}/crossval/predictions.csv"
+    )

@@ -1,0 +1,104 @@
+"""The pictures among which one chooses: train and validation together, with their cached features.
+
+The test split's features are never made, and nothing here reads its pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pawprint.data.datasets import check_rows, read_class_names
+from pawprint.data.groups import read_groups, unite
+from pawprint.data.manifest import read_manifest
+from pawprint.runner.errors import DataError
+from pawprint.runner.params import SplitParams
+from pawprint.storage.shards import ShardedArray
+from pawprint.storage.tables import read_csv
+
+CHOOSING_SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """The pictures of train, then those of val, in the order of their index.csv.
+
+    Attributes:
+        paths: of n pictures, in the canonical archive.
+        splits: train or val, of each.
+        labels: int64 [n], places in ``class_names``.
+        groups: of each, the name of what must stay together: duplicates, named groups, and what
+            these join, as stage split has it.
+        views: float32 [n, d] each; the first is of the plain pictures. Pictures of val have no
+            other, and are plain in all of them.
+        class_names: c names.
+    """
+
+    paths: list[str]
+    splits: list[str]
+    labels: np.ndarray
+    groups: list[str]
+    views: list[np.ndarray]
+    class_names: list[str]
+
+
+def read_labelled_features(
+    processed: Path, pooled: Path, manifest: Path, params: SplitParams
+) -> LabelledFeatures:
+    """Read them into memory: n * d * 4 bytes for each view.
+
+    Args:
+        processed: ``data/processed``.
+        pooled: ``data/features/pooled``.
+        manifest: ``data/split.csv``.
+        params: which groups were named.
+
+    Raises:
+        DataError: files do not fit together.
+    """
+    paths, splits, labels, arrays = [], [], [], []
+    for split in CHOOSING_SPLITS:
+        rows = read_csv(processed / split / "index.csv")
+        array = ShardedArray(pooled / split)
+        check_rows(processed / split, len(rows), array)
+        paths += [row["path"] for row in rows]
+        splits += [split] * len(rows)
+        labels += [int(row["label"]) for row in rows]
+        arrays.append(array)
+    return LabelledFeatures(
+        paths,
+        splits,
+        np.array(labels, np.int64),
+        _read_groups(manifest, paths, params),
+        _read_views(arrays),
+        read_class_names(processed),
+    )
+
+
+def _read_groups(manifest: Path, paths: list[str], params: SplitParams) -> list[str]:
+    pictures = read_manifest(manifest)
+    named = read_groups(params, pictures)
+    together = unite(pictures, named) if named else {}
+    group_of = {p.path: together.get(p.group, p.group) for p in pictures}
+    try:
+        return [group_of[path] for path in paths]
+    except KeyError as error:
+        raise DataError(
+            f"{manifest}: expected a row for each picture of train and val, found none for "
+            f"{error}; run dvc repro"
+        ) from None
+
+
+def _read_views(arrays: list[ShardedArray]) -> list[np.ndarray]:
+    """The rows of [n_i, views_i, d] arrays, below each other, a view at a time."""
+    starts = np.cumsum([0, *map(len, arrays)])
+    most = max(array.shape[1] for array in arrays)
+    views = [np.empty((starts[-1], arrays[0].shape[2]), np.float32) for _ in range(most)]
+    for array, start in zip(arrays, starts, strict=False):
+        for rows in array.batches(1024):
+            for number, view in enumerate(views):
+                view[start : start + len(rows)] = rows[:, number if number < rows.shape[1] else 0]
+            start += len(rows)
+    return views
