@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pawprint.choosing.folds import assign_folds
+from pawprint.choosing.folds import assign_folds, find_scarce_classes, warn_of_scarce_classes
 from pawprint.choosing.pictures import read_labelled_features
 from pawprint.data.datasets import read_class_names
 from pawprint.networks.runtime import start_tensorflow
@@ -16,7 +16,10 @@ def main(params: Params) -> None:
     pooled, manifest = Path("data/features/pooled"), Path("data/split.csv")
     check_all_class_weights(params, read_class_names(processed))
     pictures = read_labelled_features(processed, pooled, manifest, params.split)
-    folds = assign_folds(pictures.labels, pictures.groups, params.crossval, pictures.class_names)
+    labels, groups, class_names = pictures.labels, pictures.groups, pictures.class_names
+    folds = assign_folds(labels, groups, params.crossval, len(class_names))
+    if scarce := find_scarce_classes(labels, groups, params.crossval.folds, class_names):
+        print(warn_of_scarce_classes(scarce, params.crossval.folds), flush=True)
     start_tensorflow(params.runtime.threads, params.head.seed)
     from pawprint.choosing.crossval import cross_validate, write_crossval
     from pawprint.training.checkpoints import Checkpoints
@@ -24,7 +27,7 @@ def main(params: Params) -> None:
     with unfinished_work("crossval", params) as work:
         table, epochs = cross_validate(pictures, folds, params.head, Checkpoints(work))
         confidence = params.evaluate.confidence
-        print(write_crossval(metrics, table, epochs, pictures.groups, confidence))
+        print(write_crossval(metrics, table, epochs, groups, confidence))
 
 
 if __name__ == "__main__":

@@ -221,12 +221,20 @@ def test_the_stage_goes_on_where_it_was_killed_and_leaves_the_same_bytes(
 
 
 def test_too_many_folds_are_one_line(project: Project) -> None:
-    project.set_params({"crossval.folds": 11})
+    project.set_params({"crossval.folds": 21})
     stage = start(project)
     printed, errors = stage.communicate(timeout=120)
     assert (stage.returncode, printed) == (1, "")
     assert errors == (
-        "error: crossval.folds: expected at least 11 groups of pictures of each class in train "
-        "and val, one for each fold, found 10 of cat; set crossval.folds=10, or add pictures of "
-        "it\n"
+        "error: crossval.folds: expected at least 21 groups of pictures in train and val, one for "
+        "each fold, found 20; add pictures, or set it lower (at least 2)\n"
     )
+
+
+def test_classes_that_some_folds_lack_are_named(project: Project) -> None:
+    project.set_params({"crossval.folds": 11})
+    stage = start(project)
+    printed, errors = stage.communicate(timeout=120)
+    assert stage.returncode == 0, errors
+    assert "warning: fewer groups of pictures in train and val than crossval.folds = 11: cat 10, "
+    assert "cat 10, dog 10; some folds lack them" in printed

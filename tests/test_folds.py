@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pawprint.choosing.folds import assign_folds
+from pawprint.choosing.folds import assign_folds, find_scarce_classes, warn_of_scarce_classes
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import CrossvalParams
 
@@ -31,7 +31,7 @@ def test_classes_and_folds_are_even_to_a_picture() -> None:
     """Of 7 pictures of each class, two folds have two: not always the same folds."""
     labels = np.repeat(np.arange(20), 7)
     groups = [str(i) for i in range(len(labels))]
-    found = table(labels, assign_folds(labels, groups, k_folds(5), [str(i) for i in range(20)]))
+    found = table(labels, assign_folds(labels, groups, k_folds(5), 20))
     assert {tuple(sorted(row)) for row in found.tolist()} == {(1, 1, 1, 2, 2)}
     assert found.sum(axis=0).tolist() == [28] * 5
 
@@ -43,7 +43,7 @@ def test_groups_stay_whole_and_classes_even() -> None:
     for number, rows in enumerate(np.split(RNG.permutation(1000), np.cumsum(sizes))[:-1]):
         for row in rows:
             groups[row] = f"patient {number}"
-    folds = assign_folds(SINGLE, groups, k_folds(5), NAMES)
+    folds = assign_folds(SINGLE, groups, k_folds(5), len(NAMES))
     of_group: dict[str, set[int]] = {}
     for group, fold in zip(groups, folds.tolist(), strict=True):
         of_group.setdefault(group, set()).add(fold)
@@ -56,52 +56,46 @@ def test_large_groups_alone_are_spread_by_class() -> None:
     """Ten patients of each of two classes, of 1 to 10 pictures."""
     labels = np.repeat([0, 1], 55)
     groups = [f"{kind} {i}" for kind in "ab" for i in range(1, 11) for _ in range(i)]
-    counts = table(labels, assign_folds(labels, groups, k_folds(5), NAMES[:2]))
+    counts = table(labels, assign_folds(labels, groups, k_folds(5), 2))
     assert counts.tolist() == [[11] * 5] * 2
 
 
 def test_the_order_of_the_pictures_does_not_matter_and_the_seed_does() -> None:
     groups = [f"pair {i // 2}" if i < 300 else name for i, name in enumerate(ALONE)]
-    folds = assign_folds(SINGLE, groups, k_folds(4), NAMES)
+    folds = assign_folds(SINGLE, groups, k_folds(4), len(NAMES))
     order = RNG.permutation(len(SINGLE))
-    turned = assign_folds(SINGLE[order], [groups[i] for i in order], k_folds(4), NAMES)
+    turned = assign_folds(SINGLE[order], [groups[i] for i in order], k_folds(4), len(NAMES))
     assert turned.tolist() == folds[order].tolist()
-    other = assign_folds(SINGLE, groups, k_folds(4, 1), NAMES)
+    other = assign_folds(SINGLE, groups, k_folds(4, 1), len(NAMES))
     assert np.mean(other == folds) == pytest.approx(1 / 4, abs=0.06)
 
 
 def test_an_added_picture_moves_few_others() -> None:
-    before = assign_folds(SINGLE, ALONE, k_folds(5), NAMES)
-    after = assign_folds(np.append(SINGLE, 0), [*ALONE, "new"], k_folds(5), NAMES)
+    before = assign_folds(SINGLE, ALONE, k_folds(5), len(NAMES))
+    after = assign_folds(np.append(SINGLE, 0), [*ALONE, "new"], k_folds(5), len(NAMES))
     assert np.mean(after[:-1] != before) < 0.01
 
 
-@pytest.mark.parametrize(
-    ("labels", "groups", "message"),
-    [
-        (
-            [0] * 5 + [1] * 5 + [2] * 3,
-            [*ALONE[:13]],
-            "expected at least 5 pictures of each class in train and val, one for each fold, "
-            "found 3 of owl; set crossval.folds=3, or add pictures of it",
-        ),
-        (
-            [0] * 5 + [1] * 5 + [2] * 6,
-            [*ALONE[:10], *(f"patient {i // 3}" for i in range(6))],
-            "expected at least 5 groups of pictures of each class in train and val, one for each "
-            "fold, found 2 of owl; set crossval.folds=2, or add pictures of it",
-        ),
-        (
-            [0] * 5 + [1] * 5 + [2],
-            [*ALONE[:11]],
-            "expected at least 5 pictures of each class in train and val, one for each fold, "
-            "found 1 of owl; add pictures of it",
-        ),
-    ],
-    ids=["pictures", "groups", "one"],
-)
-def test_too_few_for_the_folds_is_said_in_one_line(
-    labels: list[int], groups: list[str], message: str
-) -> None:
-    with pytest.raises(DataError, match=f"^crossval.folds: {message}$"):
-        assign_folds(np.array(labels), groups, k_folds(5), NAMES)
+def test_too_few_for_the_folds_is_said_in_one_line() -> None:
+    message = (
+        r"^crossval\.folds: expected at least 5 pictures in train and val, one for each fold, "
+        r"found 4; add pictures, or set it lower \(at least 2\)$"
+    )
+    with pytest.raises(DataError, match=message):
+        assign_folds(np.array([0, 1, 0, 1]), ALONE[:4], k_folds(5), 2)
+    with pytest.raises(DataError, match=r"expected at least 5 groups of pictures .* found 2;"):
+        assign_folds(np.array([0, 1] * 10), ["a", "b"] * 10, k_folds(5), 2)
+
+
+def test_a_class_of_fewer_groups_than_folds_is_spread_as_far_as_it_goes() -> None:
+    labels = np.array([0] * 9 + [1] * 6 + [2] * 2)
+    groups = [*ALONE[:9], *(f"patient {i // 3}" for i in range(6)), *ALONE[9:11]]
+    counts = table(labels, assign_folds(labels, groups, k_folds(5), 3))
+    assert sorted(counts[1].tolist()) == [0, 0, 0, 3, 3]
+    assert sorted(counts[2].tolist()) == [0, 0, 0, 1, 1]
+    assert counts.sum(axis=0).min() > 0
+    scarce = find_scarce_classes(labels, groups, 5, ["cat", "dog", "owl"])
+    assert scarce == {"dog": 2, "owl": 2}
+    assert "crossval.folds = 5: dog 2, owl 2; some folds" in warn_of_scarce_classes(scarce, 5)
+    many = {f"class {i}": 1 for i in range(9)}
+    assert "class 3 1, class 4 1 and 4 more; " in warn_of_scarce_classes(many, 5)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import CrossvalParams
 
+MANY = 5  # classes to be named in a line
+
 
 def assign_folds(
     labels: np.ndarray,
     groups: Sequence[str],
     params: CrossvalParams,
-    class_names: Sequence[str],
+    num_classes: int,
 ) -> np.ndarray:
     """The fold of each picture, int64 [n], from 0.
 
@@ -33,23 +35,28 @@ def assign_folds(
         labels: int64 [n], of the pictures.
         groups: the names of what must stay together; a picture by itself has a name of its own.
         params: k, the number of folds, and the seed: another one gives other folds.
-        class_names: in the order of the labels.
+        num_classes: c.
 
     Raises:
-        DataError: the pictures of a class are fewer groups than folds.
+        DataError: all pictures together are fewer groups than folds.
     """
     num_folds, seed = params.folds, params.seed
-    _check_groups(labels, groups, num_folds, class_names)
+    if (count := len(set(groups))) < num_folds:
+        kind = "pictures" if count == len(labels) else "groups of pictures"
+        raise DataError(
+            f"crossval.folds: expected at least {num_folds} {kind} in train and val, one for each "
+            f"fold, found {count}; add pictures, or set it lower (at least 2)"
+        )
     members: dict[str, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
         members[group].append(row)
     ranked = sorted(members, key=lambda group: (-len(members[group]), _keyed_hash(group, seed)))
     num_joined = sum(len(rows) > 1 for rows in members.values())
     folds = np.full(len(labels), -1, np.int64)
-    counts = np.zeros((len(class_names), num_folds), np.int64)
+    counts = np.zeros((num_classes, num_folds), np.int64)
     _place_groups([members[group] for group in ranked[:num_joined]], labels, folds, counts)
     single = np.array([members[group][0] for group in ranked[num_joined:]], np.int64)
-    for label in range(len(class_names)):
+    for label in range(num_classes):
         own = single[labels[single] == label]
         room = _room(counts[label], counts.sum(axis=0), len(own))
         folds[own] = np.repeat(np.arange(num_folds), room)
@@ -57,21 +64,41 @@ def assign_folds(
     return folds
 
 
-def _check_groups(
+def find_scarce_classes(
     labels: np.ndarray, groups: Sequence[str], num_folds: int, class_names: Sequence[str]
-) -> None:
+) -> dict[str, int]:
+    """Classes of fewer groups than folds, and how many they have: some folds lack them.
+
+    The only group of a class is judged by a head that has never seen the class.
+
+    Args:
+        labels: int64 [n], of the pictures.
+        groups: as for ``assign_folds``.
+        num_folds: k.
+        class_names: in the order of the labels.
+    """
     found: list[set[str]] = [set() for _ in class_names]
     for label, group in zip(labels.tolist(), groups, strict=True):
         found[label].add(group)
-    fewest = min(range(len(found)), key=lambda label: len(found[label]))
-    count = len(found[fewest])
-    if count >= num_folds:
-        return
-    kind = "pictures" if count == int((labels == fewest).sum()) else "groups of pictures"
-    remedy = f"set crossval.folds={count}, or add" if count > 1 else "add"
-    raise DataError(
-        f"crossval.folds: expected at least {num_folds} {kind} of each class in train and val, "
-        f"one for each fold, found {count} of {class_names[fewest]}; {remedy} pictures of it"
+    counts = dict(zip(class_names, map(len, found), strict=True))
+    return {name: count for name, count in counts.items() if count < num_folds}
+
+
+def warn_of_scarce_classes(scarce: Mapping[str, int], num_folds: int) -> str:
+    """One line about what ``find_scarce_classes`` found.
+
+    >>> warn_of_scarce_classes({"lynx": 1, "owl": 3}, 5)
+    'warning: fewer groups of pictures in train and val than crossval.folds = 5: lynx 1, owl 3; \
+some folds lack them, and the only group of a class is judged by a head that has never seen it: \
+add pictures of these classes, or set crossval.folds lower'
+    """
+    named = [f"{name} {count}" for name, count in scarce.items()]
+    more = f" and {len(named) - MANY} more" if len(named) > MANY else ""
+    return (
+        f"warning: fewer groups of pictures in train and val than crossval.folds = {num_folds}: "
+        f"{', '.join(named[:MANY])}{more}; some folds lack them, and the only group of a class is "
+        "judged by a head that has never seen it: add pictures of these classes, or set "
+        "crossval.folds lower"
     )
 
 
