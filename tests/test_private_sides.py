@@ -307,7 +307,8 @@ def test_uvicorn_runs_the_application_of_the_connection(caplog):
     [
         (b"nonsense\r\n\r\n", b"HTTP/1.1 400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 200 + b"\r\n", b"HTTP/1.1 400"),
-        (b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n;", b"HTTP/1.1 200"),
+        # its answer had begun, of which nothing was on its way yet
+        (b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n;", b""),
     ],
 )
 def test_uvicorn_asks_the_connection_to_refuse(sent, answered, caplog):
@@ -322,7 +323,7 @@ def test_uvicorn_asks_the_connection_to_refuse(sent, answered, caplog):
             connection = await server.connect(sent)
             await asyncio.sleep(0.2)
             connection[1].write(b"\r\n\r\n")
-            assert (await read_rest(connection)).startswith(answered)
+            assert (await read_rest(connection))[:12] == answered
             assert server.ended == [Ended.MALFORMED]
 
     run_soon(scenario())

@@ -15,7 +15,7 @@ import numpy as np
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import CrossvalParams
 
-MANY = 5  # classes to be named in a line
+MOST_NAMED = 5  # classes to be named in a line
 
 
 def assign_folds(
@@ -93,10 +93,10 @@ some folds lack them, and the only group of a class is judged by a head that has
 add pictures of these classes, or set crossval.folds lower'
     """
     named = [f"{name} {count}" for name, count in scarce.items()]
-    more = f" and {len(named) - MANY} more" if len(named) > MANY else ""
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     return (
         f"warning: fewer groups of pictures in train and val than crossval.folds = {num_folds}: "
-        f"{', '.join(named[:MANY])}{more}; some folds lack them, and the only group of a class is "
+        f"{', '.join(named[:MOST_NAMED])}{more}; some folds lack them, and the only group of a class is "
         "judged by a head that has never seen it: add pictures of these classes, or set "
         "crossval.folds lower"
     )

@@ -15,7 +15,7 @@ from pawprint.serving.settings import Settings
 from pawprint.serving.turns import Line, Turns
 from pawprint.serving.uploads import Upload
 
-Value = TypeVar("Value")
+Settled = TypeVar("Settled")
 AT_ONCE_BYTES = 1_000_000  # of a picture that is handed on in less time than a thread takes
 
 
@@ -141,6 +141,6 @@ async def _wait_readable(decoder: Decoder, seconds: float) -> bool:
         timer.cancel()
 
 
-def _settle(future: asyncio.Future[Value], value: Value) -> None:
+def _settle(future: asyncio.Future[Settled], value: Settled) -> None:
     if not future.done():
         future.set_result(value)
