@@ -15,6 +15,7 @@ from pawprint.version import VERSION
 COMMANDS = {
     "predict": ("pawprint.cli.predict", "the classes of pictures, on standard output"),
     "serve": ("pawprint.serving.server", "a web server with an API and a page"),
+    "compare": ("pawprint.cli.compare", "experiments against each other, on the same pictures"),
     "clear-downloads": ("pawprint.cli.downloads", "remove what was downloaded and is kept"),
 }
 
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     program = "pawprint" if Path(sys.argv[0]).stem == "pawprint" else "python -m pawprint"
     parser = argparse.ArgumentParser(
         prog=program,
-        description="Use a trained model, and tidy up. Commands:\n" + commands,
+        description="Use a trained model, compare experiments, tidy up. Commands:\n" + commands,
         epilog=f"{program} COMMAND --help says more",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from pawprint.cli.compare import PLACES
 from pawprint.registry.models import MODELS
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import Params, Section, load_params
@@ -34,6 +36,7 @@ LAYERS = (
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
     {"pawprint/choosing"},
+    {"pawprint/comparison"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )
@@ -408,6 +411,10 @@ def test_a_name_means_one_thing():
 
 PATHS_BELOW_THE_STAGES = {
     "pawprint/cli/downloads.py: data/download": "default of an option",
+    **{
+        f"pawprint/cli/compare.py: {path}": "where a revision's results are; a stage of this one"
+        for path in asdict(PLACES).values()
+    },
     "pawprint/cli/predict.py: models/export": "default of an option",
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
@@ -430,6 +437,13 @@ def test_no_path_is_hard_coded_below_the_stages():
                 if re.fullmatch(r"(data|models|metrics|plots)(/[\w.<>-]*)+", path)
             }
     assert found == set(PATHS_BELOW_THE_STAGES)
+
+
+def test_what_is_compared_is_what_stages_write():
+    assert {PLACES.archive} <= outputs("download")
+    assert {PLACES.manifest} <= outputs("split")
+    assert {str(Path(PLACES.predictions).parent)} <= outputs("evaluate")
+    assert {str(Path(PLACES.crossval).parent)} <= outputs("crossval")
 
 
 EXAMPLES = [

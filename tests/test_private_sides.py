@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import importlib
 import io
@@ -39,11 +40,13 @@ from project import Project
 from servers import Reply, kaggle_environment, serve
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pawprint.comparison.trees import find_project, open_tree
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.runtime import hidden
 from pawprint.pictures.images import READABLE, decode_image
 from pawprint.pictures.netpbm import scale_numbers
 from pawprint.runner.errors import ImageError, ImageFault, PawprintError
+from pawprint.runner.files import file_digest
 from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.serving.access import SURPLUS
@@ -697,6 +700,33 @@ import os, pathlib
 told = os.environ["DVC_STAGE"], os.getsid(os.getppid()) == os.getsid(0)
 pathlib.Path("told.txt").write_text(repr(told))
 """
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+def test_dvc_tells_of_a_project_what_comparing_asks(tmp_path):
+    """`pawprint.comparison.trees` asks for the cache, the status, hashes and numbers of YAML."""
+    project = Project(tmp_path / "project", tmp_path / "home")
+    project.root.mkdir()
+    command = "mkdir -p out/in && echo 1 > out/b && echo 2 > out/in/a"
+    stage = {"cmd": command, "params": ["lr"], "outs": ["out"]}
+    (project.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}))
+    (project.root / "params.yaml").write_text("lr: 1e-05")
+    project.run("git", "init", "--quiet")
+    project.dvc("init", "--quiet")
+    project.dvc("repro", "--quiet")
+    project.commit()
+    with contextlib.chdir(project.root):
+        found = find_project()
+        trees = [open_tree(found, name) for name in ("HEAD", "workspace")]
+    md5 = project.lock()["evaluate"]["outs"][0]["md5"]
+    assert [tree.digest("out") for tree in trees] == [md5, md5]
+    assert trees[0].digest("out/b") == file_digest(project.root / "out/b", "md5")
+    assert found.cached(trees[0].digest("out/b")).read_text() == "1\n"
+    assert [tree.read_yaml("params.yaml") for tree in trees] == [{"lr": 1e-5}] * 2
+    assert trees[1].status("evaluate") == {}
+    (project.root / "params.yaml").write_text("lr: 2e-05")
+    changes = {"evaluate": [{"changed deps": {"params.yaml": {"lr": "modified"}}}]}
+    assert open_tree(found, "workspace").status("evaluate") == changes
 
 
 def test_dvc_names_the_stage_that_it_starts_and_stays_in_its_session(tmp_path):

@@ -1,0 +1,1 @@
+"""Revisions of the project side by side: what differs, by how much, and on which pictures."""

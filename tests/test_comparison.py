@@ -1,0 +1,334 @@
+# covers: B6, B14
+"""Differences between two revisions by hand, and what is said of them."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from pawprint.comparison.differences import compare_models, compare_revisions, share_pictures
+from pawprint.comparison.intervals import holm, paired_mean_interval, paired_share_interval
+from pawprint.comparison.records import Record, find_changes, find_other_inputs, find_outdated
+from pawprint.comparison.revisions import Revision
+from pawprint.comparison.thumbnails import SIDE_PX, make_thumbnails
+from pawprint.comparison.words import as_values, pictures_of, render_text, verdict
+from pawprint.data.manifest import Picture
+from pawprint.evaluation.predictions import Prediction
+from pawprint.runner.errors import DataError
+
+ROOT = Path(__file__).parents[1]
+PATHS = [f"cat/{i:02}.jpg" for i in range(20)]
+CLASSES = ("cat", "dog")
+
+
+def said(wrong: set[int], paths: list[str] = PATHS) -> dict[str, Prediction]:
+    """Right with probability 0.9, wrong with 0.8."""
+    return {
+        path: Prediction(path, "cat", "dog", 0.8, 0.2)
+        if i in wrong
+        else Prediction(path, "cat", "cat", 0.9, 0.9)
+        for i, path in enumerate(paths)
+    }
+
+
+def revision(name: str, models: dict[str, dict[str, Prediction]], **changed: Any) -> Revision:
+    paths = next(iter(models.values()))
+    pictures = {path: Picture(path, "cat", "test", f"bytes of {path}", path) for path in paths}
+    values = {
+        "commit": "",
+        "crossval": {},
+        "pictures": pictures,
+        "class_names": CLASSES,
+        "record": Record({}, {}),
+        "archive": Path("none.zip"),
+        "remarks": (),
+    }
+    return Revision(name, said=models, **{**values, **changed})
+
+
+def test_interval_of_paired_shares_by_hand() -> None:
+    # Bonett and Price: (0 + 1) / 22 and (6 + 1) / 22; difference 6/22 = 0.272727,
+    # variance (8/22 - 0.272727²) / 22 = 0.0131480, 1.959964 · 0.1146648 = 0.224739
+    low, high = paired_share_interval(0, 6, 20, 0.95)
+    assert (low, high) == pytest.approx((0.047988, 0.497466), abs=1e-6)
+    mirrored = paired_share_interval(6, 0, 20, 0.95)
+    assert mirrored == pytest.approx((-high, -low))
+
+
+def test_interval_of_paired_shares_stays_wide_and_within_bounds() -> None:
+    low, high = paired_share_interval(0, 0, 210, 0.95)
+    assert high == -low == pytest.approx(1.959964 * np.sqrt(2) / 212, abs=1e-6)
+    assert paired_share_interval(0, 1, 1, 0.99)[1] == 1.0
+
+
+def test_interval_of_paired_shares_covers_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(100, [0.03, 0.08, 0.89], size=1000)
+    ends = [paired_share_interval(first, second, 100, 0.9) for first, second, _ in drawn]
+    covered = np.mean([low <= 0.05 <= high for low, high in ends])
+    assert 0.88 < covered < 0.95
+
+
+def test_interval_of_a_paired_mean_is_student_s() -> None:
+    values = np.array([0.3, -0.1, 0.25, 0.4, 0.05])
+    interval, p_value = paired_mean_interval(values, 0.9)
+    expected = stats.ttest_1samp(values, 0)
+    assert p_value == pytest.approx(expected.pvalue)
+    assert interval == pytest.approx(tuple(expected.confidence_interval(0.9)))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([0, 0], (None, 1.0)), ([0.5], (None, None)), ([1, 1], (None, None))]
+)
+def test_pictures_may_not_allow_an_interval(values: list[float], expected: Any) -> None:
+    assert paired_mean_interval(np.array(values, float), 0.95) == expected
+
+
+def test_holm_never_lowers_nor_reorders() -> None:
+    assert holm([0.01, None, 0.2, 0.01]) == pytest.approx([0.03, None, 0.2, 0.03])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([0.04]) == [0.04]
+
+
+def test_one_model_before_and_after_by_hand() -> None:
+    # 7 wrong, then 1 of them: 6 mended. McNemar: 2 / 2^6. Log loss: 6 of 20 pictures go from
+    # -ln 0.2 to -ln 0.9: a mean of -0.3 · ln 4.5 = -0.451223; standard deviation 0.707161,
+    # t(19) = 2.093024: half an interval of 0.330961
+    found = compare_models(said(set(range(7))), said({0}), PATHS, 0.95)
+    assert found.accuracies == (0.65, 0.95)
+    assert (found.mended, found.broken) == (6, 0)
+    assert found.accuracy_p == 2 / 2**6
+    assert found.log_loss == pytest.approx(-0.451223, abs=1e-6)
+    assert found.log_loss_interval == pytest.approx((-0.782184, -0.120262), abs=2e-6)
+    assert [side.after.path for side in found.sides] == PATHS[1:7]
+    assert not found.same
+
+
+def test_a_probability_written_as_0_costs_no_infinity() -> None:
+    before = {"a": Prediction("a", "cat", "dog", 1.0, 0.0)}
+    found = compare_models(before, {"a": Prediction("a", "cat", "cat", 1.0, 1.0)}, ["a"], 0.95)
+    assert found.log_losses == (pytest.approx(-np.log(5e-7)), 0.0)
+    assert found.log_loss_interval is None
+
+
+def test_what_became_wrong_comes_first_and_the_surest_of_it() -> None:
+    def of(path: str, cat: float) -> Prediction:
+        predicted = "cat" if cat > 0.5 else "dog"
+        return Prediction(path, "cat", predicted, max(cat, 1 - cat), cat)
+
+    before = {p: of(p, cat) for p, cat in zip("abcde", (0.9, 0.9, 0.1, 0.3, 0.9), strict=True)}
+    after = {p: of(p, cat) for p, cat in zip("abcde", (0.4, 0.2, 0.9, 0.9, 0.6), strict=True)}
+    found = compare_models(before, after, list("abcde"), 0.95)
+    assert [side.after.path for side in found.sides] == ["b", "a", "c", "d"]
+
+
+def only(before: Revision, after: Revision) -> Any:
+    return compare_revisions(before, [after], 0.95)[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (
+            {0},
+            "better by 30.00 points of accuracy (4.80 to 49.75); log loss is lower, better: "
+            "-0.4512 (-0.7822 to -0.1203).",
+        ),
+        (
+            set(range(14)),
+            "worse by 35.00 points of accuracy (8.63 to 55.00); log loss is higher, worse: "
+            "+0.5264 (0.1820 to 0.8709).",
+        ),
+        (
+            set(range(6)),
+            "accuracy cannot be told apart (+5.00 points, -10.77 to 19.86); log loss cannot be "
+            "told apart (-0.0752, -0.2326 to 0.0822).",
+        ),
+        (set(range(7)), "the same answers."),
+    ],
+)
+def test_words_for_a_difference(wrong: set[int], expected: str) -> None:
+    base = revision("main", {"head": said(set(range(7)))})
+    found = only(base, revision("exp", {"head": said(wrong)}))
+    assert verdict(found.models["head"], 0.95) == expected
+
+
+def test_of_several_revisions_the_p_values_are_raised() -> None:
+    base = revision("main", {"head": said(set(range(7)))})
+    others = [revision(name, {"head": said({0})}) for name in ("one", "two")]
+    first, second = compare_revisions(base, others, 0.95)
+    assert first.models["head"].accuracy_p == 2 / 2**6
+    assert first.models["head"].accuracy_holm == second.models["head"].accuracy_holm == 4 / 2**6
+    assert "accuracy cannot be told apart" in verdict(first.models["head"], 0.95)
+    text = render_text(base, [first, second], 0.95)
+    assert "The best of 2 looks better than it is: p is raised by Holm's rule" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_rows_are_joined_by_path_and_only_the_same_pictures_count() -> None:
+    before, after = said({0}), dict(reversed(said({0}).items()))
+    del before[PATHS[19]], after[PATHS[18]]
+    after[PATHS[1]] = Prediction(PATHS[1], "dog", "dog", 0.9, 0.9)
+    other = Picture(PATHS[2], "cat", "test", "other bytes", "")
+    a, b = revision("a", {"head": before}), revision("b", {"head": after})
+    b = revision("b", {"head": after}, pictures={**b.pictures, PATHS[2]: other})
+    found = only(a, b)
+    assert found.test.paths == (PATHS[0], *PATHS[3:18])
+    assert found.models["head"].same
+    assert pictures_of(a, found) == [
+        "Compared on 16 of 19 and 19 test pictures; 1 of the same name are other files, left out; "
+        "1 have another class in each, so that what is right is not agreed upon, left out; "
+        "1 and 1 are in one of the two only."
+    ]
+
+
+def test_without_a_manifest_paths_decide() -> None:
+    a, b = revision("a", {"head": said(set())}), revision("b", {"head": said(set())}, pictures={})
+    assert len(share_pictures(a, b, a.said["head"], b.said["head"]).paths) == 20
+
+
+def test_duplicates_are_told() -> None:
+    grouped = {p: Picture(p, "cat", "test", p, "same" if i < 3 else p) for i, p in enumerate(PATHS)}
+    base = revision("main", {"head": said(set())}, pictures=grouped)
+    one = only(base, revision("exp", {"head": said({1})}, pictures=grouped))
+    assert one.test.duplicates == 3
+    assert "3 of the pictures are duplicates" in render_text(base, [one], 0.95)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            revision("exp", {"head": said(set())}, class_names=("bird", "cat")),
+            "main and exp tell other classes apart: only the first has dog, only the second bird;",
+        ),
+        (revision("exp", {"tail": said(set())}), "main has the models head, exp tail: none in"),
+        (
+            revision("exp", {"head": said(set(), ["x.jpg"])}),
+            "main tested 20 pictures, exp 1: none are the same; compare revisions with",
+        ),
+    ],
+    ids=["classes", "models", "pictures"],
+)
+def test_what_cannot_be_compared_is_refused(other: Revision, message: str) -> None:
+    with pytest.raises(DataError, match=f"^{message}"):
+        only(revision("main", {"head": said(set())}), other)
+
+
+def test_the_folds_are_a_row_of_their_own() -> None:
+    models = {"head": said({0})}
+    base = revision("main", models, crossval=said({1, 2}))
+    other = revision("exp", models, crossval=said({2}))
+    found = only(base, other)
+    assert found.models["crossval"].mended == 1
+    assert "\n| crossval    | " in render_text(base, [found], 0.95)
+    lacking = only(base, revision("exp", models))
+    assert list(lacking.models) == ["head"]
+    text = "Only main has predictions of stage crossval: not compared."
+    assert text in pictures_of(base, lacking)
+
+
+def test_tables_fit_a_terminal() -> None:
+    many = [f"{i}.jpg" for i in range(6000)]
+    half, rest = set(range(3000)), set(range(3000, 6000))
+    base = revision("feature/a-long-name", {"finetuned": said(half, many)}, commit="abcdef0")
+    one = only(base, revision("experiment-of-all", {"finetuned": said(rest, many)}))
+    tables = [line for line in render_text(base, [one], 0.95).splitlines() if line[:1] == "|"]
+    assert "| feature/a-… | experiment… |" in tables[0]
+    assert max(map(len, tables)) <= 100
+
+
+def test_values_for_programs_are_those_of_the_text() -> None:
+    base = revision("main", {"head": said(set(range(7)))})
+    one = only(base, revision("exp", {"head": said({0}), "new": said({0})}))
+    (values,) = as_values(base, [one], 0.95)["comparisons"]
+    assert values["unpaired_models"] == ["new"]
+    assert values["models"]["head"]["accuracy"]["now_right"] == 6
+    assert len(values["models"]["head"]["changed_sides"]) == 6
+    assert "wrong → right  and 1 more: --html shows them" in render_text(base, [one], 0.95)
+
+
+LOCK: dict[str, Any] = {
+    "split": {
+        "deps": [{"path": "raw.zip", "md5": "0"}],
+        "outs": [{"path": "split.csv", "md5": "1"}],
+    },
+    "head": {
+        "deps": [{"path": "head.py", "md5": "2"}, {"path": "split.csv", "md5": "1"}],
+        "params": {"params.yaml": {"head": {"lr": 1e-3, "seed": 0}, "split.seed": 42}},
+        "outs": [{"path": "models", "md5": "3.dir"}],
+    },
+    "evaluate": {
+        "deps": [{"path": "models/head", "md5": "4"}],
+        "outs": [{"path": "m", "md5": "5"}],
+    },
+    "later": {"deps": [{"path": "m", "md5": "stale"}], "outs": []},
+}
+PARAMS = {"head": {"lr": 1e-3, "seed": 0}, "split": {"seed": 42}}
+
+
+def outdated(params: Any = PARAMS, inside: str = "4", **stages: Any) -> list[str]:
+    return find_outdated(Record({**LOCK, **stages}, params), "evaluate", lambda path: inside)
+
+
+def test_results_that_belong_to_their_revision_are_told_from_others() -> None:
+    assert outdated() == []
+    assert outdated(inside="") == []  # the directory's files are not known
+    assert outdated(inside="9") == ["evaluate: models/head"]
+    assert outdated({**PARAMS, "head": {"lr": 2e-3, "seed": 0}}) == ["head: head.lr"]
+    assert outdated({**PARAMS, "split": {}}) == ["head: split.seed"]
+    newer = {**LOCK["split"], "outs": [{"path": "split.csv", "md5": "9"}]}
+    assert outdated(split=newer) == ["head: split.csv"]
+
+
+def test_parameters_and_other_inputs_that_differ() -> None:
+    changes = find_changes(PARAMS, {"head": {"lr": 1e-5, "seed": 0}, "x": {"y": [1, "a"]}})
+    assert [(c.name, c.before, c.after) for c in changes] == [
+        ("head.lr", "0.001", "1e-05"),
+        ("split.seed", "42", "absent"),
+        ("x.y", "absent", '[1, "a"]'),
+    ]
+    code = [{"path": "head.py", "md5": "changed"}, {"path": "split.csv", "md5": "also"}]
+    other = Record({**LOCK, "head": {**LOCK["head"], "deps": code}}, PARAMS)
+    assert find_other_inputs(Record(LOCK, PARAMS), other) == ["head.py"]
+
+
+def test_thumbnails_are_of_the_very_same_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.zip", tmp_path / "second.zip"
+    contents = {}
+    for archive, colour in ((first, "red"), (second, "blue")):
+        Image.new("RGB", (40, 20), colour).save(tmp_path / "x.png")
+        contents[colour] = (tmp_path / "x.png").read_bytes()
+        with zipfile.ZipFile(archive, "w") as opened:
+            opened.writestr("cat/x.png", contents[colour])
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"PK no zip")
+    sha256 = hashlib.sha256(contents["blue"]).hexdigest()
+    picture = Picture("cat/x.png", "cat", "test", sha256, "")
+    archives = [tmp_path / "none.zip", broken, first, second]
+    found = make_thumbnails([picture], archives, 10**6, 0)
+    assert list(found) == [sha256]
+    (tmp_path / "small.jpg").write_bytes(found[sha256])
+    with Image.open(tmp_path / "small.jpg") as small:
+        assert small.size == (SIDE_PX, SIDE_PX)
+        red, _, blue = small.convert("RGB").getpixel((5, 5))  # type: ignore[misc]
+    assert blue > 200 > 50 > red
+    assert make_thumbnails([picture], [first], 10**6, 0) == {}
+    assert make_thumbnails([picture], archives, 10, 0) == {}
+
+
+def test_comparing_imports_no_tensorflow() -> None:
+    code = (
+        "import sys, pawprint.cli.compare; "
+        "assert not {'tensorflow', 'keras', 'openvino'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
