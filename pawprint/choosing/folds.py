@@ -93,11 +93,12 @@ some folds lack them, and the only group of a class is judged by a head that has
 add pictures of these classes, or set crossval.folds lower'
     """
     named = [f"{name} {count}" for name, count in scarce.items()]
-    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    told = ", ".join(named[:MOST_NAMED])
+    if len(named) > MOST_NAMED:
+        told += f" and {len(named) - MOST_NAMED} more"
     return (
         f"warning: fewer groups of pictures in train and val than crossval.folds = {num_folds}: "
-        f"{', '.join(named[:MOST_NAMED])}{more}; some folds lack them, and the only group of a class is "
-        "judged by a head that has never seen it: add pictures of these classes, or set "
+        f"{told}; some folds lack them, and the only group of a class is judged by a head that has never seen it: add pictures of these classes, or set "
         "crossval.folds lower"
     )
 
