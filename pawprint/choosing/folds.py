@@ -98,8 +98,8 @@ add pictures of these classes, or set crossval.folds lower'
         told += f" and {len(named) - MOST_NAMED} more"
     return (
         f"warning: fewer groups of pictures in train and val than crossval.folds = {num_folds}: "
-        f"{told}; some folds lack them, and the only group of a class is judged by a head that has never seen it: add pictures of these classes, or set "
-        "crossval.folds lower"
+        f"{told}; some folds lack them, and the only group of a class is judged by a head that "
+        "has never seen it: add pictures of these classes, or set crossval.folds lower"
     )
 
 
