@@ -27,7 +27,7 @@ def main(params: Params) -> None:
     with unfinished_work("crossval", params) as work:
         table, epochs = cross_validate(pictures, folds, params.head, Checkpoints(work))
         confidence = params.evaluate.confidence
-        print(write_crossval(metrics, table, epochs, groups, confidence))
+        print(write_crossval(metrics, table, epochs, pictures, confidence))
 
 
 if __name__ == "__main__":

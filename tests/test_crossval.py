@@ -34,7 +34,7 @@ NAMES = ["cat", "a, b"]
 
 
 def test_scores_of_four_pictures_in_two_folds() -> None:
-    found = score_folds(LABELS, PROBS, np.array([0, 0, 1, 1]), np.arange(4), 0.95)
+    found = score_folds(LABELS, PROBS, np.array([0, 0, 1, 1]), np.arange(4), 0.95, 12)
     losses = -np.log([0.9, 0.4, 0.8, 0.5])
     assert found["accuracy"] == 0.75
     assert found["accuracy_folds"] == [0.5, 1.0]
@@ -43,6 +43,8 @@ def test_scores_of_four_pictures_in_two_folds() -> None:
     assert found["log_loss"] == pytest.approx(losses.mean(), abs=1e-6)
     assert found["log_loss_se"] == pytest.approx(np.std(losses, ddof=1) / 2, abs=1e-6)
     assert (found["pictures"], found["groups"], found["folds"]) == (4, 4, 2)
+    # Wilson's of 0.75 among 3: 1/4 and 1/12 of the variance of one picture
+    assert found["accuracy_on_test"] == pytest.approx([0.256094, 0.963166], abs=2e-5)
 
 
 def test_pictures_that_belong_together_count_as_one() -> None:
@@ -63,6 +65,16 @@ def test_intervals_of_single_pictures_are_those_of_evaluate() -> None:
     )
     low, high = mean_interval(np.array([1.0, 2.0, 3.0]), np.arange(3), 0.95)
     assert (low, high) == pytest.approx((0.0, 2 + 4.302653 / np.sqrt(3)), abs=1e-5)
+
+
+def test_other_pictures_have_a_chance_of_their_own() -> None:
+    """Of as many others the variance is twice that of the mean: half as many pictures."""
+    values = np.array([1.0] * 36 + [0.0] * 4)
+    alone = np.arange(40)
+    assert share_interval(values, alone, 0.95, 40) == pytest.approx(wilson_interval(18, 20, 0.95))
+    losses = np.tile([1.0, 3.0], 500)
+    low, high = mean_interval(losses, np.arange(1000), 0.95, 1000)
+    assert high - low == pytest.approx(2 * 1.962 * np.sqrt(2 / 1000), rel=1e-3)
 
 
 def test_intervals_of_groups_are_those_of_fewer_pictures() -> None:

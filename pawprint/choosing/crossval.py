@@ -81,7 +81,11 @@ def make_tasks(
 
 
 def write_crossval(
-    metrics: Path, table: OutOfFold, best_epochs: list[int], groups: list[str], confidence: float
+    metrics: Path,
+    table: OutOfFold,
+    best_epochs: list[int],
+    pictures: LabelledFeatures,
+    confidence: float,
 ) -> str:
     """Write ``crossval.json`` and ``crossval/``; return what to tell the user.
 
@@ -92,12 +96,14 @@ def write_crossval(
         metrics: the directory, such as ``metrics``.
         table: of n pictures.
         best_epochs: of each fold's head.
-        groups: of each picture.
+        pictures: those of the table, in its order.
         confidence: of the intervals.
     """
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    of_groups = np.array([numbers[group] for group in groups])
-    scores = score_folds(table.labels, table.probs, table.folds, of_groups, confidence)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(pictures.groups))}
+    groups = np.array([numbers[group] for group in pictures.groups])
+    scores = score_folds(
+        table.labels, table.probs, table.folds, groups, confidence, pictures.num_test
+    )
     with atomic_directory(metrics / "crossval") as directory:
         write_out_of_fold(directory / "predictions.csv", table)
         write_json(directory / "details.json", {**scores, "best_epochs": best_epochs})
@@ -105,14 +111,22 @@ def write_crossval(
     # Lists, of which DVC's table shows nothing: it has one column for each key of any file
     spread = [{"score": name, "spread": scores[f"{name}_spread"]} for name in _SCORES]
     write_json(metrics / "crossval.json", {**headline, "over_folds": spread})
-    low, high = scores["accuracy_interval"]
-    below, above = scores["log_loss_interval"]
-    return (
-        f"{scores['pictures']} pictures in {scores['folds']} folds, each judged by a head that has "
-        f"not seen it:\n"
-        f"accuracy {scores['accuracy']:.4f} ({low:.4f} to {high:.4f}), standard error "
-        f"{scores['accuracy_se']:.4f}, spread of the folds {scores['accuracy_spread']:.4f}\n"
-        f"log loss {scores['log_loss']:.4f} ({below:.4f} to {above:.4f}), standard error "
-        f"{scores['log_loss_se']:.4f}, spread of the folds {scores['log_loss_spread']:.4f}\n"
-        f"of each picture: {metrics}/crossval/predictions.csv"
+    lines = [
+        f"{name.replace('_', ' ')} {scores[name]:.4f} ({_show(scores[f'{name}_interval'])}), "
+        f"standard error {scores[f'{name}_se']:.4f}, "
+        f"spread of the folds {scores[f'{name}_spread']:.4f}; "
+        f"on the {scores['test_pictures']} test pictures expect {_show(scores[f'{name}_on_test'])}"
+        for name in _SCORES
+    ]
+    return "\n".join(
+        [
+            f"{scores['pictures']} pictures in {scores['folds']} folds, each judged by a head that "
+            "has not seen it:",
+            *lines,
+            f"of each picture: {metrics}/crossval/predictions.csv",
+        ]
     )
+
+
+def _show(interval: list[float]) -> str:
+    return "{:.4f} to {:.4f}".format(*interval)

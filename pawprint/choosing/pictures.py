@@ -12,7 +12,7 @@ import numpy as np
 
 from pawprint.data.datasets import check_rows, read_class_names
 from pawprint.data.groups import read_groups, unite
-from pawprint.data.manifest import read_manifest
+from pawprint.data.manifest import Picture, read_manifest
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import SplitParams
 from pawprint.storage.shards import ShardedArray
@@ -34,6 +34,7 @@ class LabelledFeatures:
         views: float32 [n, d] each; the first is of the plain pictures. Pictures of val have no
             other, and are plain in all of them.
         class_names: c names.
+        num_test: pictures of the test split, of which nothing else is read.
     """
 
     paths: list[str]
@@ -42,6 +43,7 @@ class LabelledFeatures:
     groups: list[str]
     views: list[np.ndarray]
     class_names: list[str]
+    num_test: int
 
 
 def read_labelled_features(
@@ -58,6 +60,7 @@ def read_labelled_features(
     Raises:
         DataError: files do not fit together.
     """
+    listed = read_manifest(manifest)
     paths, splits, labels, arrays = [], [], [], []
     for split in CHOOSING_SPLITS:
         rows = read_csv(processed / split / "index.csv")
@@ -71,14 +74,16 @@ def read_labelled_features(
         paths,
         splits,
         np.array(labels, np.int64),
-        _read_groups(manifest, paths, params),
+        _find_groups(manifest, listed, paths, params),
         _read_views(arrays),
         read_class_names(processed),
+        sum(picture.split == "test" for picture in listed),
     )
 
 
-def _read_groups(manifest: Path, paths: list[str], params: SplitParams) -> list[str]:
-    pictures = read_manifest(manifest)
+def _find_groups(
+    manifest: Path, pictures: list[Picture], paths: list[str], params: SplitParams
+) -> list[str]:
     named = read_groups(params, pictures)
     together = unite(pictures, named) if named else {}
     group_of = {p.path: together.get(p.group, p.group) for p in pictures}

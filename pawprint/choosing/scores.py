@@ -1,8 +1,8 @@
 """Scores of out-of-fold predictions, with their standard errors.
 
 Every picture is judged once, by the one head that has not seen it. The standard errors are over
-pictures, or over groups where some belong together: how far the score of other pictures of this
-kind would be from it, with these heads. The spread over the folds also holds how heads that were
+pictures, or over groups where some belong together: how far the score over all pictures of this
+kind may be from it, with these heads. The spread over the folds also holds how heads that were
 trained on other pictures differ; a fold has few pictures, so it is the larger number.
 """
 
@@ -25,6 +25,7 @@ def score_folds(
     folds: np.ndarray,
     groups: np.ndarray,
     confidence: float,
+    num_test: int,
 ) -> dict[str, Any]:
     """Accuracy and log loss of out-of-fold predictions.
 
@@ -34,12 +35,15 @@ def score_folds(
         folds: int64 [n].
         groups: int64 [n]; equal where pictures belong together.
         confidence: of the intervals, in (0, 1).
+        num_test: pictures of the test split; at least 1.
 
     Returns:
         For each ``score``, accuracy and log_loss: ``score``: its mean over all pictures;
         ``score_se``: its standard error; ``score_spread``: the standard deviation over the folds;
-        ``score_interval``: [low, high]; ``score_folds``: of each fold. Besides: ``pictures``,
-        ``groups``, ``folds``: their numbers.
+        ``score_interval``: [low, high], of what it would be over all pictures of this kind;
+        ``score_on_test``: [low, high], in which that of the test split is expected, which has its
+        own chance; ``score_folds``: of each fold. Besides: ``pictures``, ``groups``, ``folds``,
+        ``test_pictures``: their numbers.
     """
     check_predictions(y_true, probs, "crossval")
     right = (probs.argmax(axis=1) == y_true).astype(np.float64)
@@ -50,6 +54,7 @@ def score_folds(
         "pictures": len(y_true),
         "groups": int(cluster.max()) + 1,
         "folds": len(numbers),
+        "test_pictures": num_test,
     }
     intervals = {"accuracy": share_interval, "log_loss": mean_interval}
     for name, values in {"accuracy": right, "log_loss": losses}.items():
@@ -58,6 +63,7 @@ def score_folds(
         found[f"{name}_se"] = _rounded(standard_error(values, cluster))
         found[f"{name}_spread"] = _rounded(np.std(of_folds, ddof=1))
         found[f"{name}_interval"] = intervals[name](values, cluster, confidence)
+        found[f"{name}_on_test"] = intervals[name](values, cluster, confidence, num_test)
         found[f"{name}_folds"] = [_rounded(value) for value in of_folds]
     return found
 
@@ -83,30 +89,39 @@ def standard_error(values: np.ndarray, groups: np.ndarray) -> float:
     return float(np.sqrt(count / (count - 1) * np.square(sums).sum()) / len(values))
 
 
-def share_interval(values: np.ndarray, groups: np.ndarray, confidence: float) -> list[float]:
+def share_interval(
+    values: np.ndarray, groups: np.ndarray, confidence: float, num_new: float = np.inf
+) -> list[float]:
     """Wilson's interval of a share, of as many pictures as the groups are worth.
 
+    The share among others differs by their own chance, too: the variances of both add up.
     Source: Wilson 1927, J. Am. Stat. Assoc. 22, pages 209-212; effective sample size: Dean and
     Pagano 2015, Journal of Survey Statistics and Methodology 3, pages 484-503.
 
     Args:
         values: float64 [n] of 0 and 1.
         groups: as of ``standard_error``.
+        confidence: in (0, 1).
+        num_new: of how many other pictures, each a group of its own, it is the share.
     """
     share = float(values.mean())
     alone, joint = standard_error(values, np.arange(len(values))), standard_error(values, groups)
     # All right or all wrong: nothing tells how alike the pictures of a group are
     worth = len(values) * min(1.0, (alone / joint) ** 2) if joint else int(groups.max()) + 1
+    worth = 1 / (1 / worth + 1 / num_new)
     z2 = norm.ppf((1 + confidence) / 2) ** 2
     middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
     half = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
     return [_rounded(max(middle - half, 0.0)), _rounded(min(middle + half, 1.0))]
 
 
-def mean_interval(values: np.ndarray, groups: np.ndarray, confidence: float) -> list[float]:
+def mean_interval(
+    values: np.ndarray, groups: np.ndarray, confidence: float, num_new: float = np.inf
+) -> list[float]:
     """Student's interval of the mean of non-negative values; arguments as ``share_interval``'s."""
     freedom = max(1, int(groups.max()))
-    half = student.ppf((1 + confidence) / 2, freedom) * standard_error(values, groups)
+    error = np.hypot(standard_error(values, groups), values.std() / np.sqrt(num_new))
+    half = student.ppf((1 + confidence) / 2, freedom) * error
     mean = float(values.mean())
     return [_rounded(max(mean - half, 0.0)), _rounded(mean + half)]
 
