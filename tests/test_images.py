@@ -390,6 +390,20 @@ def test_the_pixel_cap_of_a_heic_is_read_from_its_header(monkeypatch: pytest.Mon
         decode_image(content, 32, 59_999)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "text"), [({"exif": Image.Exif().tobytes()}, b"Exif"), ({"xmp": b"<x/>"}, b"xml")]
+)
+def test_a_heic_whose_metadata_have_a_type_that_is_no_text_is_refused(
+    metadata: dict[str, bytes], text: bytes
+) -> None:
+    content = heic(Image.new("RGB", (64, 64)), **metadata)
+    decode_image(content, 32, CAP)
+    damaged = content.replace(text, text[:-1] + b"\xff", 1)
+    assert damaged != content
+    with pytest.raises(ImageError, match=r"^a HEIC or AVIF with an item whose type is no text$"):
+        decode_image(damaged, 32, CAP)
+
+
 def test_who_sets_the_limit_of_pixels_names_it() -> None:
     for content in (png_header(16_000, 10_000), png_header(60_000, 60_000)):
         with pytest.raises(ImageError) as caught:

@@ -33,6 +33,7 @@ import numpy as np
 import pytest
 import uvicorn
 import yaml
+from corpus import heic
 from living import wait_until
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
@@ -822,6 +823,21 @@ def test_glibc_gives_back_what_is_free_between_what_is_not():
     before, after = map(int, printed.split())
     assert before > 50
     assert after < 20
+
+
+READ_HEIC = "import io, sys, pi_heif; pi_heif.HeifImageFile(io.BytesIO(sys.stdin.buffer.read()))"
+
+
+def test_pi_heif_ends_a_process_by_metadata_whose_type_is_no_text():
+    """`pawprint.pictures.heif_items` refuses these; they are read as soon as a file is opened."""
+    content = heic(Image.new("RGB", (64, 64)), exif=Image.Exif().tobytes())
+    ended = {
+        text: subprocess.run(
+            [sys.executable, "-c", READ_HEIC], input=content.replace(b"Exif", text, 1)
+        ).returncode
+        for text in (b"Exif", b"Exi\xff")
+    }
+    assert ended == {b"Exif": 0, b"Exi\xff": -signal.SIGSEGV}
 
 
 ORPHAN = """

@@ -13,6 +13,7 @@ from pawprint.pictures.bitstreams import count_av1_pixels, count_hevc_pictures
 from pawprint.pictures.boxes import Box
 from pawprint.pictures.costs import too_costly
 from pawprint.pictures.directories import check_exif
+from pawprint.runner.errors import ImageError
 
 MAX_ITEMS = 4096  # decoders look for each among all others; 200 megapixels of a telephone have 800
 MAX_ITEM_ENTRIES = 2**16  # of all tables of items together
@@ -59,7 +60,7 @@ class Items:
         """Read a box that describes items; others are left alone.
 
         Raises:
-            ImageError: of the kind ``COSTLY``: too many items or entries.
+            ImageError: of the kind ``COSTLY``: too many items or entries; or a type is no text.
             EOFError: the box ends too early.
         """
         if kind == b"idat":
@@ -94,7 +95,10 @@ class Items:
             version, _ = entry.version()
             item = entry.number(4 if version > 2 else 2)
             self._count(1, item)
-            self.kinds[item].add(entry.take(6)[2:])
+            kind = entry.take(6)[2:]
+            self.kinds[item].add(kind)
+            if version > 1:
+                _check_texts(kind, entry)
 
     def _read_places(self, box: Box) -> None:
         version, _ = box.version()
@@ -229,3 +233,16 @@ class Items:
                     check_exif(data, place, end - place)
         if total > MAX_METADATA_BYTES:
             raise too_costly(f"{total} bytes of EXIF, profiles and the like in all pictures")
+
+
+def _check_texts(kind: bytes, entry: Box) -> None:
+    """Refuse an item whose type, or that of its content, is no text: pi-heif would end the process.
+
+    Source: ``_CtxImage_metadata`` of pi-heif 1.4.0; see tests/test_private_sides.py.
+    """
+    _, *content_type = entry.content[entry.place : entry.end].split(b"\0", 2)
+    for text in (kind, *(content_type[:1] if kind == b"mime" else ())):
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            raise ImageError("a HEIC or AVIF with an item whose type is no text") from None
