@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": ("pawprint.cli.predict", "the classes of pictures, on standard output"),
     "serve": ("pawprint.serving.server", "a web server with an API and a page"),
     "compare": ("pawprint.cli.compare", "experiments against each other, on the same pictures"),
+    "learning-curve": ("pawprint.cli.learning_curve", "what more pictures would bring"),
     "clear-downloads": ("pawprint.cli.downloads", "remove what was downloaded and is kept"),
 }
 
@@ -26,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     program = "pawprint" if Path(sys.argv[0]).stem == "pawprint" else "python -m pawprint"
     parser = argparse.ArgumentParser(
         prog=program,
-        description="Use a trained model, compare experiments, tidy up. Commands:\n" + commands,
+        description="Use a trained model, compare experiments, look ahead, tidy up. Commands:\n"
+        + commands,
         epilog=f"{program} COMMAND --help says more",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -36,7 +36,7 @@ LAYERS = (
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
     {"pawprint/choosing"},
-    {"pawprint/comparison"},
+    {"pawprint/comparison", "pawprint/learning_curve"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )
@@ -48,6 +48,7 @@ PLUMBING = {
     "errors": "words for the user; an ImageError hands on words that pictures/images.py chose",
     "files": "moves bytes that others made; its digests are the standard ones",
     "fingerprint": "names the place of unfinished work",
+    "lock": "refuses outputs that are out of date; no stage asks it",
     "limits": "ends what costs too much; the stage then stops with the name of it",
     "journal": "calls a function for each shard; what is kept is checked by its digest",
     "machine": "tells what is no function of the inputs: on which machine this is",
@@ -415,6 +416,11 @@ PATHS_BELOW_THE_STAGES = {
         f"pawprint/cli/compare.py: {path}": "where a revision's results are; a stage of this one"
         for path in asdict(PLACES).values()
     },
+    **{
+        f"pawprint/cli/learning_curve.py: {path}": "what the command reads, as stage crossval does"
+        for path in ("data/processed", "data/features/pooled", "data/split.csv")
+    },
+    "pawprint/cli/learning_curve.py: plots/learning_curve": "default of an option",
     "pawprint/cli/predict.py: models/export": "default of an option",
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",

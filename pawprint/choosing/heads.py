@@ -12,7 +12,7 @@ many, and too good. Its best epoch, the end of its training, the learning rate o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -87,6 +87,7 @@ def train_heads(
     tasks: Sequence[HeadTask],
     checkpoints: Checkpoints | None = None,
     title: str = "heads",
+    follow: Callable[[int], None] | None = None,
 ) -> list[HeldOut]:
     """Train heads side by side.
 
@@ -103,6 +104,7 @@ def train_heads(
         checkpoints: of a training with these arguments and no other; what a killed process left
             there is continued, with the same result to the last bit. None: nothing is kept.
         title: what the progress bar says.
+        follow: is told after each epoch how many are done, instead of a progress bar.
 
     Returns:
         For each task, what its head said of its held-out rows.
@@ -120,7 +122,9 @@ def train_heads(
     held_out = [task.held_out for task in tasks]
     losses, kept = _continue(network, tasks, num_classes, checkpoints)
     chosen = [_choose(losses, task) for task in tasks]
-    bar = tqdm(total=first.epochs, desc=title, initial=len(losses), unit="epoch")
+    bar = tqdm(
+        total=first.epochs, desc=title, initial=len(losses), unit="epoch", disable=bool(follow)
+    )
     with bar:
         while len(losses) < first.epochs and not all(stopped for _, stopped in chosen):
             number = len(losses)
@@ -137,6 +141,8 @@ def train_heads(
             if checkpoints:
                 checkpoints.save(_progress(network, losses, kept))
             bar.update()
+            if follow:
+                follow(len(losses))
     return [
         HeldOut(
             kept[best][i],

@@ -370,6 +370,12 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[An
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 
 
+def load_yaml(path: Path | str) -> Any:
+    """What a YAML file holds, its numbers read as those of params.yaml; errors are PyYAML's."""
+    with open(path, encoding="utf-8") as file:
+        return yaml.load(file, Loader=_Loader)
+
+
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check the whole of params.yaml.
 
@@ -378,8 +384,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
             and what was found.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, Loader=_Loader)
+        content = load_yaml(path)
     except OSError as error:
         raise ParamsError(
             f"{path}: cannot be read ({error.strerror}); run from the project's root"

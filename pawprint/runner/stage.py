@@ -57,7 +57,22 @@ def unfinished_work(stage: str, params: Params) -> Iterator[Path]:
         ``.resume/<stage>/<fingerprint>``; a block that ends well removes it. What was made under
         another fingerprint is deleted.
     """
-    place = UNFINISHED / stage / fingerprint(stage, params)
+    with keep_work(stage, fingerprint(stage, params)) as place:
+        yield place
+
+
+@contextmanager
+def keep_work(name: str, key: str) -> Iterator[Path]:
+    """The same for what is no stage.
+
+    Args:
+        name: of what is done.
+        key: a hash of all that determines its results.
+
+    Yields:
+        ``.resume/<name>/<key>``, as of ``unfinished_work``.
+    """
+    place = UNFINISHED / name / key
     place.mkdir(parents=True, exist_ok=True)
     for other in place.parent.iterdir():
         if other != place:

@@ -1,0 +1,1 @@
+"""How the head's error falls as it gets more pictures, and what more of them would bring."""
