@@ -29,7 +29,13 @@ from zipfile import ZipFile
 
 from pawprint.backbones.build import build_backbone, chosen_weights
 from pawprint.data.manifest import SPLITS, read_manifest
-from pawprint.registry.backbones import INPUT, block_end, find_backbone
+from pawprint.registry.backbones import (
+    INPUT,
+    block_end,
+    choose_cut,
+    choose_image_size,
+    find_backbone,
+)
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.params import AugmentParams, Params, load_params
 from pawprint.storage.shards import ShardedArray
@@ -235,7 +241,8 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> Report:
     start = Cost.now()
     unpack(root, directory)
     unpacked = Cost.now()
-    size_px, head, tune = params.preprocess.image_size, params.head, params.finetune
+    spec, head, tune = find_backbone(params.model.backbone), params.head, params.finetune
+    size_px = choose_image_size(spec, params.preprocess.image_size)
     backbone = build_backbone(params.model.backbone, size_px, chosen_weights(params.model))
     num_classes = len(list((directory / "train").iterdir()))
     augmentation = build_augmentation(params.augment)
@@ -248,7 +255,7 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> Report:
     accuracy = {} if steps else {"head": measure_accuracy(network, directory / "test", size_px)}
 
     tuning = Cost.now()
-    spec, cut = find_backbone(params.model.backbone), params.model.cut
+    cut = choose_cut(spec, params.model.cut)
     names = [layer.name for layer in backbone.layers]
     unfreeze_top(backbone, "" if cut == INPUT else block_end(spec, names, cut))
     compile_network(network, tune.lr, tune.weight_decay)

@@ -5,6 +5,7 @@ from pathlib import Path
 from pawprint.data.manifest import read_manifest
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.data.samples import write_samples
+from pawprint.registry.backbones import choose_image_size, find_backbone
 from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import atomic_directory, move_directory
 from pawprint.runner.params import Params
@@ -16,15 +17,17 @@ def main(params: Params) -> None:
     archive, out = Path("data/raw/images.zip"), Path("data/processed")
     pictures = read_manifest(Path("data/split.csv"))
     check_all_class_weights(params, sorted({picture.class_name for picture in pictures}))
+    backbone = find_backbone(params.model.backbone)
+    size_px = choose_image_size(backbone, params.preprocess.image_size)
     with unfinished_work("preprocess", params) as work:
         made, journal = work / "processed", work / "journal"
-        good = preprocess_pictures(archive, pictures, params.preprocess, made, journal)
+        good = preprocess_pictures(archive, pictures, size_px, params.preprocess, made, journal)
         move_directory(made, out)
     with atomic_directory(Path("data/samples")) as files:
         write_samples(archive, good, files)
     bad = len(pictures) - len(good)
     write_json(Path("metrics/preprocess.json"), {"quarantined": bad})
-    print(f"{len(good)} pictures decoded into {out}/")
+    print(f"{len(good)} pictures decoded into {out}/, {size_px} pixels wide and high")
     if bad:
         print(f"{bad} set aside: see {out}/quarantine.csv")
 

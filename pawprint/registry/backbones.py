@@ -10,10 +10,11 @@ cut in two.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+AUTO = "auto"  # in params.yaml: what suits the backbone
 INPUT = "input"  # the cut before the first layer: nothing is frozen
 
 
@@ -25,6 +26,9 @@ class Backbone:
         name: as in ``model.backbone``; that of the class in ``keras.applications``, if it is there.
         blocks: the names of its blocks, from the input to the output.
         block_of: a regular expression; its first group is a layer's block.
+        image_size: what ``preprocess.image_size: auto`` stands for, in pixels.
+        cut: what ``model.cut: auto`` stands for, one of the blocks: behind it the map is halved
+            for the last time.
         scaling: how pixels in 0...255 become what the weights were trained on: ``inside`` (the
             Keras application does it), ``tf`` (to -1...1) or ``caffe`` (BGR minus its mean).
     """
@@ -32,33 +36,42 @@ class Backbone:
     name: str
     blocks: tuple[str, ...]
     block_of: str
+    image_size: int
+    cut: str
     scaling: Literal["inside", "tf", "caffe"] = "inside"
 
 
-def _names(*stages: tuple[str, str]) -> tuple[str, ...]:
-    """('block1', 'ab') → block1a, block1b."""
-    return tuple(stage + letter for stage, letters in stages for letter in letters)
+def _names(repeats: Sequence[int]) -> tuple[str, ...]:
+    """(1, 2) → block1a, block2a, block2b."""
+    return tuple(f"block{i}{'abcdefgh'[j]}" for i, n in enumerate(repeats, 1) for j in range(n))
 
 
-B0_STAGES = (1, 2, 2, 3, 3, 4, 1)
-B0_BLOCKS = _names(*((f"block{i}", "abcdefgh"[:n]) for i, n in enumerate(B0_STAGES, 1)))
-_V2B0_BLOCKS = _names(*((f"block{i}", "abcdefgh"[:n]) for i, n in enumerate((1, 2, 2, 3, 5, 8), 1)))
+# Blocks of each stage; Lite1 and Lite2 are as deep as each other
+B0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
+LITE_REPEATS = (1, 3, 3, 4, 4, 5, 1)
+_OF_EFFICIENTNET = r"(block\d[a-z])_"
 
 
 BACKBONES: tuple[Backbone, ...] = (
-    Backbone("EfficientNetLite0", B0_BLOCKS, r"(block\d[a-z])_"),
-    Backbone("EfficientNetB0", B0_BLOCKS, r"(block\d[a-z])_"),
-    Backbone("EfficientNetV2B0", _V2B0_BLOCKS, r"(block\d[a-z])_"),
+    Backbone("EfficientNetLite0", _names(B0_REPEATS), _OF_EFFICIENTNET, 256, "block5c"),
+    Backbone("EfficientNetLite1", _names(LITE_REPEATS), _OF_EFFICIENTNET, 272, "block5d"),
+    Backbone("EfficientNetLite2", _names(LITE_REPEATS), _OF_EFFICIENTNET, 288, "block5d"),
+    Backbone("EfficientNetB0", _names(B0_REPEATS), _OF_EFFICIENTNET, 224, "block5c"),
+    Backbone("EfficientNetV2B0", _names((1, 2, 2, 3, 5, 8)), _OF_EFFICIENTNET, 224, "block5e"),
     Backbone(
         "MobileNetV2",
         ("expanded_conv", *(f"block_{i}" for i in range(1, 17))),
         r"(expanded_conv|block_\d+)_",
+        224,
+        "block_12",
         scaling="tf",
     ),
     Backbone(
         "MobileNetV3Large",
         ("expanded_conv", *(f"expanded_conv_{i}" for i in range(1, 15))),
         r"(expanded_conv(?:_\d+)?)_",
+        224,
+        "expanded_conv_11",
     ),
     Backbone(
         "ResNet50",
@@ -68,9 +81,18 @@ BACKBONES: tuple[Backbone, ...] = (
             for j in range(1, n + 1)
         ),
         r"(conv\d_block\d+)_",
+        224,
+        "conv4_block6",
         scaling="caffe",
     ),
-    Backbone("VGG16", tuple(f"block{i}" for i in range(1, 6)), r"(block\d)_", scaling="caffe"),
+    Backbone(
+        "VGG16",
+        tuple(f"block{i}" for i in range(1, 6)),
+        r"(block\d)_",
+        224,
+        "block4",
+        scaling="caffe",
+    ),
 )
 
 
@@ -94,11 +116,21 @@ def check_cut(backbone: Backbone, cut: str) -> None:
     Raises:
         ValueError: the message lists the blocks.
     """
-    if cut != INPUT and cut not in backbone.blocks:
+    if cut not in (AUTO, INPUT, *backbone.blocks):
         raise ValueError(
             f"model.cut: {backbone.name} has no block {cut!r}; "
-            f"expected {INPUT} or one of {', '.join(backbone.blocks)}"
+            f"expected {AUTO}, {INPUT} or one of {', '.join(backbone.blocks)}"
         )
+
+
+def choose_cut(backbone: Backbone, cut: str) -> str:
+    """What ``model.cut`` means: a block, or ``input``."""
+    return backbone.cut if cut == AUTO else cut
+
+
+def choose_image_size(backbone: Backbone, image_size: int | str) -> int:
+    """What ``preprocess.image_size`` means, in pixels: a number, or ``auto``."""
+    return image_size if isinstance(image_size, int) else backbone.image_size
 
 
 def block_end(backbone: Backbone, layers: Iterable[str], block: str) -> str:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pawprint.registry.backbones import BACKBONES, check_cut, find_backbone
+from pawprint.registry.backbones import AUTO, BACKBONES, check_cut, find_backbone
 from pawprint.registry.models import MODEL_NAMES
 from pawprint.runner.errors import ParamsError
 
@@ -150,8 +150,18 @@ class SplitParams(Section):
         return self
 
 
+def _known_size(value: Any) -> Any:
+    """In one message, as ``_known_class_weights``."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != AUTO and not (whole and 32 <= value <= 2048):
+        raise PydanticCustomError("image_size", "expected auto, or a whole number from 32 to 2048")
+    return value
+
+
 class PreprocessParams(Section):
-    image_size: Annotated[int, Field(ge=32, le=2048)]
+    image_size: Annotated[
+        Annotated[int, Field(ge=32, le=2048)] | Literal["auto"], BeforeValidator(_known_size)
+    ]
     max_bad: Share
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]  # Pillow itself refuses more
     max_value: Annotated[int, Field(ge=0, le=65_535)]

@@ -29,7 +29,7 @@ from pawprint.networks.predictor import (
     predict,
     save_network,
 )
-from pawprint.registry.backbones import INPUT, block_end, find_backbone
+from pawprint.registry.backbones import INPUT, block_end, choose_cut, find_backbone
 from pawprint.runner.journal import map_shards
 from pawprint.runner.params import AugmentParams, FeaturesParams, ModelParams
 from pawprint.runner.processes import available_cores, worker_pool
@@ -114,10 +114,11 @@ def start_workers(engine: str) -> Iterator[Executor]:
 
 def find_layer(model: keras.Model, params: ModelParams) -> str:
     """The last frozen layer of a backbone; empty if nothing is frozen."""
-    if params.cut == INPUT:
+    backbone = find_backbone(params.backbone)
+    cut = choose_cut(backbone, params.cut)
+    if cut == INPUT:
         return ""
-    names = [layer.name for layer in model.layers]
-    return block_end(find_backbone(params.backbone), names, params.cut)
+    return block_end(backbone, [layer.name for layer in model.layers], cut)
 
 
 def count_views(splits: Mapping[str, Path], params: FeaturesParams) -> int:
