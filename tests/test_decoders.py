@@ -8,10 +8,12 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from living import wait_until
 from PIL import Image
 
 from pawprint.answers.decoders import Decoders, DecodingLimits, Order, open_decoders
@@ -87,14 +89,32 @@ def test_a_picture_that_meets_a_limit_is_refused_and_the_next_one_is_not(
             np.testing.assert_array_equal(result, decode_image(SMALL, 32, CAP))
 
 
-def test_a_decoder_that_dies_is_replaced() -> None:
+def test_a_decoder_that_dies_is_replaced(large: bytes) -> None:
     before = pids()
-    with open_decoders(1, DecodingLimits(), 32) as decoders:
-        (pid,) = pids() - before
-        assert pid
-        os.kill(pid, signal.SIGKILL)
-        assert str(ask(decoders, SMALL)) == "ended the process that decoded it (exit code -9)"
-        assert isinstance(decoders.decode(Order(SMALL, 32, CAP, 0)).result, np.ndarray)
+    expected = decode_image(SMALL, 32, CAP)
+    with open_decoders(1, DecodingLimits(), 32) as decoders, ThreadPoolExecutor(1) as threads:
+        (idle,) = pids() - before
+        assert idle
+        os.kill(idle, signal.SIGKILL)
+        assert wait_until(lambda: idle not in pids(), 20)
+        np.testing.assert_array_equal(decoders.decode(Order(SMALL, 32, CAP, 0)).result, expected)
+        at_work = threads.submit(ask, decoders, large)
+        while not decoders.busy:
+            assert not at_work.done()
+        (busy,) = pids() - before
+        assert busy
+        os.kill(busy, signal.SIGKILL)
+        assert str(at_work.result()) == "ended the process that decoded it (exit code -9)"
+        np.testing.assert_array_equal(decoders.decode(Order(SMALL, 32, CAP, 0)).result, expected)
+
+
+def test_where_no_process_can_be_started_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: ForkServerProcess) -> None:
+        raise EOFError  # as where the process of which it would be a copy cannot make one
+
+    monkeypatch.setattr(ForkServerProcess, "start", start)
+    with pytest.raises(BlockingIOError, match="no process can be started to decode"):
+        Decoders(1, DecodingLimits(), 32)
 
 
 def test_the_pictures_of_a_request_share_their_pixels(decoders: Decoders) -> None:

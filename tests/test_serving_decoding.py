@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hostile import read_rss_mb
 from living import descendants, wait_until
@@ -124,14 +125,19 @@ def _command(pid: int) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
-def test_a_server_whose_decoders_are_stuck_is_not_ready_and_says_so(model: str) -> None:
+@pytest.mark.parametrize("side", [60, 450, 1500], ids=["small", "600 kB", "7 MB"])
+def test_a_server_whose_decoders_are_stuck_is_not_ready_and_says_so(model: str, side: int) -> None:
+    """However large the pictures are that were to be handed to them."""
     options = ("--decoders", "2", "--timeout-s", "1.5")
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise).save(content, "BMP")
     with (
         serving("--model", model, *options) as server,
         ThreadPoolExecutor(2) as threads,
     ):
         with stopped(server):
-            answers = [threads.submit(server.predict, picture("red")) for _ in range(2)]
+            answers = [threads.submit(server.predict, content.getvalue()) for _ in range(2)]
             assert wait_until(lambda: server.get("/readyz").status_code == 503, 20)
             assert server.get("/healthz").status_code == 200
             assert [answer.result().status_code for answer in answers] == [503, 503]

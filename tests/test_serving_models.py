@@ -8,6 +8,7 @@ import gc
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -24,7 +25,9 @@ from living import wait_until
 from PIL import Image
 from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
 
-from pawprint.answers.decoders import DecodingLimits, open_decoders
+from pawprint.answers.decoders import Decoder, Decoders, DecodingLimits, open_decoders
+from pawprint.runner.errors import ImageError
+from pawprint.serving.limits import Refusal
 from pawprint.serving.models import CANDIDATE, Models, open_models
 from pawprint.serving.service import Seen, Service
 from pawprint.serving.settings import Settings
@@ -180,6 +183,47 @@ def outcomes(service: Service) -> dict[str, float]:
 async def classify(service: Service, files: list[File]) -> None:
     results = await service.classify(service.models.primary, [Upload(None, file) for file in files])
     assert all(isinstance(result, Seen) for result in results)
+
+
+def test_a_refused_file_is_forgotten_at_once():
+    """Not when Python looks for what keeps each other: until then they would fill the memory."""
+
+    async def scenario(service: Service) -> None:
+        file = File(b"no picture")
+        life = weakref.ref(file.life)
+        (refused,) = await service.classify(service.models.primary, [Upload(None, file)])
+        assert isinstance(refused, ImageError)
+        del refused, file
+        await asyncio.sleep(0.01)
+        assert life() is None
+
+    gc.disable()
+    try:
+        shadow_of(SIZE, scenario)
+    finally:
+        gc.enable()
+
+
+def test_without_a_process_to_decode_the_answer_is_503(monkeypatch):
+    async def scenario(service: Service) -> None:
+        upload = Upload(None, picture("red"))
+        with monkeypatch.context() as failing:
+            failing.setattr(Decoders, "renew", fail)
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+            with pytest.raises(Refusal, match="no process can be started to decode; try again"):
+                await service.classify(service.models.primary, [upload])
+            assert not service.ready
+        while not service.ready:
+            await asyncio.sleep(0.01)
+        (seen,) = await service.classify(service.models.primary, [upload])
+        assert isinstance(seen, Seen)
+
+    def fail(self: Decoders, ended: Decoder) -> Decoder:
+        raise BlockingIOError
+
+    shadow_of(SIZE, scenario)
 
 
 def test_what_a_shadow_has_yet_to_see_is_bounded_and_no_files_are_kept():

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import multiprocessing
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ctypes import Array, c_ubyte
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from mmap import mmap
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
+from multiprocessing.reduction import recv_handle, send_handle
+from multiprocessing.resource_tracker import ensure_running as ensure_tracker
 from pathlib import Path
 from queue import LifoQueue
+from threading import Lock
 from time import monotonic, process_time
 
 import numpy as np
@@ -40,6 +47,7 @@ _LEFT_OVER_BYTES = 2**24  # that memory may have grown by, as it does by large p
 _PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP")
 # Imported once, by the process of which all others are copies
 _PRELOADED = [__name__, *(f"PIL.{name}ImagePlugin" for name in _PLUGINS), "pi_heif"]
+_starting = Lock()  # or two threads ask how a process ended, and only one of them is told
 
 
 @dataclass(frozen=True)
@@ -100,29 +108,41 @@ class Decoded:
 class Decoder:
     """A process that decodes one picture at a time, for whoever waits for it.
 
-    Pixels come back in memory that both processes share, all else through a pipe.
+    A file goes there, and its pixels come back, in memory that both processes share; all else goes
+    through a pipe, which it never fills. So whoever hands on a picture does not wait.
 
     Args:
         limits: of a picture.
         size_px: side of the largest result.
 
-    Attributes:
-        ended: whether the process is at an end, or about to be: it met a limit, or was left with
-            too much memory.
+    Raises:
+        OSError: no process can be started.
     """
 
     def __init__(self, limits: DecodingLimits, size_px: int) -> None:
         context = _context()
-        self.ended = False
         self._limits, self._order = limits, Order(b"", 0, 0, 0)
-        shared = context.RawArray(c_ubyte, 3 * size_px * size_px)
-        self._pixels = np.ctypeslib.as_array(shared)
+        self._is_over = False
         self._connection, end = context.Pipe()
-        arguments = (end, shared, limits)
-        self._process = context.Process(target=_work, args=arguments, daemon=True)
-        with interrupts_held_back():
-            self._process.start()
+        self._process = context.Process(target=_work, args=(end, limits), daemon=True)
+        try:
+            with _starting, interrupts_held_back():
+                self._process.start()
+        except EOFError:  # the process of which it would have been a copy has ended
+            raise BlockingIOError(errno.EAGAIN, "no process can be started to decode") from None
         end.close()
+        number = _open_shared()
+        os.ftruncate(number, 3 * size_px * size_px)
+        self._pixels = _map_shared(number)
+        self._hand_on(number)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is at an end, or about to be; asked of one that does nothing.
+
+        It met a limit, was left with too much memory, or was killed.
+        """
+        return self._is_over or self._connection.poll()
 
     def fileno(self) -> int:
         """What becomes readable when the picture is done, or the process has ended."""
@@ -132,7 +152,21 @@ class Decoder:
         """Hand on a picture, which then is to be waited for, also where the process has ended."""
         self._order = replace(order, content=b"")
         with suppress(OSError):
-            self._connection.send(order)
+            if isinstance(order.content, Path):
+                self._connection.send(order)
+                return
+            number = _open_shared()
+            with open(number, "wb", closefd=False) as file:
+                file.write(order.content)
+            self._connection.send(self._order)
+            self._hand_on(number)
+
+    def _hand_on(self, number: int) -> None:
+        """Let the process have an open file, which is closed here."""
+        try:
+            send_handle(self._connection, number, self._process.pid)
+        finally:
+            os.close(number)
 
     def wait(self) -> bool:
         """Whether there is something to receive within the time that a picture may take."""
@@ -141,7 +175,7 @@ class Decoder:
     def receive(self) -> Decoded | None:
         """What became of the picture; None if the process has ended. To be called once."""
         try:
-            error, pixels, cpu_s, self.ended = self._connection.recv()
+            error, pixels, cpu_s, self._is_over = self._connection.recv()
         except (EOFError, OSError):
             return None
         if error is not None:
@@ -170,11 +204,13 @@ class Decoder:
 
     def end(self, patience_s: float = 0) -> int | None:
         """End the process, unless it ends by itself soon; its exit code."""
-        self.ended = True
+        self._is_over = True
         self._connection.close()
-        self._process.join(patience_s)
-        self._process.kill()
-        self._process.join()
+        if not wait([self._process.sentinel], patience_s):
+            self._process.kill()
+            wait([self._process.sentinel])
+        with _starting:  # which asks after all others
+            self._process.join()
         return self._process.exitcode
 
     def _tell(self, exit_code: int | None) -> str:
@@ -279,21 +315,50 @@ def prepare_decoders() -> None:
 
 
 def _context() -> ForkServerContext:
+    ensure_tracker()  # which lets interrupts in again that were held back: see interrupts_held_back
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return context
 
 
-def _work(connection: Connection, shared: Array[c_ubyte], limits: DecodingLimits) -> None:
+def _open_shared() -> int:
+    """The number of an open file that is nothing but memory, where the system has such."""
+    if sys.platform == "linux":
+        return os.memfd_create("pawprint")
+    number, name = tempfile.mkstemp()
+    os.unlink(name)
+    return number
+
+
+def _read_shared(number: int) -> bytes:
+    """The bytes of an open file, which is closed."""
+    with open(number, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _map_shared(number: int) -> np.ndarray:
+    """An open file as an array, uint8 [size of the file], shared with whoever maps it, too."""
+    return np.frombuffer(mmap(number, 0), np.uint8)
+
+
+def _work(connection: Connection, limits: DecodingLimits) -> None:
     """Decode what is asked for until nobody asks any more, or too much memory is left over."""
     leave_no_core()
     give_back_large_blocks()
-    pixels = np.ctypeslib.as_array(shared)
+    try:
+        number = recv_handle(connection)
+    except EOFError:
+        return
+    pixels = _map_shared(number)
+    os.close(number)
     most_bytes = private_bytes() + _LEFT_OVER_BYTES
     leaves = False
     while not leaves:
         try:
             order: Order = connection.recv()
+            if not isinstance(order.content, Path):
+                order = replace(order, content=_read_shared(recv_handle(connection)))
         except EOFError:
             return
         decoded = decode_order(order, limits)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TypeVar
 
 import numpy as np
 
 from pawprint.answers.decoders import Decoded, Decoder, Decoders, DecodingLimits, Order
 from pawprint.runner.errors import ImageError, ImageFault
+from pawprint.serving.limits import Refusal
 from pawprint.serving.models import Served
 from pawprint.serving.settings import Settings
 from pawprint.serving.turns import Line, Turns
 from pawprint.serving.uploads import Upload
 
+RETRY_S = 1.0  # after no process could be started
 Settled = TypeVar("Settled")
 AT_ONCE_BYTES = 1_000_000  # of a picture that is handed on in less time than a thread takes
 
@@ -51,6 +55,7 @@ class DecodingRoom:
         self._pixels, self._cpu_s = settings.max_request_pixels, settings.max_request_s
         self._decoders = Decoders(count, limits, size_px)
         self._turns = Turns(count)
+        self._failed_at = -math.inf
         self._work: set[asyncio.Task[None]] = set()
 
     @property
@@ -59,7 +64,8 @@ class DecodingRoom:
 
     @property
     def stuck(self) -> bool:
-        return self._decoders.stuck
+        """Whether all decoders are at pictures that take long, or one could not be started now."""
+        return self._decoders.stuck or monotonic() - self._failed_at < RETRY_S
 
     def open_allowance(self) -> Allowance:
         """What a request begins with."""
@@ -87,10 +93,21 @@ class DecodingRoom:
         work = asyncio.create_task(self._decode(order, allowance, answer))
         self._work.add(work)
         work.add_done_callback(self._work.discard)
-        decoded = await answer
-        if isinstance(decoded.result, Exception):
-            raise decoded.result
-        return decoded.result
+        try:
+            result = (await answer).result
+        except (OSError, RuntimeError):  # of processes, or of threads
+            raise Refusal(
+                503,
+                "decoders",
+                "no process can be started to decode; try again",
+                {"Retry-After": "5"},
+            ) from None
+        if isinstance(result, np.ndarray):
+            return result
+        try:
+            raise result
+        finally:  # or they would keep each other, and the file, until Python looks for such
+            del result, answer, work
 
     async def _decode(
         self, order: Order, allowance: Allowance, answer: asyncio.Future[Decoded]
@@ -107,7 +124,8 @@ class DecodingRoom:
             allowance.pixels_left -= decoded.pixels
             allowance.cpu_left_s -= decoded.cpu_s
             _settle(answer, decoded)
-        except OSError as error:  # no process can be started
+        except Exception as error:
+            self._failed_at = monotonic()
             if not answer.done():
                 answer.set_exception(error)
         finally:

@@ -64,8 +64,8 @@ class Limits:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Once all large bodies are answered, give back what they were taken apart in."""
-        if self._had_many and not self._bytes:
+        """Once nearly all of many bytes are answered, give back what they were taken apart in."""
+        if self._had_many and self._bytes < MANY_BYTES // 4:
             self._had_many = False
             asyncio.get_running_loop().call_later(TIDY_S, give_back_free_blocks)
 
