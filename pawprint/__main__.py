@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": ("pawprint.serving.server", "a web server with an API and a page"),
     "compare": ("pawprint.cli.compare", "experiments against each other, on the same pictures"),
     "learning-curve": ("pawprint.cli.learning_curve", "what more pictures would bring"),
+    "search": ("pawprint.cli.search", "better settings of the head, within a budget of time"),
     "clear-downloads": ("pawprint.cli.downloads", "remove what was downloaded and is kept"),
 }
 

@@ -36,7 +36,7 @@ LAYERS = (
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
     {"pawprint/choosing"},
-    {"pawprint/comparison", "pawprint/learning_curve"},
+    {"pawprint/comparison", "pawprint/learning_curve", "pawprint/search"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )
@@ -422,6 +422,10 @@ PATHS_BELOW_THE_STAGES = {
     },
     "pawprint/cli/learning_curve.py: plots/learning_curve": "default of an option",
     "pawprint/cli/predict.py: models/export": "default of an option",
+    **{
+        f"pawprint/cli/search.py: {path}": "what the command reads, as stage crossval does"
+        for path in ("data/processed", "data/features/pooled", "data/split.csv")
+    },
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},

@@ -696,6 +696,21 @@ def test_rules_of_yaml_can_be_taken_from_a_loader(tmp_path):
     assert yaml.safe_load("[1e-05, 010, 1:30]") == ["1e-05", 8, 90]
 
 
+def test_experiments_are_where_dvc_looks_for_them():
+    """`pawprint.search.experiments` writes commits under `refs/exps`, and entries of `dvc.lock`.
+
+    DVC has no function that takes in results which it did not run. Where experiments are is told in
+    its documents. How it writes a stage's entry and its cache is not: `tests/test_search.py` holds
+    both against `dvc commit`, byte by byte, and `dvc exp apply`.
+    """
+    from dvc.repo.experiments.refs import ExpRefInfo
+
+    from pawprint.search.experiments import reference
+
+    baseline = "0123456789" * 4
+    assert reference(baseline, "search-head-0007") == str(ExpRefInfo(baseline, "search-head-0007"))
+
+
 TELL = """
 import os, pathlib
 told = os.environ["DVC_STAGE"], os.getsid(os.getppid()) == os.getsid(0)

@@ -7,6 +7,7 @@ held out from these: chosen by the fold's own labels, they would flatter its fig
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def cross_validate(
     folds: np.ndarray,
     head: HeadParams,
     checkpoints: Checkpoints | None = None,
+    follow: Callable[[int], None] | None = None,
 ) -> tuple[OutOfFold, list[int]]:
     """Train a head without each fold in turn, all of them side by side.
 
@@ -37,6 +39,7 @@ def cross_validate(
         folds: int64 [n], of ``assign_folds``.
         head: the recipe of each.
         checkpoints: as of ``train_heads``.
+        follow: as of ``train_heads``.
 
     Returns:
         What was said of the pictures, and the best epoch of each fold's head.
@@ -46,7 +49,7 @@ def cross_validate(
     """
     labels, names = pictures.labels, pictures.class_names
     tasks = make_tasks(labels, folds, head, names)
-    said = train_heads(pictures.views, labels, len(names), tasks, checkpoints, "crossval")
+    said = train_heads(pictures.views, labels, len(names), tasks, checkpoints, "crossval", follow)
     probs = np.empty((len(labels), len(names)), np.float32)
     for task, held_out in zip(tasks, said, strict=True):
         probs[task.held_out] = held_out.probs

@@ -18,6 +18,7 @@ from pawprint.runner.params import HeadParams
 _MOMENTUM, _BN_EPSILON = 0.9, 1e-3  # of batch norm: build_head's, and Keras' default
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # of AdamW: Keras' defaults
 _PREDICTED_FLOATS = 2**24  # features that are gathered at a time: 64 MB
+_FUSED_FROM = 2**17  # weights in an array: compiling takes a second, and is for large ones
 PADDING = -1  # a place in a batch that holds no picture
 
 
@@ -196,15 +197,11 @@ class HeadsSideBySide:
                 left = tf.where(wide(active), total, accumulated)
                 accumulated.assign(tf.where(wide(due), tf.zeros_like(left), left))
                 gradient = total / self._accumulate
-            m = momentum + (gradient - momentum) * (1 - _BETA_1)
-            v = velocity + (tf.square(gradient) - velocity) * (1 - _BETA_2)
-            decayed: tf.Tensor = variable
-            if self._is_decayed(self._trained[i]):
-                decayed = variable * wide(1 - self._decay * lr)
-            moved = decayed - m * wide(alpha) / (tf.sqrt(v) + _EPSILON)
-            momentum.assign(tf.where(wide(due), m, momentum))
-            velocity.assign(tf.where(wide(due), v, velocity))
-            variable.assign(tf.where(wide(due), moved, variable))
+            kept = wide(1 - self._decay * lr) if self._is_decayed(self._trained[i]) else None
+            step = _fused_step if variable.shape.num_elements() >= _FUSED_FROM else _adamw_step
+            moved = step(variable, gradient, momentum, velocity, wide(alpha), kept, wide(due))
+            for state, value in zip((variable, momentum, velocity), moved, strict=True):
+                state.assign(value)
 
     def _forward(
         self, x: tf.Tensor, present: tf.Tensor, count: tf.Tensor, number: tf.Tensor
@@ -288,3 +285,34 @@ class HeadsSideBySide:
         kept = tf.reshape(drawn, tf.shape(x)) >= tf.constant(least[:, None, None])
         factor = (1 / (1 - least / 65536)).astype(np.float32)
         return tf.where(kept, x * tf.constant(factor[:, None, None]), 0.0)
+
+
+def _adamw_step(
+    weights: tf.Tensor,
+    gradient: tf.Tensor,
+    momentum: tf.Tensor,
+    velocity: tf.Tensor,
+    alpha: tf.Tensor,
+    kept: tf.Tensor | None,
+    due: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Weights, momentum and velocity after a step, [k, ...] each.
+
+    Args:
+        weights: and the next three: [k, ...].
+        gradient: of the loss.
+        momentum: mean of the gradients.
+        velocity: mean of their squares.
+        alpha: [k, 1, ...], the learning rate, corrected for how few steps there were.
+        kept: [k, 1, ...], what is left of decayed weights; None: they are not decayed.
+        due: bool [k, 1, ...], of the heads that take the step; the others stay as they are.
+    """
+    m = momentum + (gradient - momentum) * (1 - _BETA_1)
+    v = velocity + (tf.square(gradient) - velocity) * (1 - _BETA_2)
+    decayed = weights if kept is None else weights * kept
+    moved = decayed - m * alpha / (tf.sqrt(v) + _EPSILON)
+    return tf.where(due, moved, weights), tf.where(due, m, momentum), tf.where(due, v, velocity)
+
+
+# One pass over the memory instead of fifteen, a quarter of the time; other last bits
+_fused_step = tf.function(_adamw_step, jit_compile=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -409,6 +410,41 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         raise ParamsError(f"{path}: {' '.join(_describe(error).split())}") from None
+
+
+def parse_value(text: str) -> Any:
+    """A value as it would stand in params.yaml.
+
+    >>> parse_value("1e-5"), parse_value("[256]"), parse_value("cosine")
+    (1e-05, [256], 'cosine')
+
+    Raises:
+        ParamsError: it is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ParamsError(f"not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def change_params(params: Params, values: Mapping[str, Any]) -> Params:
+    """All parameters with other values of some keys, checked as ``load_params`` does.
+
+    Args:
+        params: all of them.
+        values: by keys such as ``head.lr``, which exist.
+
+    Raises:
+        ParamsError: as of ``load_params``.
+    """
+    content = params.model_dump()
+    for name, value in values.items():
+        section, key = name.split(".")
+        content[section][key] = value
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(" ".join(_describe(error).split())) from None
 
 
 def _describe(error: ValidationError) -> str:

@@ -160,6 +160,11 @@ def end_with_dvc() -> None:
     Thread(target=watch, daemon=True).start()
 
 
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies; for a child, before its command."""
+    _ask_kernel()
+
+
 def _ask_kernel() -> bool:
     """Have this process killed when its parent dies; only Linux offers that.
 
