@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": ("pawprint.cli.predict", "the classes of pictures, on standard output"),
     "serve": ("pawprint.serving.server", "a web server with an API and a page"),
     "compare": ("pawprint.cli.compare", "experiments against each other, on the same pictures"),
+    "rank": ("pawprint.cli.rank", "backbones and image sizes, by a head on their features"),
     "learning-curve": ("pawprint.cli.learning_curve", "what more pictures would bring"),
     "search": ("pawprint.cli.search", "better settings of the head, within a budget of time"),
     "clear-downloads": ("pawprint.cli.downloads", "remove what was downloaded and is kept"),

@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from pawprint.cli.compare import PLACES
+from pawprint.cli.rank import DECODED, FEATURES, MANIFEST, NETWORK, PREDICTIONS, SETTLED
+from pawprint.cli.rank import STAGES as RANKED_BY
 from pawprint.registry.models import MODELS
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import Params, Section, load_params
@@ -37,6 +39,7 @@ LAYERS = (
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
     {"pawprint/choosing"},
     {"pawprint/comparison", "pawprint/learning_curve", "pawprint/search"},
+    {"pawprint/ranking"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )
@@ -426,6 +429,10 @@ PATHS_BELOW_THE_STAGES = {
         f"pawprint/cli/search.py: {path}": "what the command reads, as stage crossval does"
         for path in ("data/processed", "data/features/pooled", "data/split.csv")
     },
+    **{
+        f"pawprint/cli/rank.py: {path}": "what stages leave in a clone"
+        for path in (PREDICTIONS, MANIFEST, NETWORK, DECODED, *FEATURES)
+    },
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},
@@ -454,6 +461,17 @@ def test_what_is_compared_is_what_stages_write():
     assert {PLACES.manifest} <= outputs("split")
     assert {str(Path(PLACES.predictions).parent)} <= outputs("evaluate")
     assert {str(Path(PLACES.crossval).parent)} <= outputs("crossval")
+
+
+def test_what_is_ranked_is_what_stages_write():
+    made = {stage: outputs(stage) for stage in STAGES}
+    assert {DECODED} <= made["preprocess"]
+    assert {NETWORK, *FEATURES} <= made["features"]
+    assert {str(Path(PREDICTIONS).parent)} <= made["crossval"]
+    assert {MANIFEST} <= made[SETTLED]
+    assert set(RANKED_BY) <= set(STAGES)
+    for stage in RANKED_BY:  # none of them reads the pixels of the test split
+        assert not [dep for dep in PIPELINE[stage]["deps"] if re.search(r"processed(/test)?$", dep)]
 
 
 EXAMPLES = [

@@ -10,6 +10,7 @@ import json
 import random
 import re
 import shutil
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -660,3 +661,25 @@ def test_sample_source_needs_nothing(work):
     rows = read_rows(project, "data/split.csv")
     assert sorted(row["class_name"] for row in rows) == ["cat"] * 10 + ["dog"] * 10
     assert {row["split"] for row in rows} == {"train", "val", "test"}
+
+
+def test_a_candidate_that_was_ranked_is_taken_without_computing_it_again(copied: Project) -> None:
+    command = (sys.executable, "-m", "pawprint", "rank", "EfficientNetLite0@64")
+    found = copied.run(*command, "--json", ".resume/ranking.json")
+    assert found.text.startswith("1 of 1: EfficientNetLite0 at 64 px\n")
+    assert " s: preprocess, features, crossval\n" in found.text
+    assert "EfficientNetLite0@64  " in found.text
+    taken = "To take EfficientNetLite0 at 64 px: `dvc exp run -S preprocess.image_size=64`"
+    assert taken in " ".join(found.text.split())
+    assert copied.changes() == ""
+    ranking = json.loads(copied.read(".resume/ranking.json"))
+    (candidate,) = ranking["candidates"]
+    table = read_rows(copied, "metrics/crossval/predictions.csv")
+    assert ranking["pictures"] == len(table)
+    assert candidate["bytes_per_picture"] > 64 * 64 * 3 + 1280 * 4
+    assert candidate["ms_per_picture"] > 0
+    copied.dvc("exp", "apply", "rank-efficientnetlite0-64")
+    assert copied.dvc("repro", "crossval").stages == []
+    figures = json.loads(copied.read("metrics/crossval.json"))
+    for name in ("log_loss", "log_loss_se", "accuracy", "accuracy_se"):
+        assert candidate[name] == pytest.approx(figures[name], abs=2e-6), name

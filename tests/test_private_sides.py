@@ -34,6 +34,9 @@ import pytest
 import uvicorn
 import yaml
 from corpus import heic
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
+from dvc_data.hashfile.meta import Meta
 from living import wait_until
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
@@ -41,12 +44,16 @@ from project import Project
 from servers import Reply, kaggle_environment, serve
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pawprint.backbones.build import build_backbone
+from pawprint.backbones.lite import LITES
 from pawprint.comparison.trees import find_project, open_tree
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.runtime import hidden
 from pawprint.pictures.images import READABLE, decode_image
 from pawprint.pictures.netpbm import scale_numbers
-from pawprint.runner.errors import ImageError, ImageFault, PawprintError
+from pawprint.ranking.weights import keras_file
+from pawprint.registry.backbones import BACKBONES
+from pawprint.runner.errors import ImageError, ImageFault, PawprintError, WeightsError
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import load_params
 from pawprint.runner.processes import available_cores, worker_pool
@@ -720,6 +727,8 @@ pathlib.Path("told.txt").write_text(repr(told))
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 def test_dvc_tells_of_a_project_what_comparing_asks(tmp_path):
+    """`pawprint.comparison.trees` asks for the cache, the status, hashes and numbers of YAML;
+    `pawprint.ranking.workplace` for deps and outs, and for the cache of a clone."""
     """`pawprint.comparison.trees` asks for the cache, the status, hashes and numbers of YAML."""
     project = Project(tmp_path / "project", tmp_path / "home")
     project.root.mkdir()
@@ -743,6 +752,23 @@ def test_dvc_tells_of_a_project_what_comparing_asks(tmp_path):
     (project.root / "params.yaml").write_text("lr: 2e-05")
     changes = {"evaluate": [{"changed deps": {"params.yaml": {"lr": "modified"}}}]}
     assert open_tree(found, "workspace").status("evaluate") == changes
+    with contextlib.chdir(project.root), Repo(str(project.root)) as repo:
+        assert [out.def_path for stage in repo.index.stages for out in stage.outs] == ["out"]
+        (stage_of_name,) = repo.stage.collect("evaluate")
+        assert [type(dep) for dep in stage_of_name.deps] == [ParamsDependency]
+        with repo.config.edit("local") as settings:
+            settings["cache"]["dir"] = str(tmp_path / "other")
+    assert project.dvc("cache", "dir").text.strip() == str(tmp_path / "other")
+    assert found.cache == project.root / ".dvc/cache/files/md5"
+
+
+def test_dvcs_run_cache_is_blind_to_two_names():
+    """`pawprint.runner.params.Params` has no key of these names: other values would be the same
+    run to DVC, which would hand out wrong results."""
+    blind = {Meta.PARAM_SIZE, Meta.PARAM_NFILES}
+    assert blind == {"size", "nfiles"}
+    sections = load_params(ROOT / "params.yaml").model_dump()
+    assert blind & {*sections, *(key for section in sections.values() for key in section)} == set()
 
 
 def test_dvc_names_the_stage_that_it_starts_and_stays_in_its_session(tmp_path):
@@ -1146,6 +1172,23 @@ def test_a_model_file_holds_nothing_but_the_model(tiny, tmp_path):
     tiny.save(raw)
     with ZipFile(raw) as archive:
         assert "date_saved" in json.loads(archive.read("metadata.json"))
+
+
+@pytest.mark.parametrize("backbone", [b.name for b in BACKBONES if b.name not in LITES])
+def test_keras_asks_for_the_files_of_weights_by_these_names(tensorflow, backbone, monkeypatch):
+    """`pawprint.ranking.weights` looks for them, so that nothing is fetched."""
+    from keras.src.utils import file_utils
+
+    asked = []
+
+    def refuse(name, *_, file_hash=None, **__):
+        asked.append((name, file_hash))
+        raise OSError("no network")
+
+    monkeypatch.setattr(file_utils, "get_file", refuse)
+    with pytest.raises(WeightsError, match=r"cannot be downloaded \(no network"):
+        build_backbone(backbone, 96, "imagenet")  # of which MobileNetV2 has other weights
+    assert asked == [keras_file(backbone)]
 
 
 # ---- TensorFlow

@@ -307,6 +307,8 @@ class RuntimeParams(Section):
 class Params(Section):
     """params.yaml as a whole; each field is one of its sections."""
 
+    # Two names can be no keys: see tests/test_private_sides.py
+
     data: DataParams
     split: SplitParams
     preprocess: PreprocessParams
