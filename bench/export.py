@@ -71,8 +71,9 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
     from pawprint.inference.classifier import Classifier
     from pawprint.networks.model_files import load_model
 
-    name = Classifier.open(EXPORTED).card.name
-    networks = {parity.KERAS: parity.keras_network(load_model(Path(f"models/{name}.keras")))}
+    card = Classifier.open(EXPORTED).card
+    model = load_model(Path(f"models/{card.name}.keras"))
+    networks = {parity.KERAS: parity.keras_network(model, card.tta)}
     formats = parity.find_formats(EXPORTED)
     networks |= {form: entry.open(EXPORTED, threads) for form, entry in formats.items()}
     test = read_labelled_images(Path("data/processed/test")).images
@@ -85,7 +86,8 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
             repeats[form].append(time_network(network, images, batch_size, options.singles))
     return {
         "machine": describe_machine(),
-        "model": name,
+        "model": card.name,
+        "tta": card.tta,
         "image_size": images.shape[1],
         "threads": threads,
         "batch_size": batch_size,

@@ -16,7 +16,7 @@ def main(params: Params) -> None:
     start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.evaluation.results import read_history, write_charts, write_figures, write_metrics
     from pawprint.networks.model_files import check_classes, open_model
-    from pawprint.networks.predictor import build_predictor, predict_all
+    from pawprint.networks.predictor import average_views, build_predictor, predict_all
 
     config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
     test, class_names = read_labelled_images(processed / "test"), read_class_names(processed)
@@ -24,7 +24,7 @@ def main(params: Params) -> None:
     for model in MODELS:
         with open_model(Path(model.file)) as file:
             check_classes(file.path, file.info.class_names, class_names)
-            predictor = build_predictor(file.load())
+            predictor = average_views(build_predictor(file.load()), config.tta)
         probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
 
     bins, labels = config.calibration_bins, test.labels

@@ -24,16 +24,18 @@ def main(params: Params) -> None:
     losses = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in MODELS}
     name, rivals = choose_model(config.model, losses)
     source = next(Path(model.file) for model in MODELS if model.name == name)
-    evaluated = read_json(metrics / "evaluate/details.json")["models"][name]["metrics"]
+    judged = read_json(metrics / "evaluate/details.json")
+    evaluated, tta = judged["models"][name]["metrics"], judged["tta"]
     data = Path("data/split.csv")
-    card = make_card(source, data, params.preprocess, params.augment, evaluated, rivals)
+    card = make_card(source, data, params.preprocess, params.augment, evaluated, rivals, tta)
     train, test = (read_labelled_images(processed / split) for split in ("train", "test"))
     said = read_predictions(metrics / "evaluate/predictions.csv")[name]
     model = load_model(source)
-    print(f"exporting {name}", flush=True)
+    mirrored = ", which averages a picture and its mirror image" if tta == 2 else ""
+    print(f"exporting {name}{mirrored}", flush=True)
     with atomic_directory(Path("models/export")) as out:
         write_formats(source, model, card, out, train.images, config)
-        probs = parity.predict_formats(out, model, test.images, threads, batch_size)
+        probs = parity.predict_formats(out, model, tta, test.images, threads, batch_size)
         sizes = parity.measure_formats(out, source)
         scores = parity.compare(probs, test.labels, sizes, params.evaluate.confidence)
         scores[parity.OPENVINO]["evaluated_difference"] = parity.evaluated_difference(

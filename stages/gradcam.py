@@ -47,7 +47,7 @@ def main(params: Params) -> None:
                 if not prediction.correct
             }
     with atomic_write(page) as file:
-        file.write(render_error_page(predictions, wrong).encode())
+        file.write(render_error_page(predictions, wrong, params.evaluate.tta).encode())
     print(f"{count} overlays in {plots}/; the worst errors of each model: {page}")
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from threading import Event, Thread
 
@@ -17,6 +18,7 @@ from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run
 from PIL import Image
 
 from pawprint.inference.classifier import Classifier
+from pawprint.networks.graph_files import MIRROR_OPERATIONS
 from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ModelError
 
@@ -31,6 +33,7 @@ MODELS = """
 from pawprint.networks.runtime import start_engine
 start_engine("openvino", 2)
 import keras, numpy as np
+from dataclasses import replace
 from pathlib import Path
 from pawprint.backbones.build import build_backbone
 from pawprint.inference.classifier import Classifier, ModelCard, save_classifier
@@ -38,7 +41,7 @@ from pawprint.runner.errors import ModelError
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.networks.architectures import *
 from pawprint.runner.params import load_params
-from pawprint.networks.predictor import build_predictor
+from pawprint.networks.predictor import average_views, build_predictor
 params = load_params(ROOT / "params.yaml")
 SIZE, names = 64, ["cat", "dog", "käfer"]
 keras.utils.set_random_seed(7)
@@ -60,9 +63,11 @@ for name, network in networks.items():
     card = ModelCard(name, names, SIZE, 10_000, {"flip": True}, {"a": "0" * 32}, {"acc": 0.5}, {})
     for copy in ("first", "second"):
         save_classifier(load_model(file), card, Path(copy, name))
-    (probs,) = build_predictor(load_model(file))(pictures)  # stage evaluate
+    save_classifier(load_model(file), replace(card, tta=2), Path("averaged", name))
+    predictor = build_predictor(load_model(file))  # as stage evaluate's
+    (probs,), (means,) = predictor(pictures), average_views(predictor, 2)(pictures)
     heatmaps = Classifier.open(file).heatmaps(pictures, classes)  # stage gradcam
-    np.savez(f"{name}.npz", probs=probs, heatmaps=heatmaps)
+    np.savez(f"{name}.npz", probs=probs, means=means, heatmaps=heatmaps)
 refused = []
 for class_names in ([], names):
     save_model(backbone, Path("backbone.keras"), ModelInfo(class_names, SIZE))
@@ -93,10 +98,13 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("cores", [1, 2])
-def test_probs_are_those_of_evaluate_to_the_bit(models: Path, name: str, cores: int) -> None:
-    expected = np.load(models / f"{name}.npz")["probs"]
+@pytest.mark.parametrize(("made", "judged"), [("first", "probs"), ("averaged", "means")])
+def test_probs_are_those_of_evaluate_to_the_bit(
+    models: Path, name: str, cores: int, made: str, judged: str
+) -> None:
+    expected = np.load(models / f"{name}.npz")[judged]
     assert np.ptp(expected, axis=0).max() > 1e-4  # pictures matter
-    classifier = Classifier.open(models / "first" / name, cores)
+    classifier = Classifier.open(models / made / name, cores)
     for rows in ([0, 1, 2, 3, 4], [3], [4, 0, 3]):
         probs = classifier.probs(PICTURES[rows])
         assert probs.dtype == np.float32
@@ -104,10 +112,11 @@ def test_probs_are_those_of_evaluate_to_the_bit(models: Path, name: str, cores: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_heatmaps_are_those_of_stage_gradcam_to_the_bit(models: Path, name: str) -> None:
+@pytest.mark.parametrize("made", ["first", "averaged"])  # heatmaps are of the picture alone
+def test_heatmaps_are_those_of_stage_gradcam_to_the_bit(models: Path, name: str, made: str) -> None:
     expected = np.load(models / f"{name}.npz")["heatmaps"]
     assert expected.max() == 1
-    classifier = Classifier.open(models / "first" / name)
+    classifier = Classifier.open(models / made / name)
     heatmaps = classifier.heatmaps(PICTURES, CLASSES)
     assert heatmaps.dtype == np.float32
     np.testing.assert_array_equal(heatmaps, expected)
@@ -145,6 +154,34 @@ def test_answers_by_hand(colours: Path) -> None:
     assert classifier.probs(pictures)[0, 0] == pytest.approx(np.exp(5) / (np.exp(5) + 2), abs=1e-6)
     heatmap = classifier.heatmaps(pictures[:1], np.array([0]))[0]
     np.testing.assert_array_equal(heatmap, np.repeat([[1.0], [0.0]], 4, axis=0).repeat(8, axis=1))
+
+
+def test_means_by_hand(colours: Path) -> None:
+    """Of every fourth column, which are red in the picture and black in its mirror image."""
+    picture = np.zeros((1, COLOURS_SIZE, COLOURS_SIZE, 3), np.uint8)
+    picture[:, :, ::4, 0] = 100
+    plain, averaged = (Classifier.open(colours / name) for name in ("export", "averaged"))
+    assert (plain.card.tta, averaged.card.tta) == (1, 2)
+    red = np.exp(5) / (np.exp(5) + 2)
+    for images in (picture, picture[:, :, ::-1]):
+        assert averaged.probs(images)[0, 0] == pytest.approx((red + 1 / 3) / 2, abs=1e-6)
+        assert averaged.probs(images)[0, 1] == pytest.approx(((1 - red) / 2 + 1 / 3) / 2, abs=1e-6)
+    assert plain.probs(picture)[0, 0] == pytest.approx(red, abs=1e-6)
+    assert plain.probs(picture[:, :, ::-1])[0, 0] == pytest.approx(1 / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_stand_once_and_no_unknown_operation_is_added(models: Path, name: str) -> None:
+    plain, averaged = (models / made / name for made in ("first", "averaged"))
+    sizes = [(path / "model.bin").stat().st_size for path in (plain, averaged)]
+    assert abs(sizes[1] - sizes[0]) < 1000  # bytes
+    kinds = [
+        Counter(re.findall(r'<layer [^>]*type="(\w+)"', (path / "model.xml").read_text("utf-8")))
+        for path in (plain, averaged)
+    ]
+    added = kinds[1] - kinds[0]
+    assert {*added} - {"Const", "ReduceMean"} == MIRROR_OPERATIONS
+    assert added["ReduceMean"] == 1
 
 
 def test_an_exported_model_imports_neither_keras_nor_tensorflow(colours: Path) -> None:
@@ -298,6 +335,8 @@ def test_a_damaged_card_is_one_line(copy: Path, text: str, found: str) -> None:
         {"val_log_losses": {"head": "low"}},
         {"val_log_losses": {"head": float("nan")}},
         {"versions": None},
+        {"tta": 3},
+        {"tta": True},
         {"files": [1]},
     ],
 )
@@ -312,7 +351,8 @@ def test_a_card_says_which_value_of_16_bits_is_white(copy: Path) -> None:
     Image.fromarray(np.full((COLOURS_SIZE, COLOURS_SIZE), 4095, np.uint16)).save(file, "TIFF")
     card = json.loads((copy / "model.json").read_bytes())
     assert card["max_value"] == 0
-    del card["max_value"], card["val_log_losses"]  # as in cards from before there were such
+    for added in ("max_value", "val_log_losses", "tta"):
+        del card[added]  # as in cards from before there were such
     for value, shown in ((None, 16), (0, 16), (4095, 255)):
         given = {} if value is None else {"max_value": value}
         (copy / "model.json").write_text(json.dumps(card | given))

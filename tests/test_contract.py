@@ -414,6 +414,7 @@ def test_a_name_means_one_thing():
 
 
 PATHS_BELOW_THE_STAGES = {
+    "pawprint/answers/staleness.py: metrics/evaluate/details.json": "what an export may be behind",
     "pawprint/cli/downloads.py: data/download": "default of an option",
     **{
         f"pawprint/cli/compare.py: {path}": "where a revision's results are; a stage of this one"

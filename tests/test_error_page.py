@@ -48,7 +48,7 @@ class Reader(HTMLParser):
 
 def page() -> str:
     overlays = {name: name.encode() for name in NAMES[:2]}
-    return render_error_page(predictions(), {"baseline": overlays, "mine & yours": {}})
+    return render_error_page(predictions(), {"baseline": overlays, "mine & yours": {}}, 1)
 
 
 def test_the_most_surely_wrong_come_first_with_their_overlays() -> None:
@@ -81,7 +81,14 @@ def test_nothing_is_loaded_and_no_name_becomes_markup() -> None:
 
 def test_a_line_break_in_a_name_is_seen() -> None:
     shown = {"baseline": {NAMES[2]: b""}}
-    assert r"<td>a&#x27;\nb.jpg</td>" in render_error_page(predictions(), shown)
+    assert r"<td>a&#x27;\nb.jpg</td>" in render_error_page(predictions(), shown, 1)
+
+
+def test_of_means_it_is_said_that_the_heatmap_is_of_the_picture_alone() -> None:
+    (text,) = (t for t in Reader(render_error_page(predictions(), {}, 2)).texts if "Test pic" in t)
+    assert "probabilities, each the mean of that for the picture and that for its mirror" in text
+    assert "the heatmap is of the picture alone. Shown are" in text
+    assert "the model's probabilities. Shown are" in Reader(page()).texts[0]
 
 
 def test_the_same_arguments_are_the_same_page() -> None:

@@ -26,6 +26,7 @@ from pawprint.evaluation.predictions import make_predictions, write_predictions
 from pawprint.export import formats as export
 from pawprint.export import parity
 from pawprint.export.onnx_graph import number_names
+from pawprint.inference.classifier import ModelCard
 from pawprint.networks.architectures import FEATURE_MAP, LOGITS, add_probs
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.runner.errors import DataError, ModelError
@@ -44,6 +45,7 @@ FLOATS = ["openvino", "saved_model", "onnx", "tflite"]
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (PICTURES, SIZE, SIZE, 3)).astype(np.uint8)
 IMAGES[:, :, :, 0] //= np.arange(1, PICTURES + 1, dtype=np.uint8)[:, None, None]  # no two alike
+IMAGES[-1], IMAGES[-1, :, : SIZE // 2] = 0, 255  # white on the left
 LABELS = np.arange(PICTURES) % len(CLASS_NAMES)
 PATHS = [f"{CLASS_NAMES[label]}/{i}.jpg" for i, label in enumerate(LABELS)]
 
@@ -75,7 +77,27 @@ def write_split(directory: Path) -> None:
     write_csv(directory / "index.csv", ("path", "class", "label"), list(rows))
 
 
-def write_project(root: Path, model: keras.Model, values: dict[str, Any]) -> None:
+def build_left_model() -> keras.Model:
+    """Sees the left half alone: its mean, of 0...1, four times, speaks for the first class."""
+    layers = keras.layers
+    pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
+    x = layers.Rescaling(1 / 255, name="scale")(pixels)
+    x = layers.Conv2D(1, SIZE // 2, strides=SIZE // 2, use_bias=False, name="quarters")(x)
+    x = layers.Identity(name=FEATURE_MAP)(x)
+    logits = layers.Dense(3, use_bias=False, name=LOGITS)(layers.Flatten(name="flatten")(x))
+    model = keras.Model(pixels, logits, name="classifier")
+    model.get_layer("quarters").set_weights(
+        [np.full((SIZE // 2, SIZE // 2, 3, 1), 4 / SIZE**2 / 3)]
+    )
+    kernel = np.zeros((4, 3))
+    kernel[[0, 2], 0] = 2  # of the upper left quarter and of the lower left one
+    model.get_layer(LOGITS).set_weights([kernel])
+    return add_probs(model)
+
+
+def write_project(
+    root: Path, model: keras.Model, probs: np.ndarray, values: dict[str, Any], tta: int
+) -> None:
     """What stage export reads, as the other stages would have written it."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["export"] |= values
@@ -89,9 +111,8 @@ def write_project(root: Path, model: keras.Model, values: dict[str, Any]) -> Non
     losses = {"train_baseline": 0.5, "train_head": 0.25, "finetune": 0.375}
     for stage, loss in losses.items():
         write_json(root / f"metrics/{stage}.json", {"val_log_loss": loss})
-    probs = model(IMAGES.astype(np.float32)).numpy()
     said = make_predictions(PATHS, LABELS, {"head": probs}, CLASS_NAMES)
-    details = {"models": {"head": {"metrics": {"accuracy": 0.5}}}}
+    details = {"tta": tta, "models": {"head": {"metrics": {"accuracy": 0.5}}}}
     write_json(root / "metrics/evaluate/details.json", details)
     write_predictions(root / "metrics/evaluate/predictions.csv", said)
 
@@ -107,13 +128,31 @@ def start_stage(root: Path) -> subprocess.Popen[str]:
     )
 
 
+def left_means(images: np.ndarray) -> np.ndarray:
+    """What ``build_left_model`` says of uint8 [n, SIZE, SIZE, 3] and their mirror images, averaged.
+
+    Returns:
+        float64 [n, 3].
+    """
+    left, right = images[:, :, : SIZE // 2], images[:, :, SIZE // 2 :]
+    first = [np.exp(4 / 255 * half.mean(axis=(1, 2, 3))) for half in (left, right)]
+    mean = (first[0] / (first[0] + 2) + first[1] / (first[1] + 2)) / 2
+    return np.stack([mean, (1 - mean) / 2, (1 - mean) / 2], axis=1)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """Two equal projects in different places, each exported by a process of its own."""
+    """Two equal projects in different places, and one whose model averages two views.
+
+    Each is exported by a process of its own.
+    """
     roots = [tmp_path_factory.mktemp("one") / "a", tmp_path_factory.mktemp("two") / "other place"]
-    model = build_model()
-    for root in roots:
-        write_project(root, model, {"int8": True, "calibration": 8, "int8_min_agreement": 0.5})
+    roots.append(tmp_path_factory.mktemp("three") / "averaged")
+    model, left = build_model(), build_left_model()
+    values = {"int8": True, "calibration": 8, "int8_min_agreement": 0.5}
+    for root in roots[:2]:
+        write_project(root, model, model(IMAGES.astype(np.float32)).numpy(), values, 1)
+    write_project(roots[2], left, left_means(IMAGES), values, 2)
     stages = [start_stage(root) for root in roots]
     for stage in stages:
         out, err = stage.communicate(timeout=300)
@@ -146,7 +185,7 @@ def checksums(root: Path) -> dict[str, str]:
 
 
 def test_another_process_in_another_place_writes_the_same_bytes(exported):
-    one, other = map(checksums, exported)
+    one, other = map(checksums, exported[:2])
     assert len(one) == 11
     assert one == other
 
@@ -161,6 +200,35 @@ def test_raw_pixels_in_any_batch_give_probabilities(directory, expected, form):
         atol = 0.05 if form == "tflite_int8" else 1e-5
         np.testing.assert_allclose(probs, expected[rows], atol=atol)
     assert np.ptp(expected[:5], axis=0).max() > 0.1  # the pictures do matter
+
+
+@pytest.mark.parametrize("form", [*FLOATS, "tflite_int8"])
+def test_each_format_averages_a_picture_and_its_mirror_image_by_itself(exported, form):
+    images = np.concatenate([IMAGES[-1:], IMAGES[-1:, :, ::-1], IMAGES[:3]])
+    by_hand = (np.exp(4) / (np.exp(4) + 2) + 1 / 3) / 2  # of the white half, and of the black one
+    atol = 0.05 if form == "tflite_int8" else 1e-5
+    network = parity.FORMATS[form].open(exported[2] / "models/export", 2)
+    for rows in ([0, 1, 2, 3, 4], [1], [4, 0]):
+        probs = network(images[rows])
+        np.testing.assert_allclose(probs, left_means(images[rows]), atol=atol)
+        of_halves = [row < 2 for row in rows]
+        np.testing.assert_allclose(probs[of_halves, 0], by_hand, atol=atol)
+
+
+def test_weights_stand_once_in_a_graph_that_averages(tmp_path):
+    """OpenVINO's: see tests/test_classifier.py."""
+    pixels = keras.Input((SIZE, SIZE, 3))
+    dense = keras.layers.Dense(16, activation="softmax")(keras.layers.Flatten()(pixels))
+    model, weights_bytes = keras.Model(pixels, dense), 4 * 16 * SIZE * SIZE * 3
+    for tta in (1, 2):
+        out, network = tmp_path / str(tta), export.freeze(model, tta)
+        card = ModelCard("wide", [], SIZE, 1, {}, {}, {}, {}, tta=tta)
+        export.write_saved_model(network, card, out / "saved_model")
+        export.write_onnx(network, card, out / "model.onnx")
+        export.write_tflite(out / "saved_model", card, out / "model.tflite")
+        for form in FLOATS[1:]:
+            found = parity.size_bytes(out, parity.FORMATS[form])
+            assert weights_bytes < found < 1.1 * weights_bytes, (tta, form)
 
 
 def saved_model_metadata(directory: Path) -> dict[str, str]:
@@ -204,7 +272,9 @@ def openvino_metadata(directory: Path) -> dict[str, str]:
 )
 def test_each_file_says_which_model_it_is(exported, directory, read):
     found = read(directory)
-    assert set(found) == {"name", "class_names", "image_size", "hashes"}
+    assert set(found) == {"name", "class_names", "image_size", "tta", "hashes"}
+    assert json.loads(found["tta"]) == 1
+    assert json.loads(read(exported[2] / "models/export")["tta"]) == 2
     assert found["name"] == "head"  # of the lowest validation log loss
     assert json.loads(found["class_names"]) == CLASS_NAMES
     assert json.loads(found["image_size"]) == SIZE

@@ -365,7 +365,7 @@ import keras, sys
 from pawprint.backbones.build import build_backbone
 from pawprint.networks.config_bounds import check_outputs
 from pawprint.networks.graph_files import check_graph
-from pawprint.networks.openvino_graph import build_graph
+from pawprint.networks.openvino_graph import average_mirrored, build_graph
 from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
 from pawprint.registry.backbones import BACKBONES
 for backbone in BACKBONES:
@@ -375,7 +375,10 @@ for backbone in BACKBONES:
     logits = keras.layers.Dense(1000, name=LOGITS)(pooled.output)
     model = add_probs(keras.Model(pooled.input, logits))
     check_outputs(model)
-    check_graph(build_graph(keras.Model(model.input, [model.output, features.output]), 1), size_px)
+    network = keras.Model(model.input, [model.output, features.output])
+    check_graph(build_graph(network, 1), size_px, 1)
+    if backbone.name in ("VGG16", "ResNet50"):  # whose costs are the highest
+        check_graph(average_mirrored(build_graph(network, 2)), size_px, 2)
 """
 
 
@@ -534,6 +537,19 @@ def write_much(ops: Any, pixels: Any) -> Any:
     return ops.reduce_mean(wide, np.array([0]), True)
 
 
+def repeat(ops: Any, pixels: Any) -> Any:
+    """The picture 200 times: 10 GB."""
+    return ops.reduce_mean(ops.concat([pixels] * 200, 0), np.array([0]), True)
+
+
+def slice_by_pixels(ops: Any, pixels: Any) -> Any:
+    """As many rows as the picture says."""
+    rows = ops.convert(ops.reduce_mean(pixels, np.array([0, 2, 3]), False), "i64")
+    begin, step, axis = (np.array([i]) for i in (0, 1, 1))
+    some = ops.slice(pixels, ops.reduce_mean(rows, np.array([0]), True), begin, step, axis)
+    return ops.reduce_mean(some, np.array([1]), True)
+
+
 def fold(ops: Any, pixels: Any) -> Any:
     """Much of little: OpenVINO computes what has no input before a picture comes."""
     sides = [ops.constant(np.ones(shape, np.float32)) for shape in ((16_384, 1), (1, 16_384))]
@@ -583,6 +599,7 @@ EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "other image": (edit_card(image_size=2048), r"it takes .*32.*expected .*2048"),
     "many pixels": (edit_card(max_pixels=10**12), "max_pixels"),
     "name of a list": (edit_card(name=["x"] * 10_000), "name: found"),
+    "three views": (edit_card(tta=3), "tta: found 3"),
     "metrics without number": (edit_card(metrics={"a": float("nan")}), "NaN in JSON"),
     "xml garbled": (replace_file("model.xml", b"<net>"), "not XML"),
     "xml entities": (replace_file("model.xml", ENTITIES.encode()), "declares its own type"),
@@ -603,6 +620,12 @@ EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "xml of long convolution": (build(2048, convolve_long), "multiplications for one picture"),
     "xml of long pooling": (build(2048, pool_long), "multiplications for one picture"),
     "xml of long chain": (build(2048, write_much), "numbers in all outputs for one picture"),
+    "xml of many pictures": (build(2048, repeat), "numbers held at a time for one picture"),
+    "xml of many views": (
+        lambda m: (build(2048, repeat)(m), edit_card(tta=2)(m))[0],
+        "numbers held at a time for one picture",
+    ),
+    "xml of unknown rows": (build(32, slice_by_pixels), "no fixed shape"),
     "xml of constants alone": (build(32, fold), "'Multiply' of constants alone"),
     "xml of many operations": (
         build(32, many_operations(1_500)),

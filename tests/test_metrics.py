@@ -461,6 +461,19 @@ def test_a_leak_stands_at_the_top_of_the_report_and_is_printed(
     assert "Warning" not in write_report(tmp_path / "no", ["quarantined.jpg"], committed)[0]
 
 
+def test_a_report_of_means_says_so_and_details_tell_it_to_stage_export(
+    tmp_path: Path, committed: Params
+) -> None:
+    for tta, count in ((1, 0), (2, 1)):
+        evaluate = committed.evaluate.model_copy(update={"tta": tta})
+        params = committed.model_copy(update={"evaluate": evaluate})
+        text, printed = write_report(tmp_path / str(tta), [], params)
+        for told in (text, printed):
+            assert told.count("mean of that for the picture and that for its mirror") == count
+        details = (tmp_path / str(tta) / "evaluate/details.json").read_text(encoding="utf-8")
+        assert json.loads(details)["tta"] == tta
+
+
 def test_wrong_pictures_are_listed_the_most_surely_wrong_first(
     tmp_path: Path, committed: Params
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -251,6 +252,17 @@ def test_a_model_of_the_pipeline_is_shown_by_its_title_and_name(browser, tmp_pat
         expect(name).to_be_visible()
         size = "element => parseFloat(getComputedStyle(element).fontSize)"
         assert name.evaluate(size) < card.get_by_role("heading").evaluate(size)
+        expect(card).not_to_contain_text("mirror")
+        watched.close()
+
+
+def test_of_a_model_that_averages_the_card_says_so(browser, tmp_path):
+    path = renamed("finetuned", tmp_path) / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"tta": 2}))
+    with serving("--model", str(tmp_path)) as server:
+        watched = Watched(browser, server.address)
+        watched.page.goto("/")
+        expect(watched.page.locator(".card")).to_contain_text("means for a picture and its mirror")
         watched.close()
 
 

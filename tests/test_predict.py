@@ -160,6 +160,11 @@ def test_a_bad_picture_is_a_line_and_stops_nothing(project: Path) -> None:
         (["other", "--model", "none.keras"], "{here}/none.keras: no such model; expected a dir"),
         (["other", "--gradcam", "other/one.png"], "other/one.png: File exists"),
         (["other", "--tta", "2", "--model", "models/upright"], "model upright: trained with aug"),
+        (
+            ["other", "--tta", "2", "--model", "models/averaged"],
+            "model averaged: exported with evaluate.tta: 2, so its answers are means of a picture "
+            "and its mirror image already; leave --tta away",
+        ),
     ],
 )
 def test_what_cannot_begin_is_one_line_and_exit_code_2(
@@ -256,9 +261,10 @@ def test_probabilities_are_float32_to_the_bit(project: Path) -> None:
             assert printed == sorted(probs, reverse=True)
 
 
-def test_two_views_are_the_mean_with_the_mirror_image(project: Path) -> None:
+@pytest.mark.parametrize("arguments", [["--tta", "2"], ["--model", "models/averaged"]])
+def test_two_views_are_the_mean_with_the_mirror_image(project: Path, arguments: list[str]) -> None:
     pixels = mixed(project)["mixed/mix5.png"][None]
-    out, _ = predict(project, "mixed/mix5.png", "--json", "--tta", "2")
+    out, _ = predict(project, "mixed/mix5.png", "--json", *arguments)
     found = {entry["class"]: entry["probability"] for entry in json.loads(out)["classes"]}
     plain, mirrored = colour_probs(pixels)[0], colour_probs(pixels[:, :, ::-1])[0]
     assert np.abs(plain - mirrored).max() > 0.01

@@ -1207,7 +1207,7 @@ def test_variables_become_constants(tiny):
     from pawprint.networks.predictor import TensorFlowPredictor
 
     expected, weights = probs_of(tiny), tiny.get_weights()
-    frozen, predictor = freeze(tiny), TensorFlowPredictor(tiny)
+    frozen, predictor = freeze(tiny, 1), TensorFlowPredictor(tiny)
     try:
         tiny.set_weights([np.zeros_like(array) for array in weights])
         (found,) = frozen(tf.constant(PIXELS))
@@ -1233,7 +1233,7 @@ def test_a_saved_model_can_be_made_of_its_protocol_buffers(tiny, tmp_path):
 
     contents = []
     for name in ("first", "second"):
-        write_saved_model(freeze(tiny), CARD, tmp_path / name)
+        write_saved_model(freeze(tiny, 1), CARD, tmp_path / name)
         contents.append((tmp_path / name / "saved_model.pb").read_bytes())
     assert contents[0] == contents[1]
     signature = tf.saved_model.load(str(tmp_path / "first")).signatures["serving_default"]
@@ -1251,7 +1251,7 @@ def test_a_tflite_file_takes_one_more_buffer(tiny, tmp_path):
 
     from pawprint.export.formats import freeze, write_saved_model, write_tflite
 
-    write_saved_model(freeze(tiny), CARD, tmp_path / "saved_model")
+    write_saved_model(freeze(tiny, 1), CARD, tmp_path / "saved_model")
     path = tmp_path / "model.tflite"
     write_tflite(tmp_path / "saved_model", CARD, path)
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)

@@ -160,6 +160,23 @@ def test_a_training_of_a_rival_that_was_stopped_is_noticed(chosen):
     assert staleness(chosen) == ""
 
 
+def test_an_evaluation_with_the_mirror_images_is_not_of_an_export_without(project):
+    details = project / "metrics/evaluate/details.json"
+    details.parent.mkdir(parents=True)
+    for of_export, judged, told in (
+        (1, {"tta": 1}, ""),
+        (1, {"tta": 2}, "evaluate.tta: 2 (its own is 1);"),
+        (2, {"tta": 2}, ""),
+        (2, {"tta": 1}, "evaluate.tta: 1 (its own is 2);"),
+        (2, {}, ""),  # as of evaluations from before there was such a key
+    ):
+        change_card(project, tta=of_export)
+        details.write_text(json.dumps({"models": {}, **judged}))
+        found = staleness(project)
+        assert (told in found) if told else found == ""
+        assert found == "" or "before stage evaluate judged the models with" in found
+
+
 def test_what_cannot_be_compared_is_no_hindrance(project):
     (project / KERAS).unlink()
     (project / KERAS).mkdir()

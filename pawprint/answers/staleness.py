@@ -26,7 +26,12 @@ def find_staleness(card: ModelCard, directory: Path) -> str:
         A line: which model, what has changed since, and what makes it anew.
     """
     root = Path(os.path.abspath(directory)).parent.parent
-    event = _find_change(card, root) or _find_training(card, root) or _find_better(card, root)
+    event = (
+        _find_change(card, root)
+        or _find_training(card, root)
+        or _find_better(card, root)
+        or _find_views(card, root)
+    )
     if not event:
         return ""
     return f"{directory}: {card.name} was exported before {event}; `dvc repro` exports it anew"
@@ -56,7 +61,7 @@ def _find_better(card: ModelCard, root: Path) -> str:
         return ""
     losses = {}
     for model in MODELS:
-        found = _val_log_loss(root / model.figures)
+        found = _read_figure(root / model.figures, "val_log_loss")
         loss = card.val_log_losses.get(model.name) if found is None else found
         if loss is not None:
             losses[model.name] = loss
@@ -66,6 +71,14 @@ def _find_better(card: ModelCard, root: Path) -> str:
         f"{best} became the best on validation (log loss {losses[best]:.4g}, that of {card.name} "
         f"is {losses[card.name]:.4g})"
     )
+
+
+def _find_views(card: ModelCard, root: Path) -> str:
+    """An evaluation of the model with its mirror images, or without, as it was not exported."""
+    tta = _read_figure(root / "metrics/evaluate/details.json", "tta")
+    if not card.hashes or tta in (None, card.tta):
+        return ""
+    return f"stage evaluate judged the models with evaluate.tta: {tta:.0f} (its own is {card.tta})"
 
 
 def _leads_out(name: str) -> bool:
@@ -81,9 +94,9 @@ def _md5(path: Path) -> str:
         return ""
 
 
-def _val_log_loss(path: Path) -> float | None:
-    """Among the figures of a training; None where there are none to read."""
+def _read_figure(path: Path, name: str) -> float | None:
+    """One of the figures in a file; None where there is none to read."""
     try:
-        return float(json.loads(path.read_bytes())["val_log_loss"]) if path.is_file() else None
+        return float(json.loads(path.read_bytes())[name]) if path.is_file() else None
     except (OSError, ValueError, LookupError, TypeError):
         return None

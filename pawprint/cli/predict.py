@@ -30,8 +30,9 @@ from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
 from pawprint.cli.answers import Answer, choose_renderer, csv_header
 from pawprint.cli.reading import STDIN, Reader, Source, describe
-from pawprint.inference.classifier import Classifier
+from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.overlays import blend_heatmap
+from pawprint.networks.predictor import average_views
 from pawprint.registry.file_kinds import HEAD_BYTES, recognize
 from pawprint.runner.errors import ModelError, PawprintError
 from pawprint.runner.processes import available_cores
@@ -65,6 +66,7 @@ def main(arguments: list[str], prog: str) -> int:
         raise PawprintError(f"no pictures found ({reasons}); name pictures, folders or globs")
     prepare_decoders()
     classifier = Classifier.open(Path(options.model))
+    check_views(classifier.card, options.tta)
     if stale := find_staleness(classifier.card, Path(options.model)):
         print(f"warning: {printable(stale)}", file=sys.stderr)
     overlays = None
@@ -239,29 +241,29 @@ def _begins_as_picture(path: str) -> bool:
     return kind is not None and kind.role == "picture"
 
 
-def mean_probs(classifier: Classifier, images: np.ndarray, views: int) -> np.ndarray:
-    """Probabilities, with test-time augmentation.
+def check_views(card: ModelCard, views: int) -> None:
+    """See that a model can be shown mirror images, and is not shown them twice.
 
     Args:
-        classifier: the model.
-        images: uint8 [n, size, size, 3].
-        views: 1, the picture as it is, or 2: the mean of those of the picture and its mirror image.
-
-    Returns:
-        float32 [n, classes].
+        card: of the model.
+        views: of a picture, see ``average_views``.
 
     Raises:
-        ModelError: the model was trained without mirror images, so they may be of another class.
+        ModelError: the model averages by itself; or it was trained without mirror images, so they
+            may be of another class.
     """
     if views == 1:
-        return classifier.probs(images)
-    if not classifier.card.augment.get("flip", True):
+        return
+    if card.tta == 2:
         raise ModelError(
-            f"model {classifier.card.name}: trained with augment.flip: false, expected true for "
+            f"model {card.name}: exported with evaluate.tta: 2, so its answers are means of a "
+            "picture and its mirror image already; leave --tta away"
+        )
+    if not card.augment.get("flip", True):
+        raise ModelError(
+            f"model {card.name}: trained with augment.flip: false, expected true for "
             "--tta 2, which mirrors the pictures; leave --tta away"
         )
-    probs = classifier.probs(images)
-    return (probs + classifier.probs(np.ascontiguousarray(images[:, :, ::-1]))) / np.float32(2)
 
 
 @dataclass(frozen=True)
@@ -308,17 +310,18 @@ def predict_pictures(
         classifier: the model.
         reader: of its pictures.
         sources: what to read.
-        views: of each picture, see ``mean_probs``.
+        views: of each picture, see ``average_views`` and ``check_views``.
         top: classes to name.
         overlays: where to write heatmaps of the likeliest classes.
     """
     card = classifier.card
+    predictor = average_views(lambda images: [classifier.probs(images)], views)
     decoded = reader.read_ahead(sources, AHEAD)
     while batch := list(islice(decoded, BATCH_SIZE)):
         good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
         shape = (len(good), card.image_size, card.image_size, 3)
         images = np.array([image for _, image in good], np.uint8).reshape(shape)
-        probs = mean_probs(classifier, images, views)
+        (probs,) = predictor(images)
         written = [""] * len(good)
         if overlays:
             heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))

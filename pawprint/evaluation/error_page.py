@@ -22,14 +22,21 @@ img { display: block; height: auto; max-width: 100% }
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def render_error_page(predictions: Predictions, overlays: Mapping[str, Mapping[str, bytes]]) -> str:
+def render_error_page(
+    predictions: Predictions, overlays: Mapping[str, Mapping[str, bytes]], tta: int
+) -> str:
     """The page, as HTML; the same arguments are the same text.
 
     Args:
         predictions: of all test pictures.
         overlays: model → path → PNG of a wrong picture beside its heatmap; shown are these, in the
             order of ``worst_pictures``.
+        tta: 2: the predictions are means with the mirror image, which the heatmaps are not.
     """
+    means = (
+        ", each the mean of that for the picture and that for its mirror image; the heatmap is of "
+        "the picture alone"
+    )
     sections = [_section(name, predictions[name], shown) for name, shown in overlays.items()]
     return "\n".join(
         [
@@ -43,7 +50,8 @@ def render_error_page(predictions: Predictions, overlays: Mapping[str, Mapping[s
             "<h1>Wrong pictures</h1>",
             "<p>Test pictures that a model took for another class, the most surely wrong first. "
             "Beside each is the same picture under its heatmap: where the evidence lies for the "
-            "class that it was taken for. The numbers are the model's probabilities. "
+            "class that it was taken for. The numbers are the model's probabilities"
+            f"{means if tta == 2 else ''}. "
             "Shown are the worst of each model, as many as <code>gradcam.worst</code> in "
             "<code>params.yaml</code> says, and those of the fixed pictures that are wrong. "
             "<code>metrics/evaluate/report.md</code> lists more, and "

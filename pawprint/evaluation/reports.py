@@ -113,6 +113,20 @@ def _without_seen(
     return {"pictures": int(seen.sum()), "left": left, "models": models}
 
 
+def views_text(found: Mapping[str, Any]) -> str:
+    """What the probabilities are, where they are means; empty if they are of the plain pictures.
+
+    Args:
+        found: what ``details`` returns, and ``tta``.
+    """
+    if found["tta"] == 1:
+        return ""
+    return (
+        "Each probability is the mean of that for the picture and that for its mirror image "
+        "(`evaluate.tta: 2`). Validation figures are of the pictures as they are."
+    )
+
+
 def leak_text(found: Mapping[str, Any]) -> str:
     """The warning that stands above all figures; empty if no test picture was seen.
 

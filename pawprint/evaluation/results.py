@@ -25,6 +25,7 @@ from pawprint.evaluation.reports import (
     comparison_table,
     details,
     leak_text,
+    views_text,
     wrong_pictures_text,
 )
 from pawprint.runner.files import atomic_directory
@@ -55,18 +56,22 @@ def write_metrics(
         predictions: model → probabilities, float32 [n, c].
         class_names: c names.
         val_log_losses: of each model, as its training wrote it.
-        params: confidence of the intervals, calibration bins.
+        params: confidence of the intervals, calibration bins; ``tta``, by which the probabilities
+            were made, is written down: it is what stage export then exports.
         leaked: paths of the test pictures that are in train or val, too; others do not count.
     """
     seen = np.isin(paths, list(leaked)) if leaked else None
     found = details(
         y_true, predictions, class_names, params.confidence, params.calibration_bins, seen
     )
+    found["tta"] = params.tta
     with atomic_directory(directory / "scores") as scores:
         for name, model in found["models"].items():
             chosen = {key: model["metrics"][key] for key in SCORES}
             write_json(scores / f"{name}.json", {**chosen, "val_log_loss": val_log_losses[name]})
-    table = "\n\n".join(filter(None, [leak_text(found), comparison_table(found)]))
+    table = "\n\n".join(
+        filter(None, [leak_text(found), views_text(found), comparison_table(found)])
+    )
     said = make_predictions(paths, y_true, predictions, class_names)
     sections = [
         f"## {name}\n\n{class_report_text(model['report'])}\n"

@@ -7,6 +7,7 @@
 
 The last three hold one and the same graph: ``pixels``, uint8 [n, size, size, 3], RGB in 0...255 →
 ``probs``, float32 [n, classes]. Each says in its metadata which model it is and of which classes.
+Where the card's ``tta`` is 2, all of them make the mirror image themselves and give means.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def make_card(
     augment: AugmentParams,
     metrics: Mapping[str, float],
     val_log_losses: Mapping[str, float],
+    tta: int,
 ) -> ModelCard:
     """Describe the model of a ``.keras`` file.
 
@@ -73,6 +75,7 @@ def make_card(
         augment: how the model was trained.
         metrics: of the model on the test split.
         val_log_losses: what it was chosen by, see ``choose_model``.
+        tta: how these metrics were measured, and so what is exported: 2, with the mirror image.
     """
     info = read_model_info(source)
     return ModelCard(
@@ -86,6 +89,7 @@ def make_card(
         metrics=dict(metrics),
         versions={name: metadata.version(name) for name in EXPORT_LIBRARIES},
         val_log_losses=dict(val_log_losses),
+        tta=tta,
     )
 
 
@@ -112,7 +116,7 @@ def write_formats(
     """
     with worker_pool("export") as pool:  # Keras on OpenVINO needs a process of its own
         pool.submit(_write_openvino, source, card, directory).result()
-    network = freeze(model)
+    network = freeze(model, card.tta)
     saved_model = directory / SAVED_MODEL
     write_saved_model(network, card, saved_model)
     write_onnx(network, card, directory / ONNX)
@@ -135,15 +139,24 @@ def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
     save_classifier(load_model(path), card, directory)
 
 
-def freeze(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
-    """A model as one TensorFlow graph, weights as constants: uint8 ``pixels`` → ``probs``."""
+def freeze(model: keras.Model, views: int) -> tf.types.experimental.ConcreteFunction:
+    """A model as one TensorFlow graph, weights as constants: uint8 ``pixels`` → ``probs``.
+
+    Args:
+        model: a classifier.
+        views: 2: the mirror images run as further pictures of the batch, and means come out.
+    """
     import tensorflow as tf
 
     # Not public, and nothing public does it: see tests/test_private_sides.py
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     def serve(pixels: tf.Tensor) -> tf.Tensor:
-        return model(tf.cast(pixels, tf.float32), training=False)
+        if views == 1:
+            return model(tf.cast(pixels, tf.float32), training=False)
+        both = tf.concat([pixels, tf.reverse(pixels, [2])], axis=0)
+        probs = model(tf.cast(both, tf.float32), training=False)
+        return tf.reduce_mean(tf.reshape(probs, (2, -1, probs.shape[1])), axis=0)
 
     shape = (None, *model.input_shape[1:])
     function = tf.function(serve, autograph=False, jit_compile=False)

@@ -14,7 +14,7 @@ from pawprint.evaluation.metrics import Array, wilson_interval
 from pawprint.evaluation.predictions import DECIMALS, Prediction
 from pawprint.export.formats import ONNX, PIXELS, PROBABILITIES, SAVED_MODEL, TFLITE, TFLITE_INT8
 from pawprint.inference.classifier import Classifier
-from pawprint.networks.predictor import predict_all
+from pawprint.networks.predictor import average_views, predict_all
 from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import ExportParams
 from pawprint.storage.shards import ShardedArray
@@ -39,9 +39,10 @@ class Format:
     open: Callable[[Path, int], Network]
 
 
-def keras_network(model: keras.Model) -> Network:
-    """Keras' own forward pass, on whatever backend it runs."""
-    return lambda images: model.predict_on_batch(images.astype(np.float32))
+def keras_network(model: keras.Model, views: int) -> Network:
+    """Keras' own forward pass, on whatever backend it runs; ``views`` as for ``average_views``."""
+    plain = average_views(lambda images: [model.predict_on_batch(images.astype(np.float32))], views)
+    return lambda images: plain(images)[0]
 
 
 def _open_saved_model(directory: Path, _threads: int) -> Network:
@@ -94,28 +95,35 @@ def size_bytes(directory: Path, entry: Format) -> int:
 
 
 def predict_formats(
-    directory: Path, model: keras.Model, images: ShardedArray, threads: int, batch_size: int
+    directory: Path,
+    model: keras.Model,
+    views: int,
+    images: ShardedArray,
+    threads: int,
+    batch_size: int,
 ) -> dict[str, Array]:
     """What Keras and each format of an exported directory say of all pictures.
 
     Args:
         directory: the exported one.
         model: that it was made of.
+        views: 2: what was exported gives means with the mirror image, as Keras' are here.
         images: uint8 [n, size, size, 3].
         threads: of each runtime.
-        batch_size: pictures at a time.
+        batch_size: pictures at a time; their mirror images count, as they take memory too.
 
     Returns:
         Format, ``keras`` first → probabilities, float32 [n, classes].
     """
     formats = find_formats(directory)
+    batch_size = max(1, batch_size // views)
     found = {}
     # One network in memory at a time. TensorFlow keeps what it has had: it comes last
     for form in sorted(formats, key=lambda form: form == SAVED_MODEL):
         network = formats[form].open(directory, threads)
         found[form] = _run(network, images, batch_size, form)
         del network
-    found[KERAS] = _run(keras_network(model), images, batch_size, KERAS)
+    found[KERAS] = _run(keras_network(model, views), images, batch_size, KERAS)
     return {form: found[form] for form in (KERAS, *formats)}
 
 

@@ -57,6 +57,8 @@ class ModelCard:
         max_value: white in pictures of 16 bits; 0: the type's full range. Older cards lack it.
         val_log_losses: of all models, by name, where this was exported as the best of them; empty
             where it was named. Older cards lack it.
+        tta: 2 where the network itself gives the mean of a picture and its mirror image, and its
+            metrics are of that; else 1. Older cards lack it.
     """
 
     name: str
@@ -69,14 +71,15 @@ class ModelCard:
     versions: dict[str, str]
     max_value: int = FULL_RANGE
     val_log_losses: dict[str, float] = field(default_factory=dict)
+    tta: int = 1
 
 
 def embedded(card: ModelCard) -> dict[str, str]:
-    """What each exported file says of itself: name, class_names, image_size, hashes.
+    """What each exported file says of itself: name, class_names, image_size, tta, hashes.
 
     All but the name is JSON.
     """
-    values = {key: getattr(card, key) for key in ("class_names", "image_size", "hashes")}
+    values = {key: getattr(card, key) for key in ("class_names", "image_size", "tta", "hashes")}
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     return {"name": card.name, **texts}
 
@@ -128,7 +131,7 @@ class Classifier:
         card = _parse_card(path / CARD, content)
         graph, tail = read_network(path, content["files"])
         try:
-            check_graph(graph, card.image_size)
+            check_graph(graph, card.image_size, card.tta)
             predictor = OpenVinoPredictor(graph, "float32", cores or available_cores())
             shape = (1, card.image_size, card.image_size, 3)
             probs, feature_map = predictor(np.zeros(shape, np.uint8))
@@ -185,12 +188,15 @@ class Classifier:
     def probs(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, classes] of uint8 [n, size, size, 3]; one caller at a time.
 
-        A picture's probabilities do not depend on the others, and are those of stage evaluate.
+        A picture's probabilities do not depend on the others, and are those of stage evaluate:
+        where ``card.tta`` is 2, means with the mirror image already.
         """
         return self._predictor(images)[0]
 
     def heatmaps(self, images: np.ndarray, classes: Sequence[int] | np.ndarray) -> np.ndarray:
         """Where the evidence for a class of each picture lies; one caller at a time.
+
+        It is that of the picture as it is, whatever ``card.tta`` says.
 
         Args:
             images: uint8 [n, size, size, 3].
@@ -209,7 +215,7 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
 
     Args:
         model: a saved classifier, pixels → probabilities.
-        card: what is written with it.
+        card: what is written with it; with its ``tta`` 2, what is written averages.
         directory: made if missing; other files in it stay.
 
     Raises:
@@ -217,11 +223,13 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
     """
     import openvino as ov
 
-    from pawprint.networks.openvino_graph import build_graph, number_names
+    from pawprint.networks.openvino_graph import average_mirrored, build_graph, number_names
 
     network, tail = _split_off_tail(model)
     directory.mkdir(parents=True, exist_ok=True)
-    graph = build_graph(network, BATCH)
+    graph = build_graph(network, BATCH * card.tta)
+    if card.tta == 2:
+        graph = average_mirrored(graph)
     number_names(graph)
     for key, value in embedded(card).items():
         graph.set_rt_info(value, ["pawprint", key])
@@ -248,7 +256,7 @@ def _split_off_tail(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
 
 def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
     """The card of JSON that anybody may have written; `path` is for the message."""
-    content = {"max_value": FULL_RANGE, "val_log_losses": {}, **content}
+    content = {"max_value": FULL_RANGE, "val_log_losses": {}, "tta": 1, **content}
     try:
         card = ModelCard(**{entry.name: content[entry.name] for entry in fields(ModelCard)})
         ModelInfo(card.class_names, card.image_size).check()
@@ -263,6 +271,7 @@ def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
         "metrics": isinstance(card.metrics, dict),
         "versions": _holds_texts(card.versions),
         "val_log_losses": _holds_numbers(card.val_log_losses),
+        "tta": type(card.tta) is int and card.tta in (1, 2),
         "files": _holds_texts(content.get("files")),
     }.items():
         if not fits:

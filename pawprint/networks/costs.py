@@ -29,11 +29,12 @@ class StepCost:
     per_number: int = 0
 
 
-def check_costs(steps: Sequence[StepCost]) -> None:
+def check_costs(steps: Sequence[StepCost], pictures: int) -> None:
     """See that a network is no larger than those of the pipeline may be.
 
     Args:
         steps: in the order in which they run; an output is held until its last use.
+        pictures: how many they work on at a time.
 
     Raises:
         ValueError: it takes too much memory, or too much time.
@@ -55,5 +56,6 @@ def check_costs(steps: Sequence[StepCost]) -> None:
         ("numbers in all outputs", total, MAX_OUTPUTS),
         ("multiplications", work, MAX_MULTIPLICATIONS),
     ):
-        if found > limit:
-            raise ValueError(f"{found:,} {name} for one picture, more than {limit:,}")
+        each = -(-found // pictures)
+        if each > limit:
+            raise ValueError(f"{each:,} {name} for one picture, more than {limit:,}")

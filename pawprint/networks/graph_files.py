@@ -30,6 +30,8 @@ GRAPH_OPERATIONS = frozenset(
         "Transpose",
     )
 )
+# What openvino_graph.average_mirrored adds to them
+MIRROR_OPERATIONS = frozenset(("Concat", "Slice"))
 # Twice what EfficientNetV2B0 becomes: OpenVINO takes seconds for these, minutes for thrice as many
 MAX_OPERATIONS = 1_200
 _MAX_XML_LAYERS = 4 * MAX_OPERATIONS  # constants are layers as well
@@ -129,7 +131,7 @@ class _Outline:
 
     def _begin_layer(self, attributes: dict[str, str]) -> None:
         self._kind, number = attributes.get("type", ""), _number(attributes, "id")
-        if self._kind not in GRAPH_OPERATIONS:
+        if self._kind not in GRAPH_OPERATIONS | MIRROR_OPERATIONS:
             raise ValueError(f"the operation {self._kind[:50]!r}, which no classifier here has")
         if number in self.kinds:
             raise ValueError(f"two layers of id {number}")
@@ -164,12 +166,13 @@ def _number(attributes: dict[str, str], key: str) -> int:
     return int(text)
 
 
-def check_graph(graph: ov.Model, size_px: int) -> None:
+def check_graph(graph: ov.Model, size_px: int, views: int) -> None:
     """Look at a graph of ``save_classifier`` before memory is taken for it.
 
     Args:
         graph: one uint8 picture → probabilities, feature map.
         size_px: side of the picture.
+        views: of the picture, that run at a time: 2 with its mirror image; each may cost as much.
 
     Raises:
         ValueError: it takes or gives something else; an output is of no fixed size; it takes
@@ -188,7 +191,7 @@ def check_graph(graph: ov.Model, size_px: int) -> None:
             steps.append(_step(node))
         elif node.get_element_type().is_real() and not np.isfinite(node.data).all():
             raise ValueError("a weight that is not a finite number")
-    check_costs(steps)
+    check_costs(steps, views)
 
 
 def _step(node: ov.Node) -> StepCost:

@@ -86,6 +86,34 @@ def sink_transposes(graph: ov.Model) -> None:
     graph.validate_nodes_and_infer_types()
 
 
+def average_mirrored(graph: ov.Model) -> ov.Model:
+    """A graph of two pictures as one of a single picture, which it also shows its mirror image.
+
+    The network stands in it once, and works on both at a time.
+
+    Args:
+        graph: uint8 [2, size, size, 3] → probabilities [2, classes], feature map [2, h, w, c]; it
+            is used up.
+
+    Returns:
+        uint8 [1, size, size, 3] → the mean of both pictures' probabilities, float32 [1, classes],
+        and the feature map of the picture as it is, float32 [1, h, w, c].
+    """
+    import openvino as ov
+    from openvino import opset14 as ops
+
+    pair = graph.get_parameters()[0]
+    pixels = ops.parameter([1, *pair.output(0).shape[1:]], ov.Type.u8)
+    begin, end, step, columns = (np.array([i]) for i in (-1, np.iinfo(np.int64).min, -1, 2))
+    mirrored = ops.slice(pixels, begin, end, step, columns)
+    targets = pair.output(0).get_target_inputs()
+    _redirect(targets, ops.concat([pixels, mirrored], 0).output(0))
+    probs, feature_map = (result.input_value(0) for result in graph.get_results())
+    mean = ops.reduce_mean(probs, np.array([0]), keep_dims=True)
+    plain = ops.slice(feature_map, np.array([0]), np.array([1]), np.array([1]), np.array([0]))
+    return ov.Model([mean.output(0), plain.output(0)], [pixels])
+
+
 def number_names(graph: ov.Model) -> None:
     """Name a graph's nodes and tensors by their order, in place: equal graphs are equal files.
 

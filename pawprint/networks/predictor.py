@@ -105,6 +105,30 @@ def open_predictor(path: Path, precision: Precision, cores: int) -> Predictor:
     return TensorFlowPredictor(load_model(path), precision)
 
 
+def average_views(predictor: Predictor, views: int) -> Predictor:
+    """Test-time augmentation: the mean of what a network says of a picture and its mirror image.
+
+    Args:
+        predictor: of the network.
+        views: 1, the picture as it is: the predictor itself; or 2, with its mirror image.
+
+    >>> def left(images: np.ndarray) -> list[np.ndarray]:
+    ...     return [images[:, :, 0].mean(axis=(1, 2), dtype=np.float32)]
+    >>> pixels = np.array([[[[9, 9, 9], [0, 0, 0], [2, 2, 2]]]], np.uint8)  # 1 high, 3 wide
+    >>> left(pixels)[0].tolist(), average_views(left, 2)(pixels)[0].tolist()
+    ([9.0], [5.5])
+    """
+    if views == 1:
+        return predictor
+
+    def mean(images: np.ndarray) -> list[np.ndarray]:
+        mirrored = predictor(np.ascontiguousarray(images[:, :, ::-1]))
+        pairs = zip(predictor(images), mirrored, strict=True)
+        return [(plain + other) / np.float32(2) for plain, other in pairs]
+
+    return mean
+
+
 def predict(predictor: Predictor, batches: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """Outputs of every batch, in order."""
     for batch in batches:

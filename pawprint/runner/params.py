@@ -275,6 +275,7 @@ class FinetuneParams(TrainingParams):
 
 class EvaluateParams(Section):
     batch_size: Positive
+    tta: Annotated[int, Field(ge=1, le=2)]
     confidence: OpenShare
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
 
@@ -330,6 +331,15 @@ class Params(Section):
             raise ValueError(
                 f"features.views: found {self.features.views}, but every augment.* is off, so that "
                 "all views would be the same picture; set it to 1, or one of augment.*"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mirror_images_are_of_their_class(self) -> Params:
+        if self.evaluate.tta == 2 and not self.augment.flip:
+            raise ValueError(
+                "evaluate.tta: found 2, which averages each picture with its mirror image, but "
+                "augment.flip is false: none was trained on; set it to 1, or augment.flip to true"
             )
         return self
 

@@ -95,6 +95,10 @@ class ServedModel(Schema):
     val_log_losses: dict[str, float] = Field(
         description="of all models, where this one was exported as the best of them"
     )
+    tta: int = Field(
+        description="2: its answers are means of those for a picture and for its mirror image, and "
+        "its metrics are of these; heatmaps are of the picture as it is. 1: of the picture alone"
+    )
     stale: bool = Field(
         description="when the server started, the pipeline beside it had other files than those "
         "that this model was exported from, or a better model; `dvc repro` exports it anew"

@@ -269,6 +269,9 @@ function createCard(model, answer) {
     ["Sees pictures at", `${model.image_size} × ${model.image_size} pixels`],
     ["Hash", model.hash],
   ];
+  if (model.tta === 2) {
+    facts.splice(2, 0, ["Answers", "means for a picture and its mirror image; heatmaps of the picture alone"]);
+  }
   if (answer.models.length > 1) facts.unshift(["Role", describeRole(model, answer)]);
   for (const [term, text] of facts) {
     const dt = document.createElement("dt");
