@@ -5,7 +5,7 @@ SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro expect test check experiments bench load fuzz chaos hostile attacks verify setup lock
+.PHONY: repro expect test check experiments bench load fuzz chaos backbones hostile attacks verify setup lock
 
 repro: expect .venv/installed
 	@git rev-parse --git-dir >/dev/null 2>&1 || [ -e .git ] || { \
@@ -62,6 +62,11 @@ fuzz: .venv/installed-dev
 # Stops dvc repro at random moments, again and again; the results must be those of an undisturbed run.
 chaos: .venv/installed-dev
 	python tests/chaos.py --kills $(KILLS) --seed $(SEED)
+
+# Every backbone through the whole pipeline, small; prints a row for each way of cutting and training it.
+# For example: make backbones ARGS="--only VGG16 ResNet50"
+backbones: .venv/installed-dev
+	PYTHONPATH=. python tests/backbones.py $(ARGS)
 
 # Thousands of requests to the server of models/export, a tenth of them hostile.
 REQUESTS ?= 10000

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from pawprint.backbones.build import build_backbone
 from pawprint.data.augment import apply_transforms, draw_transforms
 from pawprint.data.datasets import LabelledImages
 from pawprint.networks.architectures import LOGITS, add_pooling, build_head, chain
@@ -20,7 +21,7 @@ from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.fit import Validation, train_model
 from pawprint.transfer import features
 from pawprint.transfer.cut import Cut, read_cut
-from pawprint.transfer.features import extract_features, plan_cut
+from pawprint.transfer.features import extract_features, find_layer, plan_cut
 from pawprint.transfer.finetuning import Inputs, read_inputs, unfrozen_part
 
 # covers: B2, R2, R4, R8, R15
@@ -235,6 +236,30 @@ def test_finetuning_changes_the_unfrozen_convolutions_alone(
     inputs = inputs_of(tmp_path / "out/boundary", cut, splits, params)
     train(part, inputs, splits, params)
     assert changed_layers(model, before) == changed
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3Large", "VGG16"])
+def test_networks_of_keras_are_finetuned_in_bfloat16(
+    name: str, splits: dict[str, LabelledImages], tmp_path: Path, committed: Params
+) -> None:
+    """One has operations that are no layers, the other no batch norm, and ReLU in convolutions."""
+    keras.utils.set_random_seed(1)
+    network = add_pooling(build_backbone(name, 32, "none"), "avg")
+    model = chain(network, build_head(committed.head, network.output_shape[-1], 2), "classifier")
+    layer = find_layer(model, committed.model.model_copy(update={"backbone": name}))
+    cut = Cut(layer, True, 1, 7, "float32")
+    shape = model.get_layer(layer).output.shape[1:]
+    for split, count in COUNTS.items():
+        activations = np.random.default_rng(count).normal(0, 1, (count, 1, *shape))
+        write_shard(tmp_path / split / shard_name(0), activations.astype(np.float16))
+    before, part = weights_by_layer(model), unfrozen_part(model, cut, False)
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    behind = {layer.name for layer in part.layers if isinstance(layer, convolutions)}
+    assert 3 <= len(behind) < len([x for x in model.layers if isinstance(x, convolutions)])
+    params = finetune(committed, epochs=1, precision="bfloat16", lr=1e-3)
+    train(part, inputs_of(tmp_path, cut, splits, params), splits, params)
+    assert changed_layers(model, before) == behind | {LOGITS}
+    assert all(np.isfinite(weights).all() for weights in model.get_weights())
 
 
 def test_cached_or_not_the_same_training_gives_the_same_model(

@@ -213,3 +213,19 @@ def test_a_copy_shares_no_weights(committed: Params) -> None:
     copy = with_precision(head, "float32")
     copy.get_layer(LOGITS).bias.assign([9.0, 9.0, 9.0])
     assert head.get_layer(LOGITS).bias.numpy().tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_copy_has_the_operations_that_are_no_layers(precision: str) -> None:
+    """Such as MobileNetV3's gates: clip(x + 3, 0, 6) / 6."""
+    features = keras.Input((4,), name="features")
+    gate = keras.layers.ReLU(6.0)(keras.layers.Dense(4, name="gate")(features) + 3.0) * (1 / 6)
+    x = keras.layers.Multiply(name="gated")([features, gate])
+    model = keras.Model(features, keras.layers.Dense(2, name=LOGITS)(x))
+    copy = with_precision(model, precision)
+    for layer, weights in (("gate", 2 * np.eye(4)), (LOGITS, np.eye(4)[:, :2])):
+        copy.get_layer(layer).set_weights([weights, np.zeros(weights.shape[1])])
+    logits = copy(np.array([[-2.0, 1.0, 0.0, 0.0]]), training=False)
+    assert logits.dtype == "float32"
+    np.testing.assert_allclose(logits, [[0, 5 / 6]], atol=0.004)  # bfloat16 has 8 bits
+    assert not {id(op) for op in copy.operations} & {id(op) for op in model.operations}

@@ -166,14 +166,18 @@ def with_precision(model: keras.Model, precision: str) -> keras.Model:
 
     Weights stay float32, and so does everything but convolutions and hidden dense layers: bfloat16
     pays where a matrix product is the work, and neither in depthwise convolutions nor in logits.
+    Operations that are no layers, such as the ``x + 3`` in MobileNetV3, have no precision of their
+    own: they compute in that of what they get.
 
     Args:
         model: functional; not changed.
         precision: ``float32`` or ``bfloat16``.
     """
 
-    def clone(layer: layers.Layer) -> layers.Layer:
+    def clone(layer: keras.Operation) -> keras.Operation:
         config = layer.get_config()
+        if not isinstance(layer, layers.Layer):
+            return type(layer).from_config(config)
         heavy = type(layer) in (layers.Conv2D, layers.Dense) and layer.name not in (LOGITS, "scale")
         if heavy and precision != "float32":
             config["dtype"] = f"mixed_{precision}"
