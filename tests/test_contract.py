@@ -38,8 +38,9 @@ LAYERS = (
     {"pawprint/inspection", "pawprint/inference"},
     {"pawprint/training", "pawprint/transfer", "pawprint/export", "pawprint/answers"},
     {"pawprint/choosing"},
-    {"pawprint/comparison", "pawprint/learning_curve", "pawprint/search"},
-    {"pawprint/ranking"},
+    {"pawprint/comparison", "pawprint/learning_curve"},
+    {"pawprint/workplaces"},
+    {"pawprint/ranking", "pawprint/search"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint"},  # __main__: names the commands
 )

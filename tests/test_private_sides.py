@@ -728,7 +728,7 @@ pathlib.Path("told.txt").write_text(repr(told))
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 def test_dvc_tells_of_a_project_what_comparing_asks(tmp_path):
     """`pawprint.comparison.trees` asks for the cache, the status, hashes and numbers of YAML;
-    `pawprint.ranking.workplace` for deps and outs, and for the cache of a clone."""
+    `pawprint.workplaces.workplace` for deps and outs, and for the cache of a clone."""
     """`pawprint.comparison.trees` asks for the cache, the status, hashes and numbers of YAML."""
     project = Project(tmp_path / "project", tmp_path / "home")
     project.root.mkdir()

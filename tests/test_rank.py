@@ -18,8 +18,8 @@ import pytest
 from living import descendants, living, wait_until
 from project import ROOT, Project, environment
 
-from pawprint.ranking.workplace import open_workplace
 from pawprint.runner.errors import DataError, PawprintError
+from pawprint.workplaces.workplace import open_workplace
 
 # Stages that take no time; of the second, one that waits while a file is there
 STAGE = f"""
@@ -65,12 +65,13 @@ stages:
 RUN = """
 import sys
 from pathlib import Path
-from pawprint.ranking.workplace import open_workplace
-with open_workplace(("preprocess", "score"), "split") as workplace:
+from pawprint.workplaces.workplace import open_workplace
+with open_workplace(("preprocess", "score"), "split", Path(".resume/rank"), "rank") as workplace:
     half = workplace.root / ".resume/half"
     kept = half.read_text() if half.exists() else ""
     print(workplace.run("rank-one", {"picture.px": "64"}, Path(sys.argv[1])), kept)
 """
+PLACE = (("preprocess", "score"), "split", Path(".resume/rank"), "rank")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_candidates_are_experiments_of_the_workspace_as_it_is(
     here.run("git", "add", "new.txt")
     here.dvc("repro", "--quiet", "split")
     before = state(here)
-    with open_workplace(("preprocess", "score"), "split") as workplace:
+    with open_workplace(*PLACE) as workplace:
         log = tmp_path / "log.txt"
         assert workplace.run("rank-one", {"picture.px": "64"}, log) == ["preprocess", "score"]
     assert state(here) == before
@@ -173,18 +174,15 @@ def start(project: Project, directory: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 def test_what_does_not_fit_is_said_before_anything_is_computed(here: Project) -> None:
-    stages = (("preprocess", "score"), "split")
-    with open_workplace(*stages), pytest.raises(PawprintError, match="another rank is at work"):
-        open_workplace(*stages).__enter__()
+    with open_workplace(*PLACE), pytest.raises(PawprintError, match="another rank is at work"):
+        open_workplace(*PLACE).__enter__()
     (here.root / "params.yaml").write_text("data: {seed: 2}\npicture: {px: 32}\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"^stage split: not run yet, or .* run `dvc repro split`"):
-        open_workplace(*stages).__enter__()
+        open_workplace(*PLACE).__enter__()
     here.run("git", "update-ref", "-d", "HEAD")
-    with pytest.raises(
-        PawprintError, match="candidates are experiments, which need a commit: `git "
-    ):
-        open_workplace(*stages).__enter__()
+    with pytest.raises(PawprintError, match="experiments need a commit: `git add "):
+        open_workplace(*PLACE).__enter__()
     here.dvc("config", "core.no_scm", "true")
     with pytest.raises(PawprintError, match="expected a git repository, found none"):
-        open_workplace(*stages).__enter__()
+        open_workplace(*PLACE).__enter__()
     assert not (here.root / ".resume/rank/clone").exists()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ast
+import csv
 import json
 import random
 import re
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from living import descendants, living, wait_until
 from project import Project, environment, make_project
 from test_crossval import write_features
 
@@ -428,9 +431,9 @@ runtime.start_tensorflow = lambda *_: None
 COMMAND = FORMULA + "from pawprint.__main__ import main\nsys.exit(main(['search', *sys.argv[1:]]))"
 
 
-def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
+def start(project: Project, *command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments, *HEAD],
+        command,
         cwd=project.root,
         env=environment(project.home) | {"PYTHONPATH": str(project.root)},
         stdout=subprocess.PIPE,
@@ -464,7 +467,7 @@ def test_a_search_that_is_killed_ends_as_if_it_had_not_been(
     assert "the training has diverged" in capsys.readouterr().out
     rng = random.Random(0)
     for wanted in (1, 5):  # a random moment from the end of such a trial
-        killed = start(project, "--trials", "12")
+        killed = start(project, sys.executable, "-c", COMMAND, "--trials", "12", *HEAD)
         assert killed.stderr is not None
         for line in killed.stderr:
             if line.startswith(f"trial {wanted}:"):
@@ -546,32 +549,79 @@ def test_wrong_options_are_refused(
     assert message in capsys.readouterr().err
 
 
-FINETUNE = """
-import json, sys, yaml
-finetune = yaml.safe_load(open("params.yaml"))["finetune"]
-if finetune["epochs"] == 9:
-    sys.exit("error: the training has diverged")
-figures = {"val_log_loss": 1 / finetune["epochs"], "val_accuracy": 0.5}
-json.dump(figures, open("metrics/finetune.json", "w"))
+# Stages that take no time; where a file is, other epochs than 5 never end; 9 fail
+TUNE = f"""
+import json, sys, time, yaml
+from pathlib import Path
+sys.path.append({str(ROOT)!r})
+from pawprint.runner.processes import end_with_dvc
+end_with_dvc()
+stage, held = sys.argv[1], Path(sys.argv[2])
+params = yaml.safe_load(open("params.yaml"))
+if stage == "features":
+    Path("features.txt").write_text("features")
+elif stage == "train_head":
+    Path("head.txt").write_text(Path("features.txt").read_text() + str(params["head"]["epochs"]))
+else:
+    values = Path("head.txt").read_text(), params["finetune"]["epochs"]
+    half = Path(".resume/half")
+    goes_on = half.exists() and half.read_text() == repr(values)
+    half.parent.mkdir(exist_ok=True)
+    if values[1] != 5 and held.exists():
+        half.write_text(repr(values))
+        while True:
+            time.sleep(60)
+    if values[1] == 9:
+        sys.exit("error: the training has diverged")
+    figures = {{"val_log_loss": 1 / values[1], "val_accuracy": 1.0 if goes_on else 0.5}}
+    Path("metrics/finetune.json").write_text(json.dumps(figures))
 """
 
 
-def test_fine_tuning_is_searched_by_its_stage(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stage = {
-        "cmd": f"{sys.executable} tune.py",
-        "deps": ["tune.py"],
-        "params": ["finetune"],
-        "outs": ["metrics/finetune.json"],
-    }
-    (project.root / "tune.py").write_text(FINETUNE)
+@pytest.fixture(scope="module")
+def tuned_base(base: Project) -> Project:
+    """A project with stages up to finetune, which alone has not run."""
+    project = base.copy(base.root.parent / "tuned")
+    (project.root / "tune.py").write_text(TUNE)
     (project.root / "metrics").mkdir()
     (project.root / "metrics/.gitignore").write_text("/finetune.json\n")
-    cut_pipeline(project.root, {"finetune": stage})
+    outs = {
+        "features": "features.txt",
+        "train_head": "head.txt",
+        "finetune": "metrics/finetune.json",
+    }
+    deps = {"features": [], "train_head": ["features.txt"], "finetune": ["head.txt"]}
+    read = {"features": "features", "train_head": "head", "finetune": "finetune"}
+    cut_pipeline(
+        project.root,
+        {
+            name: {
+                "cmd": f"{sys.executable} tune.py {name} {base.root.parent / 'held'}",
+                "deps": ["tune.py", *deps[name]],
+                "params": [read[name]],
+                "outs": [out],
+            }
+            for name, out in outs.items()
+        },
+    )
+    project.dvc("repro", "--quiet", "train_head")
     project.commit()
-    ranges = ["finetune.epochs=4|9"]
-    assert run_here(project, monkeypatch, "--trials", "9", ranges=ranges) == 0
+    return project
+
+
+@pytest.fixture
+def tuned(tuned_base: Project, tmp_path: Path) -> Project:
+    return tuned_base.copy(tmp_path / "project")
+
+
+SEED = ("--seed", "3")  # the trial that fails comes before another
+
+
+def test_fine_tuning_is_searched_by_its_stage(
+    tuned: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run_here(tuned, monkeypatch, "--trials", "9", *SEED, ranges=["finetune.epochs=4|9"])
+    assert found == 0
     printed = capsys.readouterr().out
     assert "3 trials, 1 of them failed\n" in printed
     assert re.search(
@@ -583,5 +633,63 @@ def test_fine_tuning_is_searched_by_its_stage(
         r"params\.yaml: 0\.3333\nthe best of 2 is partly luck: all are judged on the same 32 ",
         printed,
     )
-    assert len(experiments(project)) == 2
-    assert not project.changes()
+    assert len(experiments(tuned)) == 2
+    assert not tuned.changes()
+    assert not (tuned.root / "searches/finetune/workplace/clone").exists()
+
+
+BOTH = ("head.epochs=6|7", "finetune.epochs=4|8")
+
+
+def untouched(project: Project) -> tuple[object, ...]:
+    """What the user has: contents, and when they were written."""
+    files = ("params.yaml", "new.txt", "tune.py", "dvc.lock", "head.txt", ".git/HEAD")
+    told = [
+        project.run("git", *command).text
+        for command in (("status", "--short"), ("diff",), ("diff", "--cached"), ("stash", "list"))
+    ]
+    stats = [(project.root / file).stat() for file in files]
+    return (*told, *((stat.st_mtime_ns, stat.st_ino) for stat in stats))
+
+
+def test_killed_while_it_fine_tunes_a_search_leaves_the_workspace_alone_and_goes_on(
+    tuned: Project, tuned_base: Project
+) -> None:
+    """Also what is not committed, which the trials see; and a trial goes on where it was."""
+    tuned.set_params({"finetune.epochs": 5})
+    (tuned.root / "new.txt").write_text("staged")
+    tuned.run("git", "add", "new.txt")
+    before = untouched(tuned)
+    held = tuned_base.root.parent / "held"
+    held.touch()
+    half = tuned.root / "searches/finetune/workplace/clone/.resume/half"
+    command = (sys.executable, "-m", "pawprint", "search", "--trials", "2", *BOTH)
+    process = start(tuned, *command)
+    assert wait_until(lambda: half.exists() and half.read_text().endswith(")"), 120)
+    family = descendants(process.pid)
+    assert len(family) >= 3  # it, DVC and the stage
+    assert untouched(tuned) == before
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert wait_until(lambda: not living(family), 20)
+    assert untouched(tuned) == before
+    assert list(experiments(tuned)) == ["search-finetune-0000"]
+    head, epochs = ast.literal_eval(half.read_text())
+    held.unlink()
+    printed, errors = start(tuned, *command).communicate(timeout=120)
+    assert "; continuing after 1 trials\n2 trials, 0 of them failed\n" in printed, errors
+    assert untouched(tuned) == before
+    assert not (tuned.root / ".dvc/tmp/exps").exists()
+    with open(tuned.root / "searches/finetune/trials.csv", newline="") as file:
+        rows = [
+            (row["log_loss"], row["accuracy"], row["experiment"]) for row in csv.DictReader(file)
+        ]
+    assert rows == [
+        ("0.2", "0.5", "search-finetune-0000"),
+        (str(1 / epochs), "1.0", "search-finetune-0001"),
+    ]
+    for name, of_head, of_tail in (("0000", 3, 5), ("0001", int(head[-1]), epochs)):
+        found = experiments(tuned)[f"search-finetune-{name}"]
+        params = yaml.safe_load(tuned.run("git", "show", f"{found}:params.yaml").text)
+        assert (params["head"]["epochs"], params["finetune"]["epochs"]) == (of_head, of_tail)
+        assert tuned.run("git", "show", f"{found}:new.txt").text == "staged"

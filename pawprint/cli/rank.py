@@ -23,6 +23,7 @@ from pawprint.ranking.candidates import (
 )
 from pawprint.registry.backbones import BACKBONES
 from pawprint.runner.errors import ParamsError
+from pawprint.runner.files import UNFINISHED
 from pawprint.runner.params import Params, load_params
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import read_csv, write_csv, write_json
@@ -30,10 +31,11 @@ from pawprint.storage.tables import read_csv, write_csv, write_json
 if TYPE_CHECKING:
     from pawprint.choosing.out_of_fold import OutOfFold
     from pawprint.ranking.costs import Cost
-    from pawprint.ranking.workplace import Workplace
+    from pawprint.workplaces.workplace import Workplace
 
 STAGES = ("preprocess", "features", "crossval")
 SETTLED = "split"  # whose results they start from
+PLACE = UNFINISHED / "rank"  # of the clone
 PREDICTIONS, MANIFEST = "metrics/crossval/predictions.csv", "data/split.csv"
 NETWORK, DECODED = "models/backbone.keras", "data/processed"
 FEATURES = ("data/features/boundary", "data/features/pooled")
@@ -71,14 +73,14 @@ def main(arguments: list[str], prog: str) -> int:
     options = _parse(arguments, prog)
     params = load_params()
     candidates = choose_candidates(options.candidates, options.sizes, params)
-    from pawprint.ranking.workplace import open_workplace
+    from pawprint.workplaces.workplace import open_workplace
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if candidates.left_out:
         _say(f"left out: {describe_missing(candidates.left_out)}")
     try:
         with (
-            open_workplace(STAGES, SETTLED) as workplace,
+            open_workplace(STAGES, SETTLED, PLACE, "rank") as workplace,
             tempfile.TemporaryDirectory(prefix="pawprint-") as directory,
         ):
             outcomes = _run_all(workplace, candidates.chosen, Path(directory))

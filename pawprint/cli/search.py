@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,7 +76,7 @@ def main(arguments: list[str], prog: str) -> int:
         search = Search(params, ranges, name, directory, study, budget)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if finetuned:
-            return search.finetune(experiments)
+            return search.finetune()
         return search.heads(experiments)
 
 
@@ -127,12 +128,12 @@ class Search:
         if self._may_go_on():
             start_tensorflow(params.runtime.threads, params.head.seed)
         trials = HeadTrials(params, pictures, folds, experiments, self._directory)
-        interrupted = self._run(trials)
+        interrupted = self._run(nullcontext(trials))
         return self._end(interrupted, lambda: self._describe_heads(trials))
 
-    def finetune(self, experiments: Experiments) -> int:
+    def finetune(self) -> int:
         """Search settings of fine-tuning; returns the exit code."""
-        from pawprint.search.finetune_trials import FinetuneTrials
+        from pawprint.search.finetune_trials import open_trials
         from pawprint.search.summary import describe_best_finetuned
         from pawprint.storage.tables import read_csv
 
@@ -142,7 +143,7 @@ class Search:
             "as they do"
         )
         figures = next(model.figures for model in MODELS if model.stage == "finetune")
-        interrupted = self._run(FinetuneTrials(experiments.baseline, figures, self._directory))
+        interrupted = self._run(open_trials(self._keys, figures, self._directory))
         return self._end(interrupted, lambda: describe_best_finetuned(self._study.trials, count))
 
     def _say_start(self, judged: str) -> None:
@@ -159,8 +160,22 @@ class Search:
         inside = {json.dumps(values) for values in known if len(values) == len(self._ranges)}
         return len(inside) >= count_combinations(self._ranges)
 
-    def _run(self, trials: Trials) -> bool:
-        """Run trials until the budget is used; whether a user has stopped them."""
+    def _run(self, place: AbstractContextManager[Trials]) -> bool:
+        """Run trials until the budget is used; whether a user has stopped them.
+
+        Args:
+            place: of the trials; who stops them leaves it by an error, so that it keeps its work.
+        """
+        if not self._may_go_on():
+            return False
+        try:
+            with place as trials:
+                self._run_all(trials)
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def _run_all(self, trials: Trials) -> None:
         from pawprint.search.progress import SearchProgress
 
         study, budget = self._study, self._budget
@@ -174,11 +189,8 @@ class Search:
                 study.add(trial)
                 budget.note(trial.training_s + trial.dvc_s)
                 progress.tell_trial(trial)
-        except KeyboardInterrupt:
-            return True
         finally:
             progress.close()
-        return False
 
     def _current(self) -> dict[str, Any]:
         """What params.yaml has of the searched keys."""

@@ -8,7 +8,8 @@
     ├── ImageError              one picture cannot be decoded (it is quarantined)
     ├── DataError               the data set as a whole cannot be used
     ├── WeightsError            pretrained weights are missing, damaged or of another network
-    └── ModelError              a network or a model file cannot be used as asked
+    ├── ModelError              a network or a model file cannot be used as asked
+    └── StageError              a stage that a command ran has failed, or DVC has
 
 Stages print the message and exit with code 1; no stack trace.
 """
@@ -94,6 +95,23 @@ class WeightsError(PawprintError):
 
 class ModelError(PawprintError):
     """A network cannot be built, or a model file cannot be used, as asked."""
+
+
+class StageError(PawprintError):
+    """A stage that a command ran by DVC has failed, or DVC has before any.
+
+    Args:
+        stage: its name; empty: none had begun.
+        reason: what the stage said, or DVC.
+    """
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(stage, reason)
+        self.stage = stage
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"stage {self.stage}: {self.reason}" if self.stage else f"dvc: {self.reason}"
 
 
 def one_line(error: object, most: int = 200) -> str:

@@ -1,4 +1,4 @@
-"""A trial of settings of fine-tuning: the stages themselves, by ``dvc exp run`` in another place.
+"""A trial of settings of fine-tuning: the stages themselves, by ``dvc exp run`` in a clone.
 
 It takes what training and fine-tuning take, for each trial, and is judged on the validation split.
 """
@@ -6,31 +6,29 @@ It takes what training and fine-tuning take, for each trial, and is judged on th
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pawprint.runner.errors import one_line
-from pawprint.runner.processes import end_with_parent
+from pawprint.runner.errors import StageError
 from pawprint.search.experiments import find_experiment, remove_experiment
 from pawprint.search.study import Trial
-
-STAGE = "finetune"
+from pawprint.workplaces.workplace import Workplace, open_workplace
 
 
 class FinetuneTrials:
-    """Runs stage finetune, and what comes before it, in copies that DVC makes.
+    """Runs the stages of one place, trial after trial.
 
     Args:
-        baseline: the commit on top of which experiments are.
-        figures: the stage's file of figures, such as ``metrics/finetune.json``.
+        workplace: what runs them, and hands over their experiments.
+        figures: of stage finetune, such as ``metrics/finetune.json``.
         directory: where what DVC says is kept.
     """
 
-    def __init__(self, baseline: str, figures: str, directory: Path) -> None:
-        self._baseline, self._figures, self._directory = baseline, figures, directory
+    def __init__(self, workplace: Workplace, figures: str, directory: Path) -> None:
+        self._workplace, self._figures, self._directory = workplace, figures, directory
 
     def run(
         self,
@@ -40,39 +38,48 @@ class FinetuneTrials:
         follow: Callable[[float], None] = lambda share: None,
     ) -> Trial:
         """As ``HeadTrials.run``; what is done of a trial is not known while it runs."""
-        import dvc.api
-
         began = time.monotonic()
-        remove_experiment(self._baseline, name)
-        changes = [f"--set-param={key}={as_override(value)}" for key, value in values.items()]
-        command = ["dvc", "exp", "run", "--temp", "--name", name]
-        command += [*(changes if number else []), STAGE]
+        baseline = self._workplace.commit
+        remove_experiment(baseline, name)
+        # The first has what params.yaml has, as it is written there
+        changes = {key: as_override(value) for key, value in values.items()} if number else {}
         log = self._directory / "logs" / f"{number:04d}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "w+", encoding="utf-8") as file:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                preexec_fn=end_with_parent,
-            )
-            file.seek(0)
-            said = file.read()
-        seconds = time.monotonic() - began
-        commit = find_experiment(self._baseline, name)
-        if done.returncode or not commit:
-            return Trial(number, values, reason=f"{_reason(said)} ({log})", training_s=seconds)
-        figures = json.loads(dvc.api.read(self._figures, rev=commit))
+        try:
+            self._workplace.run(name, changes, log, shown=False)
+        except StageError as error:
+            seconds = time.monotonic() - began
+            return Trial(number, values, reason=f"{error.reason} ({log})", training_s=seconds)
+        figures = json.loads((self._workplace.root / self._figures).read_text(encoding="utf-8"))
         return Trial(
             number,
             values,
             loss=figures["val_log_loss"],
             accuracy=figures["val_accuracy"],
             experiment=name,
-            commit=commit,
-            training_s=seconds,
+            commit=find_experiment(baseline, name),
+            training_s=time.monotonic() - began,
         )
+
+
+@contextmanager
+def open_trials(keys: Sequence[str], figures: str, directory: Path) -> Iterator[FinetuneTrials]:
+    """Trials of the project as it is now, whatever is changed in it while they run.
+
+    Args:
+        keys: that are searched: of the head, which is then trained anew for each trial, and of
+            fine-tuning.
+        figures: as of ``FinetuneTrials``.
+        directory: what is kept of the search, in the project; git and DVC ignore it.
+
+    Raises:
+        PawprintError: as ``open_workplace``.
+    """
+    with_head = any(key.partition(".")[0] == "head" for key in keys)
+    stages = ("train_head", "finetune") if with_head else ("finetune",)
+    settled = "features" if with_head else "train_head"
+    with open_workplace(stages, settled, directory / "workplace", "search") as workplace:
+        yield FinetuneTrials(workplace, figures, directory)
 
 
 def as_override(value: Any) -> str:
@@ -82,13 +89,3 @@ def as_override(value: Any) -> str:
     ('[256,64]', 'true', 'cosine')
     """
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _reason(said: str) -> str:
-    """The stage's own line, or else DVC's."""
-    lines = [line.strip() for line in said.splitlines()]
-    for beginning in ("error:", "ERROR:"):
-        for line in lines:
-            if line.startswith(beginning):
-                return one_line(line.removeprefix(beginning).strip())
-    return "dvc exp run has failed"

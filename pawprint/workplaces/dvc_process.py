@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from pawprint.runner.errors import PawprintError, one_line
+from pawprint.runner.errors import StageError, one_line
 from pawprint.runner.processes import end_with_parent
 
 LINE_EVERY_S = 10.0  # where nobody watches, a bar is a line so often
 _RAN = re.compile(r"(?m)^Running stage '(?:.*:)?(\w+)'")
+_ERRORS = ("error: ", "ERROR: ")  # a stage's, and DVC's
 _NOISE = "WARNING: No file hash info found"  # of outputs that are to be made
 
 
-def run_dvc(arguments: Sequence[str], directory: Path, log: Path) -> list[str]:
+def run_dvc(arguments: Sequence[str], directory: Path, log: Path, shown: bool = True) -> list[str]:
     """Run a command of DVC's, and show the progress of its stages on standard error.
 
     Ctrl-C at a terminal does not reach it, but ends it with this process: stages would say how to
@@ -29,21 +30,22 @@ def run_dvc(arguments: Sequence[str], directory: Path, log: Path) -> list[str]:
         arguments: of ``dvc``.
         directory: in which it runs.
         log: the file for its standard output.
+        shown: False: what it says on standard error goes into that file too.
 
     Returns:
         The stages that did run, in order.
 
     Raises:
-        PawprintError: it failed; the stage's own line, or DVC's.
+        StageError: it failed; the stage's own line, or DVC's.
     """
-    with open(log, "w+", encoding="utf-8") as file:
+    with open(log, "w+", encoding="utf-8", errors="replace") as file:
         with subprocess.Popen(
             [sys.executable, "-m", "dvc", *arguments],
             cwd=directory,
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=file,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if shown else subprocess.STDOUT,
             process_group=0,
             preexec_fn=end_with_parent,
         ) as process:
@@ -53,10 +55,11 @@ def run_dvc(arguments: Sequence[str], directory: Path, log: Path) -> list[str]:
             finally:
                 process.kill()
         file.seek(0)
-        ran = _RAN.findall(file.read())
+        said = file.read()
+    ran: list[str] = _RAN.findall(said)
     if code:
-        reason = errors[0] if errors else f"exit code {code}"
-        raise PawprintError(f"stage {ran[-1]}: {reason}" if ran else f"dvc: {reason}")
+        reason = _find_reason(errors if shown else said.splitlines())
+        raise StageError(ran[-1] if ran else "", reason or f"exit code {code}")
     return ran
 
 
@@ -80,21 +83,29 @@ def _environment() -> Mapping[str, str]:
 
 
 def _show(stream: IO[bytes]) -> list[str]:
-    """Hand on what is said; returns lines that tell an error, those of stages before DVC's."""
+    """Hand on what is said, but for the lines that tell an error: these are returned."""
     watched, shown = sys.stderr.isatty(), time.monotonic()
     errors: list[str] = []
     for text, is_line in _split(stream):
         if text.startswith(_NOISE):
             continue
-        if text.startswith(("error: ", "ERROR: ")):
+        if text.startswith(_ERRORS):
             errors.append(text)
         elif is_line:
             print(f"\r{text}" if watched else text, file=sys.stderr, flush=True)
         elif watched or time.monotonic() > shown + LINE_EVERY_S:
             shown = time.monotonic()
             print(text, end="\r" if watched else "\n", file=sys.stderr, flush=True)
-    errors.sort(key=lambda text: text.startswith("ERROR"))
-    return [one_line(text[len("error: ") :], 1000) for text in errors]
+    return errors
+
+
+def _find_reason(lines: Sequence[str]) -> str:
+    """What a stage says of its error, or else DVC; empty: neither says anything."""
+    for start in _ERRORS:
+        for line in lines:
+            if line.startswith(start):
+                return one_line(line[len(start) :], 1000)
+    return ""
 
 
 def _split(stream: IO[bytes]) -> Iterator[tuple[str, bool]]:

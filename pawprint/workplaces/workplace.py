@@ -23,9 +23,9 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from pawprint.comparison.trees import Project, find_project
-from pawprint.ranking.dvc_process import own_environment, run_dvc
 from pawprint.runner.errors import DataError, PawprintError, one_line
 from pawprint.runner.files import UNFINISHED
+from pawprint.workplaces.dvc_process import own_environment, run_dvc
 
 _SETTINGS = ("dvc.yaml", "dvc.lock", ".dvc/config", ".dvc/config.local", ".dvcignore")
 
@@ -59,25 +59,30 @@ class Workplace:
     commit: str
     stages: tuple[str, ...]
 
-    def run(self, experiment: str, changes: Mapping[str, str], log: Path) -> list[str]:
+    def run(
+        self, experiment: str, changes: Mapping[str, str], log: Path, shown: bool = True
+    ) -> list[str]:
         """Run the stages as an experiment, and hand it to the project; an older one is replaced.
 
         Args:
             experiment: its name.
-            changes: keys of params.yaml, and their values.
+            changes: keys of params.yaml, and their values; each run here changes the same keys, as
+                DVC leaves its values in the clone.
             log: the file for what DVC says.
+            shown: whether the progress of its stages is shown; False: it goes into that file.
 
         Returns:
             The stages that did run; the results of the others were in the cache.
 
         Raises:
-            PawprintError: a stage has failed; it says why.
+            StageError: a stage has failed; it says why.
+            PawprintError: the experiment cannot be handed over.
         """
         settings = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
         command = ["exp", "run", "--single-item", "--name", experiment, *settings, *self.stages]
         name = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{experiment}"
         _git(self.root, "update-ref", "-d", name)
-        ran = run_dvc(command, self.root, log)
+        ran = run_dvc(command, self.root, log, shown)
         _git(
             self.project.root,
             *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"),
@@ -87,7 +92,9 @@ class Workplace:
 
 
 @contextmanager
-def open_workplace(stages: Sequence[str], settled: str) -> Iterator[Workplace]:
+def open_workplace(
+    stages: Sequence[str], settled: str, place: Path, command: str
+) -> Iterator[Workplace]:
     """Clone the project in which the command was started, with its uncommitted changes.
 
     What a stage that was killed has left in a clone is kept for the next one. A block that ends
@@ -96,6 +103,8 @@ def open_workplace(stages: Sequence[str], settled: str) -> Iterator[Workplace]:
     Args:
         stages: that will be run in it, in order.
         settled: the stage whose results they start from; these must be up to date.
+        place: where the clone is, in the project; git and DVC ignore it.
+        command: of the user's, for messages.
 
     Raises:
         PawprintError: there is no project, no git repository or no commit; or another process is
@@ -104,28 +113,29 @@ def open_workplace(stages: Sequence[str], settled: str) -> Iterator[Workplace]:
     """
     project = find_project()
     commit, top = _read_commit(project)
-    inputs = _read_inputs(project, stages, settled)
-    place = project.root / UNFINISHED / "rank"
-    with _held_alone(place):
+    inputs = _read_inputs(project, stages, settled, command)
+    place = project.root / place
+    with _held_alone(place, command):
         clone = place / "clone"
         root = clone / project.prefix.strip("/")
         _make_clone(place, clone, top, root, commit)
         _copy_workspace(project.root, top, clone, root, inputs)
         _write_settings(root, project.cache.parent.parent)  # of its files/md5
-        run_dvc(["checkout", *inputs.made], root, place / "checkout.txt")
+        if inputs.made:  # without names, it would be all that there is
+            run_dvc(["checkout", *inputs.made], root, place / "checkout.txt")
         yield Workplace(root, project, commit, tuple(stages))
         shutil.rmtree(clone)
 
 
 @contextmanager
-def _held_alone(place: Path) -> Iterator[None]:
+def _held_alone(place: Path, command: str) -> Iterator[None]:
     """Refuse to work where another process does; the lock goes with its process."""
     place.mkdir(parents=True, exist_ok=True)
     with open(place / "lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PawprintError(f"{place}: another rank is at work in this project") from None
+            raise PawprintError(f"{place}: another {command} is at work in this project") from None
         yield
 
 
@@ -135,14 +145,15 @@ def _read_commit(project: Project) -> tuple[str, Path]:
         commit = _git(project.root, "rev-parse", "--verify", "HEAD").strip()
     except PawprintError:
         raise PawprintError(
-            f"{project.root}: candidates are experiments, which need a commit: `git add . && "
-            "git commit -m start`"
+            f"{project.root}: experiments need a commit: `git add . && git commit -m start`"
         ) from None
     _git(project.root, "var", "GIT_COMMITTER_IDENT")  # or it says in one line what git lacks
     return commit, Path(_git(project.root, "rev-parse", "--show-toplevel").rstrip("\n"))
 
 
-def _read_inputs(project: Project, stages: Sequence[str], settled: str) -> StageInputs:
+def _read_inputs(
+    project: Project, stages: Sequence[str], settled: str, command: str
+) -> StageInputs:
     """What the stages read; the results of `settled` are checked, and those before it."""
     try:
         with Repo(str(project.root)) as repo:
@@ -162,7 +173,7 @@ def _read_inputs(project: Project, stages: Sequence[str], settled: str) -> Stage
         names = ", ".join(name.rpartition(":")[2] for name in stale)
         raise DataError(
             f"stage {names}: not run yet, or not as params.yaml, data and code are now; run "
-            f"`dvc repro {settled}`, then rank again"
+            f"`dvc repro {settled}`, then {command} again"
         )
     makers = {dep: made[out] for dep in deps for out in made if _lies_in(dep, out)}
     return StageInputs(

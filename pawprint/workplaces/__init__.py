@@ -1,0 +1,1 @@
+"""Places in which DVC runs experiments, beside the user's files."""
