@@ -138,6 +138,21 @@ def test_only_the_searched_values_change_in_params_yaml() -> None:
     assert edit_params(text, {}) == text
 
 
+@pytest.mark.parametrize("value", [[], [8], [4, 4]])
+def test_a_list_that_dvc_has_written_below_its_key_is_replaced(value: list[int]) -> None:
+    """As after `dvc exp run -S 'head.hidden=[16]'`."""
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    content = parse_yaml_for_update(text, "params.yaml")
+    content["head"]["hidden"], content["head"]["class_weights"] = [16], [1.0, 2.0]
+    written = dumps_yaml(content)
+    expected = yaml.safe_load(written)
+    expected["head"]["hidden"], expected["head"]["class_weights"] = value, "balanced"
+    changes = {"head.hidden": value, "head.class_weights": "balanced"}
+    assert yaml.safe_load(edit_params(written, changes)) == expected
+
+
 # ---- The study
 
 

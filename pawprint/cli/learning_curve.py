@@ -214,7 +214,10 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
         metavar="DIR",
         help="where curve.png, curve.csv and curve.json are written (%(default)s)",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not options.out or (Path(options.out).exists() and not Path(options.out).is_dir()):
+        parser.error(f"--out: expected a folder, found {options.out!r}")
+    return options
 
 
 def _whole(low: int, high: int | None) -> Callable[[str], int]:

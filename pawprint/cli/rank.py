@@ -214,9 +214,13 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
         metavar="PX,PX",
         help="image sizes of those without @SIZE (as preprocess.image_size says)",
     )
-    add("--json", type=Path, metavar="FILE", help="write the ranking into a file of JSON too")
-    add("--csv", type=Path, metavar="FILE", help="write the table into a CSV file too")
-    return parser.parse_args(arguments)
+    add("--json", type=Path, metavar="FILE", help="write the ranking into a file .json too")
+    add("--csv", type=Path, metavar="FILE", help="write the table into a file .csv too")
+    options = parser.parse_args(arguments)
+    for path, suffix in ((options.json, ".json"), (options.csv, ".csv")):
+        if path and (path.suffix != suffix or not path.parent.is_dir() or path.is_dir()):
+            parser.error(f"--{suffix[1:]}: expected a file {suffix} in a folder, found {path}")
+    return options
 
 
 def _read_sizes(text: str) -> tuple[int, ...]:

@@ -267,6 +267,7 @@ def _conditions(experiments: Experiments, ranges: Sequence[Searched], seed: int)
     return {
         "the ranges": " ".join(f"{each.key}={each.text}" for each in ranges),
         "--seed": str(seed),
+        "the commit": experiments.baseline[:7],  # on which its experiments are
         **experiments.conditions,
         **machine,
     }

@@ -205,6 +205,8 @@ def edit_params(text: str, values: Mapping[str, Any]) -> str:
 
     if not values:
         return text
+    for name in values:
+        text = _with_list_in_line(text, *name.split("."))
     content = parse_yaml_for_update(text, PARAMS)
     for name, value in values.items():
         section, key = name.split(".")
@@ -212,6 +214,24 @@ def edit_params(text: str, values: Mapping[str, Any]) -> str:
         as_written = parse_yaml_for_update(json.dumps(value), PARAMS) if value else value
         content[section][key] = as_written if isinstance(value, list) else value
     return str(dumps_yaml(content))
+
+
+def _with_list_in_line(text: str, section: str, key: str) -> str:
+    """An empty list in the place of one that stands below its key, as DVC writes lists.
+
+    Where the key has a comment, what DVC reads YAML with would write another value for it wrongly.
+    """
+    begin = re.search(rf"(?m)^{section}:.*\n", text)
+    if begin is None:
+        return text
+    end = re.compile(r"(?m)^\w").search(text, begin.end())
+    place = slice(begin.end(), end.start() if end else len(text))
+    below = rf"(?m)^(  {key}:)(\s*#.*)?\n(?: *- .*\n)+"
+    return (
+        text[: place.start]
+        + re.sub(below, lambda found: f"{found[1]} []{found[2] or ''}\n", text[place])
+        + text[place.stop :]
+    )
 
 
 def reference(baseline: str, name: str) -> str:
