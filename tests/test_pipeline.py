@@ -545,7 +545,7 @@ def test_second_clone_gets_the_same_bytes(base, work):
         ),
         (
             "model.cut=block9",
-            "params.yaml: model.cut: EfficientNetLite0 has no block 'block9'; expected input or",
+            "params.yaml: model.cut: EfficientNetLite0 has no block 'block9'; expected auto, ",
         ),
     ],
     ids=["section", "key", "type", "value", "backbone", "cut"],

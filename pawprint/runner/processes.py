@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -106,11 +107,21 @@ def interrupts_held_back() -> Iterator[None]:
 
     They inherit it for good: their parent ends them, and they have nothing to say.
     """
+    came: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    # Another thread may take the signal, and Python then interrupts the main one all the same
+    handler = (
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if in_main else None
+    )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        if in_main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def available_cores() -> int:
