@@ -6,8 +6,8 @@ A row of the table is a backbone cut at a block or at the input, its last map av
 features and fine-tuning in float32 or bfloat16. Behind a cut, the activations are kept if the map
 is averaged, and computed anew by the trunk if it is flattened. The last rows of a backbone run all
 on TensorFlow, as a machine with a GPU does. A backbone has a project of its own and two processes,
-one for each of Keras' backends, in which the stages run one after the other. All take about half an
-hour on two quiet cores; a run that was stopped is continued by naming the backbones that it lacks.
+one for each of Keras' backends, in which the stages run one after the other. All take about an hour
+on two cores beside other work; a run that was stopped goes on with the backbones that are named.
 
 Random weights let most of these networks answer nothing but zeros, which every format would repeat.
 So the mean and variance of batch norm are first set to those of the training pictures.
@@ -75,7 +75,7 @@ HEADER = (
 )
 FORMATS = {"openvino", "saved_model", "onnx", "tflite", "tflite_int8"}
 WEIGHTS = "weights"  # what a process is asked for besides stages
-EXACT = 0.01
+EXACT = 0.01  # largest share of the answers' spread by which a float format may differ
 ALIVE = 1e-3  # standard deviation over the pictures, as a share of the mean feature's size
 
 
