@@ -38,7 +38,7 @@ from servers import data_params
 from test_fuzz import VALID
 from tqdm import tqdm
 
-from pawprint.answers.decoders import ANSWERED_PIXELS, DecodingLimits, Order, decode_order
+from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits, Order, decode_order
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.limits import CPU_SIGNAL, leave_no_core, limited_cpu, limited_memory
 

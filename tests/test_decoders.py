@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import ForkServerProcess
@@ -16,7 +17,8 @@ import pytest
 from living import wait_until
 from PIL import Image
 
-from pawprint.answers.decoders import Decoders, DecodingLimits, Order, open_decoders
+from pawprint.answers.decoders import Decoders, open_decoders
+from pawprint.answers.orders import DecodingLimits, Order
 from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ImageFault
 
@@ -115,6 +117,33 @@ def test_where_no_process_can_be_started_it_is_said(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ForkServerProcess, "start", start)
     with pytest.raises(BlockingIOError, match="no process can be started to decode"):
         Decoders(1, DecodingLimits(), 32)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+def test_without_room_for_a_file_nothing_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_decoders(1, DecodingLimits(), 32) as decoders:
+        files = len(os.listdir("/dev/fd"))
+        with monkeypatch.context() as full:
+            place = "pawprint.answers.decoders._open_shared"
+            full.setattr(place, lambda: os.open("/dev/full", os.O_WRONLY))
+            for _ in range(3):
+                with pytest.raises(OSError, match="No space left on device"):
+                    decoders.decode(Order(SMALL, 32, CAP, 0))
+        assert isinstance(decoders.decode(Order(SMALL, 32, CAP, 0)).result, np.ndarray)
+        assert len(os.listdir("/dev/fd")) == files
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_ctrl_c_does_not_reach_decoders() -> None:
+    """A terminal sends it to all; each of them would print where it was. See `_context`."""
+    before = pids()
+    with open_decoders(2, DecodingLimits(), 32):
+        started = pids() - before
+        for pid in started:
+            status = Path(f"/proc/{pid}/status").read_text("ascii")
+            blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+            assert blocked & 1 << (signal.SIGINT - 1)
+        assert len(started) == 2
 
 
 def test_the_pictures_of_a_request_share_their_pixels(decoders: Decoders) -> None:

@@ -25,7 +25,8 @@ from living import wait_until
 from PIL import Image
 from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
 
-from pawprint.answers.decoders import Decoder, Decoders, DecodingLimits, open_decoders
+from pawprint.answers.decoders import Decoder, Decoders, open_decoders
+from pawprint.answers.orders import DecodingLimits
 from pawprint.runner.errors import ImageError
 from pawprint.serving.limits import Refusal
 from pawprint.serving.models import CANDIDATE, Models, open_models

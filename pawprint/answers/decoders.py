@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from mmap import mmap
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
@@ -20,89 +20,27 @@ from multiprocessing.resource_tracker import ensure_running as ensure_tracker
 from pathlib import Path
 from queue import LifoQueue
 from threading import Lock
-from time import monotonic, process_time
+from time import monotonic
 
 import numpy as np
 
-from pawprint.pictures.costs import check_file_size
-from pawprint.pictures.images import PixelBudget, decode_image
+from pawprint.answers.orders import Decoded, DecodingLimits, Order, decode_order
 from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.runner.limits import (
     CPU_SIGNAL,
     give_back_large_blocks,
     leave_no_core,
-    limited_cpu,
-    limited_memory,
     private_bytes,
 )
 from pawprint.runner.processes import interrupts_held_back
 
-ANSWERED_PIXELS = 50_000_000  # of a picture that comes from anywhere
-PICTURE_CPU_S = 1.8  # seconds of processor time that these pixels take at most in most formats
-PICTURE_BYTES = 400_000_000
 STUCK_S = 1.0  # at one picture: longer than anybody should wait
 _END_S = 5.0
-_CHUNK_BYTES = 2**20
 _LEFT_OVER_BYTES = 2**24  # that memory may have grown by, as it does by large pictures
 _PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP")
 # Imported once, by the process of which all others are copies
 _PRELOADED = [__name__, *(f"PIL.{name}ImagePlugin" for name in _PLUGINS), "pi_heif"]
 _starting = Lock()  # or two threads ask how a process ended, and only one of them is told
-
-
-@dataclass(frozen=True)
-class DecodingLimits:
-    """What decoding one picture may take.
-
-    Attributes:
-        cpu_s: seconds of processor time.
-        wall_s: seconds that pass, for where others have the processor.
-        memory_bytes: beyond what an idle process has; the file is counted.
-    """
-
-    cpu_s: float = PICTURE_CPU_S
-    wall_s: float = 10.0
-    memory_bytes: int = PICTURE_BYTES
-
-    @classmethod
-    def of_pixels(cls, max_pixels: int) -> DecodingLimits:
-        """What whoever allows more pixels than ``ANSWERED_PIXELS`` allows for these."""
-        times = max(1.0, max_pixels / ANSWERED_PIXELS)
-        return cls(PICTURE_CPU_S * times, 10 * times, int(PICTURE_BYTES * times))
-
-
-@dataclass(frozen=True)
-class Order:
-    """A picture to decode, see ``pawprint.pictures.images.decode_image``.
-
-    Attributes:
-        content: the file's bytes, or its path.
-        pixels_left: for a ``PixelBudget``.
-        cpu_left_s: processor time that is left, if that is less than a picture may take.
-    """
-
-    content: bytes | Path
-    size_px: int
-    max_pixels: int
-    max_value: int
-    pixels_left: int | None = None
-    cpu_left_s: float = math.inf
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What became of an order.
-
-    Attributes:
-        result: uint8 [size_px, size_px, 3], RGB in 0...255, or why there is none: an ImageError,
-            or an OSError where the path cannot be read.
-        pixels: taken from the budget.
-        cpu_s: processor time that it took.
-    """
-
-    result: np.ndarray | ImageError | OSError
-    pixels: int = 0
-    cpu_s: float = 0.0
 
 
 class Decoder:
@@ -116,7 +54,7 @@ class Decoder:
         size_px: side of the largest result.
 
     Raises:
-        OSError: no process can be started.
+        OSError: no process can be started, or there is no memory to share with it.
     """
 
     def __init__(self, limits: DecodingLimits, size_px: int) -> None:
@@ -132,9 +70,15 @@ class Decoder:
             raise BlockingIOError(errno.EAGAIN, "no process can be started to decode") from None
         end.close()
         number = _open_shared()
-        os.ftruncate(number, 3 * size_px * size_px)
-        self._pixels = _map_shared(number)
-        self._hand_on(number)
+        try:
+            os.ftruncate(number, 3 * size_px * size_px)
+            self._pixels = _map_shared(number)
+            send_handle(self._connection, number, self._process.pid)
+        except OSError:
+            self.end()
+            raise
+        finally:
+            os.close(number)
 
     @property
     def ended(self) -> bool:
@@ -149,22 +93,23 @@ class Decoder:
         return self._connection.fileno()
 
     def begin(self, order: Order) -> None:
-        """Hand on a picture, which then is to be waited for, also where the process has ended."""
+        """Hand on a picture, which then is to be waited for, also where the process has ended.
+
+        Raises:
+            OSError: there is no room for the file; nothing was handed on.
+        """
         self._order = replace(order, content=b"")
-        with suppress(OSError):
-            if isinstance(order.content, Path):
+        if isinstance(order.content, Path):
+            with suppress(OSError):  # of a process that has ended
                 self._connection.send(order)
-                return
-            number = _open_shared()
+            return
+        number = _open_shared()
+        try:
             with open(number, "wb", closefd=False) as file:
                 file.write(order.content)
-            self._connection.send(self._order)
-            self._hand_on(number)
-
-    def _hand_on(self, number: int) -> None:
-        """Let the process have an open file, which is closed here."""
-        try:
-            send_handle(self._connection, number, self._process.pid)
+            with suppress(OSError):
+                self._connection.send(self._order)
+                send_handle(self._connection, number, self._process.pid)
         finally:
             os.close(number)
 
@@ -370,52 +315,3 @@ def _work(connection: Connection, limits: DecodingLimits) -> None:
             error = decoded.result
         leaves = private_bytes() > most_bytes
         connection.send((error, decoded.pixels, decoded.cpu_s, leaves))
-
-
-def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
-    """Decode a picture in this process, which ends if that takes too much processor time.
-
-    Args:
-        order: the picture.
-        limits: time that passes is not for this function to limit.
-    """
-    budget = None if order.pixels_left is None else PixelBudget(order.pixels_left)
-    result: np.ndarray | ImageError | OSError
-    began, most_s = process_time(), min(limits.cpu_s, order.cpu_left_s)
-    try:
-        content = order.content
-        left = limits.memory_bytes - (len(content) if isinstance(content, bytes) else 0)
-        with limited_memory(left), limited_cpu(most_s):
-            if isinstance(content, Path):
-                content = _read(content, order.max_pixels)
-            result = decode_image(
-                content,
-                order.size_px,
-                order.max_pixels,
-                order.max_value,
-                budget,
-                limits.memory_bytes - len(content),
-            )
-    except (ImageError, OSError) as error:
-        result = error
-    except MemoryError:
-        megabytes = limits.memory_bytes // 1_000_000
-        result = ImageError(f"takes more than {megabytes} MB to decode", ImageFault.COSTLY)
-    taken = 0 if budget is None else (order.pixels_left or 0) - budget.left
-    return Decoded(result, taken, process_time() - began)
-
-
-def _read(path: Path, max_pixels: int) -> bytes:
-    """A file; some have no size, and no end.
-
-    Raises:
-        ImageError: it is too large.
-        OSError: it cannot be read.
-    """
-    content = bytearray()
-    with path.open("rb") as file:
-        check_file_size(path.stat().st_size, max_pixels)
-        while chunk := file.read(_CHUNK_BYTES):
-            content += chunk
-            check_file_size(len(content), max_pixels)
-    return bytes(content)

@@ -20,12 +20,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from pawprint.answers.decoders import (
-    ANSWERED_PIXELS,
-    DecodingLimits,
-    open_decoders,
-    prepare_decoders,
-)
+from pawprint.answers.decoders import open_decoders, prepare_decoders
+from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
 from pawprint.cli.answers import Answer, choose_renderer, csv_header

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.answers.decoders import Decoders, Order
+from pawprint.answers.decoders import Decoders
+from pawprint.answers.orders import Order
 from pawprint.inference.classifier import LIMIT_OF_MODEL, ModelCard
 from pawprint.pictures.costs import check_file_size, most_file_bytes
 from pawprint.runner.errors import ImageError

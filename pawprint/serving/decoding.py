@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from pawprint.answers.decoders import Decoded, Decoder, Decoders, DecodingLimits, Order
+from pawprint.answers.decoders import Decoder, Decoders
+from pawprint.answers.orders import Decoded, DecodingLimits, Order
 from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.serving.limits import Refusal
 from pawprint.serving.models import Served

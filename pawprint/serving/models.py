@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pawprint.answers.decoders import Order
+from pawprint.answers.orders import Order
 from pawprint.answers.staleness import find_staleness
 from pawprint.inference.classifier import LIMIT_OF_MODEL, MAX_PIXELS, Classifier
 from pawprint.runner.errors import ModelError

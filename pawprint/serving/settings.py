@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pawprint.answers.decoders import ANSWERED_PIXELS, PICTURE_BYTES, PICTURE_CPU_S
+from pawprint.answers.orders import ANSWERED_PIXELS, PICTURE_BYTES, PICTURE_CPU_S
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.processes import available_cores
 
