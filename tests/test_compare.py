@@ -201,6 +201,27 @@ def test_another_file_of_the_same_name_is_another_picture(
     assert "20 pictures, workspace 20: none are the same (20 of the same name are other" in line
 
 
+def test_named_groups_count_as_one(changed: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """A CSV that git has, and one that it does not have."""
+    rows = [f"cat/{i:02}.png,patient {i // 5}" for i in range(20)]
+    table = changed.root / "groups.csv"
+    table.write_text("\n".join(["path,group", *rows]) + "\n", encoding="utf-8")
+    edit(
+        changed, "preprocess:", "split: {groups_file: groups.csv, groups_pattern: ''}\npreprocess:"
+    )
+    changed.commit()
+    assert main(["compare", "HEAD", "fewer"]) == 0
+    said = capsys.readouterr().out
+    assert "20 of the pictures are in one group with others" in said
+    assert "not kept with it" not in said
+    changed.run("git", "rm", "--quiet", "--cached", "groups.csv")
+    changed.run("git", "commit", "--quiet", "--message", "without it")
+    assert main(["compare", "HEAD", "fewer"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "20 of the pictures are in one group with others" in said
+    assert "groups.csv is not kept with it: groups are those that are there now" in said
+
+
 def test_other_classes_are_refused(changed: Project, capsys: pytest.CaptureFixture[str]) -> None:
     edit(changed, "dog}", "bird}")
     changed.dvc("repro", "--quiet")

@@ -7,6 +7,8 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,13 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from pawprint.comparison.differences import compare_models, compare_revisions, share_pictures
+from pawprint.choosing.scores import number_groups
+from pawprint.comparison.differences import (
+    Shared,
+    compare_models,
+    compare_revisions,
+    share_pictures,
+)
 from pawprint.comparison.intervals import holm, paired_mean_interval, paired_share_interval
 from pawprint.comparison.records import Record, find_changes, find_other_inputs, find_outdated
 from pawprint.comparison.revisions import Revision
@@ -38,6 +46,11 @@ def said(wrong: set[int], paths: list[str] = PATHS) -> dict[str, Prediction]:
         else Prediction(path, "cat", "cat", 0.9, 0.9)
         for i, path in enumerate(paths)
     }
+
+
+def alone(paths: Sequence[str]) -> Shared:
+    """Pictures of which none belongs to another."""
+    return Shared(tuple(paths), len(paths), len(paths), 0, 0, number_groups(paths))
 
 
 def revision(name: str, models: dict[str, dict[str, Prediction]], **changed: Any) -> Revision:
@@ -80,7 +93,7 @@ def test_interval_of_paired_shares_covers_the_truth() -> None:
 
 def test_interval_of_a_paired_mean_is_student_s() -> None:
     values = np.array([0.3, -0.1, 0.25, 0.4, 0.05])
-    interval, p_value = paired_mean_interval(values, 0.9)
+    interval, p_value = paired_mean_interval(values, np.arange(5), 0.9)
     expected = stats.ttest_1samp(values, 0)
     assert p_value == pytest.approx(expected.pvalue)
     assert interval == pytest.approx(tuple(expected.confidence_interval(0.9)))
@@ -90,7 +103,7 @@ def test_interval_of_a_paired_mean_is_student_s() -> None:
     ("values", "expected"), [([0, 0], (None, 1.0)), ([0.5], (None, None)), ([1, 1], (None, None))]
 )
 def test_pictures_may_not_allow_an_interval(values: list[float], expected: Any) -> None:
-    assert paired_mean_interval(np.array(values, float), 0.95) == expected
+    assert paired_mean_interval(np.array(values, float), np.arange(len(values)), 0.95) == expected
 
 
 def test_holm_never_lowers_nor_reorders() -> None:
@@ -103,7 +116,7 @@ def test_one_model_before_and_after_by_hand() -> None:
     # 7 wrong, then 1 of them: 6 mended. McNemar: 2 / 2^6. Log loss: 6 of 20 pictures go from
     # -ln 0.2 to -ln 0.9: a mean of -0.3 · ln 4.5 = -0.451223; standard deviation 0.707161,
     # t(19) = 2.093024: half an interval of 0.330961
-    found = compare_models(said(set(range(7))), said({0}), PATHS, 0.95)
+    found = compare_models(said(set(range(7))), said({0}), alone(PATHS), 0.95)
     assert found.accuracies == (0.65, 0.95)
     assert (found.mended, found.broken) == (6, 0)
     assert found.accuracy_p == 2 / 2**6
@@ -115,7 +128,8 @@ def test_one_model_before_and_after_by_hand() -> None:
 
 def test_a_probability_written_as_0_costs_no_infinity() -> None:
     before = {"a": Prediction("a", "cat", "dog", 1.0, 0.0)}
-    found = compare_models(before, {"a": Prediction("a", "cat", "cat", 1.0, 1.0)}, ["a"], 0.95)
+    after = {"a": Prediction("a", "cat", "cat", 1.0, 1.0)}
+    found = compare_models(before, after, alone(["a"]), 0.95)
     assert found.log_losses == (pytest.approx(-np.log(5e-7)), 0.0)
     assert found.log_loss_interval is None
 
@@ -127,7 +141,7 @@ def test_what_became_wrong_comes_first_and_the_surest_of_it() -> None:
 
     before = {p: of(p, cat) for p, cat in zip("abcde", (0.9, 0.9, 0.1, 0.3, 0.9), strict=True)}
     after = {p: of(p, cat) for p, cat in zip("abcde", (0.4, 0.2, 0.9, 0.9, 0.6), strict=True)}
-    found = compare_models(before, after, list("abcde"), 0.95)
+    found = compare_models(before, after, alone("abcde"), 0.95)
     assert [side.after.path for side in found.sides] == ["b", "a", "c", "d"]
 
 
@@ -196,12 +210,31 @@ def test_without_a_manifest_paths_decide() -> None:
     assert len(share_pictures(a, b, a.said["head"], b.said["head"]).paths) == 20
 
 
-def test_duplicates_are_told() -> None:
-    grouped = {p: Picture(p, "cat", "test", p, "same" if i < 3 else p) for i, p in enumerate(PATHS)}
-    base = revision("main", {"head": said(set())}, pictures=grouped)
-    one = only(base, revision("exp", {"head": said({1})}, pictures=grouped))
-    assert one.test.duplicates == 3
-    assert "3 of the pictures are duplicates" in render_text(base, [one], 0.95)
+def test_pictures_that_belong_together_count_as_one() -> None:
+    """Groups of 5 gain 4, 2, 0 and 0 pictures: 0.3 of all.
+
+    The squares of what is above or below 1.5 sum to 11, so that the error is
+    sqrt(4/3 * 11) / 20 = 0.191485; t(3) = 3.182446.
+    """
+    group_of = {path: f"patient {i // 5}" for i, path in enumerate(PATHS)}
+    base = revision("main", {"head": said(set(range(7)))}, group_of=group_of)
+    one = only(base, revision("exp", {"head": said({0})}, group_of=group_of))
+    found = one.models["head"]
+    assert found.accuracy_interval == pytest.approx((-0.309392, 0.909392), abs=2e-6)
+    assert found.accuracy_p == pytest.approx(2 * stats.t.sf(0.3 / 0.191485, 3), abs=1e-5)
+    assert found.log_loss_interval is not None
+    assert found.log_loss_interval[1] > 0  # it would be told, were they single pictures
+    assert one.test.grouped == 20
+    assert "20 of the pictures are in one group with others" in render_text(base, [one], 0.95)
+
+
+def test_groups_in_which_nothing_changed_are_not_sure_of_it() -> None:
+    group_of = {path: f"patient {i // 5}" for i, path in enumerate(PATHS)}
+    base = revision("main", {"head": said({0})}, group_of=group_of)
+    better = {p: replace(one, actual_probability=0.95) for p, one in said({0}).items()}
+    found = only(base, revision("exp", {"head": better})).models["head"]
+    assert found.accuracy_interval == paired_share_interval(0, 0, 4, 0.95)
+    assert found.accuracy_p == 1.0
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from pawprint.learning_curve.results import Curve, describe_curve, describe_fore
 from pawprint.learning_curve.subsets import Plan, order_pictures, plan_curve
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import CrossvalParams, Params
+from pawprint.runner.stage import held_alone
 from pawprint.storage.shards import shard_name, write_shard
 from pawprint.storage.tables import write_csv, write_json
 
@@ -425,6 +426,23 @@ def test_options_out_of_range_are_refused(
     with pytest.raises(SystemExit, match=r"^2$"):
         main(["learning-curve", *option])
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: argument {message}")
+
+
+@pytest.mark.parametrize("out", ["", "params.yaml"])
+def test_results_go_into_a_folder_which_is_told_before_the_work(
+    out: str, capsys: pytest.CaptureFixture[str], project: Path
+) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main([*COMMAND, "--out", out])
+    assert f"--out: expected a folder, found {out!r}" in capsys.readouterr().err
+
+
+def test_two_at_once_are_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with held_alone(project / ".resume/learning-curve", "another one is at work"):
+        assert main(COMMAND) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: .resume/learning-curve: another learning-curve is at work in this project\n"
+    )
 
 
 def test_a_damaged_note_of_a_finished_size_is_not_used(

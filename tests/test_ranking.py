@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from pawprint.__main__ import main
 from pawprint.backbones.lite import LITES
 from pawprint.choosing.out_of_fold import OutOfFold
+from pawprint.choosing.scores import paired_mean
 from pawprint.ranking.candidates import (
     Candidate,
     choose_candidates,
 )
-from pawprint.ranking.comparison import paired_mean, rank
+from pawprint.ranking.comparison import rank
 from pawprint.ranking.costs import Cost
 from pawprint.ranking.weights import has_imagenet_weights, keras_file
 from pawprint.ranking.words import MOST_COLUMNS, as_values, render_ranking, table_of, tell_next_step
@@ -235,6 +237,33 @@ def test_candidates_of_other_pictures_or_classes_are_refused() -> None:
         rank({NOW: one, SMALLER: other}, GROUPS, 0.95)
     with pytest.raises(DataError, match="tell other classes apart"):
         rank({NOW: one, SMALLER: replace(one, class_names=["cat", "owl"])}, GROUPS, 0.95)
+
+
+@pytest.mark.parametrize(
+    "option", [("--csv", "params.yaml"), ("--csv", "."), ("--json", "none/a.json")]
+)
+def test_files_of_results_that_cannot_be_are_told_before_the_work(
+    option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["rank", *option])
+    name, path = option
+    expected = f"{name}: expected a file .{name[2:]} in a folder, found {path}"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As by `| head`."""
+
+    def stop(*_: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("pawprint.cli.rank.main", stop)
+    monkeypatch.setattr("pawprint.__main__.os.dup2", lambda *_: None)
+    assert main(["rank"]) == 0
+    assert capfd.readouterr().err == ""
 
 
 COST = Cost(0.004, 259_000.4, 14_200_000)

@@ -24,13 +24,14 @@ from living import descendants, living, wait_until
 from project import Project, environment, make_project
 from test_crossval import write_features
 
+from pawprint.choosing.scores import PairedMean, paired_mean
 from pawprint.cli.search import main
 from pawprint.runner.errors import DataError, ParamsError, PawprintError
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import Params, change_params, load_params, parse_value
 from pawprint.search.chart import render_search
 from pawprint.search.experiments import edit_params
-from pawprint.search.optimism import Gain, nested_loss, paired_gain
+from pawprint.search.optimism import nested_loss
 from pawprint.search.progress import Budget
 from pawprint.search.ranges import Choices, NumberRange, count_combinations, parse_ranges
 from pawprint.search.study import Study, Trial
@@ -238,11 +239,12 @@ def test_luck_is_what_other_folds_do_not_confirm() -> None:
 
 def test_a_gain_is_of_pairs() -> None:
     before, after = np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 3.0])
-    gain = paired_gain(before, after, np.arange(3), 0.95)
+    gain = paired_mean(before - after, np.arange(3), 0.95)
     half = 4.302653 * 0.5 / np.sqrt(3)  # Student's, 2 degrees of freedom; differences 0.5, 1, 0
     assert (gain.mean, gain.low, gain.high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
-    assert not gain.is_sure
-    assert paired_gain(after, before, np.arange(3), 0.95).mean == -0.5
+    assert not gain.is_told
+    one_group = paired_mean(before - after, np.zeros(3, int), 0.95)
+    assert (one_group.mean, one_group.is_told, one_group.p_value) == (0.5, False, 1.0)
 
 
 def trial(number: int, loss: float | None, folds: tuple[float, float] = (0.0, 0.0)) -> Trial:
@@ -274,14 +276,14 @@ def test_the_end_names_best_failed_and_current(tmp_path: Path) -> None:
 def test_the_best_is_told_with_its_error_and_its_luck() -> None:
     trials = [trial(0, 0.3, (0.3, 0.3)), trial(1, 0.25, (0.1, 0.4)), trial(2, 0.27, (0.3, 0.24))]
     sizes = np.array([10, 10])
-    said = describe_best_head(trials, sizes, Gain(0.05, 0.01, 0.09), 0.95)
+    said = describe_best_head(trials, sizes, PairedMean(0.05, 0.04, 0.02), 0.95)
     assert "best: search-head-0001: log loss 0.2500, standard error 0.0100 over 20 pictures" in said
     assert "0.0500 lower, 95% interval 0.0100 to 0.0900" in said
     assert (
         "it is 0.3500 instead of 0.2500; expect that of new pictures (params.yaml: 0.3000)" in said
     )
     assert "may be chance" not in said
-    unsure = describe_best_head(trials, sizes, Gain(0.05, -0.01, 0.11), 0.95)
+    unsure = describe_best_head(trials, sizes, PairedMean(0.05, 0.06, 0.1), 0.95)
     assert (
         "that may be chance: the settings of params.yaml are not worse beyond the error" in unsure
     )
@@ -393,6 +395,8 @@ def test_trials_are_experiments_as_dvc_makes_them(
     assert run_here(project, monkeypatch, "--trials", "3") == 0
     printed, lines = capsys.readouterr()
     assert project.changes() == untouched
+    best = re.search(r"^best: (search-head-\d+)", printed, re.MULTILINE)
+    assert best
     assert printed.startswith("search head: judged on 5 folds of 160 pictures\n3 trials, 0 of them")
     assert re.search(r"dvc exp apply search-head-000\d && dvc repro\n|better than params", printed)
     assert re.fullmatch(
@@ -419,6 +423,14 @@ def test_trials_are_experiments_as_dvc_makes_them(
     crossval(load_params())
     project.dvc("commit", "--force", "crossval")
     assert {path: path.read_bytes() for path in before} == before
+
+    assert best[1] != "search-head-0000"
+    project.dvc("exp", "remove", best[1])
+    project.run("git", "checkout", "--quiet", ".")
+    project.set_params({"head.weight_decay": 0.002})
+    project.dvc("checkout", "--quiet", "metrics/crossval")
+    assert run_here(project, monkeypatch, "--trials", "3") == 0
+    assert f"{best[1]} has been removed: its values are in" in capsys.readouterr().out
 
 
 # A search whose trainings are a formula: no TensorFlow, 0.03 s each
@@ -536,6 +548,19 @@ def test_what_cannot_go_on_is_one_line(
     stop_at[0] = 1
     assert run_here(project, monkeypatch, "--trials", "1", "--fresh") == 1
     assert run_here(project, monkeypatch, "--trials", "1", "--name", "other") == 130
+    capsys.readouterr()
+    assert run_here(project, monkeypatch, "--trials", "1", "--name", "third") == 130
+    assert capsys.readouterr().out.endswith(
+        "stopped before the first trial could end; nothing is there to be compared\n"
+    )
+    assert run_here(project, monkeypatch, "--minutes", "0.01", "--name", "fourth") == 1
+    assert capsys.readouterr().out.endswith(
+        "--minutes: used up before the first trial could end; nothing is there to be compared\n"
+    )
+    project.run("git", "commit", "--quiet", "--allow-empty", "--message", "another")
+    changed = before.format("the commit was [0-9a-f]{7}, now [0-9a-f]{7}")
+    with pytest.raises(ParamsError, match=changed):
+        run_here(project, monkeypatch, "--trials", "2")
 
     with pytest.raises(ParamsError, match=r"head\.class_weights: expected 2 numbers, one for each"):
         run_here(

@@ -15,7 +15,7 @@ import numpy as np
 from pawprint.choosing.heads import HeadTask, train_heads
 from pawprint.choosing.out_of_fold import OutOfFold, write_out_of_fold
 from pawprint.choosing.pictures import LabelledFeatures
-from pawprint.choosing.scores import score_folds
+from pawprint.choosing.scores import number_groups, score_folds
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import HeadParams
 from pawprint.storage.tables import write_json
@@ -102,8 +102,7 @@ def write_crossval(
         pictures: those of the table, in its order.
         confidence: of the intervals.
     """
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(pictures.groups))}
-    groups = np.array([numbers[group] for group in pictures.groups])
+    groups = number_groups(pictures.groups)
     scores = score_folds(
         table.labels, table.probs, table.folds, groups, confidence, pictures.num_test
     )

@@ -5,6 +5,7 @@ The test split's features are never made, and nothing here reads its pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,12 +82,25 @@ def read_labelled_features(
     )
 
 
+def group_pictures(pictures: Sequence[Picture], params: SplitParams) -> dict[str, str]:
+    """path → the name of what must stay together: duplicates, named groups, and what these join.
+
+    Args:
+        pictures: all of a manifest.
+        params: which groups were named.
+
+    Raises:
+        DataError: the named groups cannot be read.
+    """
+    named = read_groups(params, pictures)
+    together = unite(pictures, named) if named else {}
+    return {p.path: together.get(p.group, p.group) for p in pictures}
+
+
 def _find_groups(
     manifest: Path, pictures: list[Picture], paths: list[str], params: SplitParams
 ) -> list[str]:
-    named = read_groups(params, pictures)
-    together = unite(pictures, named) if named else {}
-    group_of = {p.path: together.get(p.group, p.group) for p in pictures}
+    group_of = group_pictures(pictures, params)
     try:
         return [group_of[path] for path in paths]
     except KeyError as error:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from pawprint.runner.errors import PawprintError
-from pawprint.runner.files import file_digest, files_of
+from pawprint.runner.files import UNFINISHED, file_digest, files_of
 from pawprint.runner.fingerprint import fingerprint
 from pawprint.runner.params import Params, load_params
-from pawprint.runner.stage import keep_work
+from pawprint.runner.stage import held_alone, keep_work
 
 if TYPE_CHECKING:
     from pawprint.choosing.pictures import LabelledFeatures
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PROCESSED, _POOLED, _MANIFEST = "data/processed", "data/features/pooled", "data/split.csv"
 _MOST_GROWTH = 10  # times the pictures that there are; beyond, nothing can be foretold
+_WORK = "learning-curve"  # what is kept of one that was stopped
 _START_S = 6  # TensorFlow's
 _OWN = ("pawprint/cli/learning_curve.py", "pawprint/learning_curve")  # besides stage crossval's
 
@@ -100,7 +101,10 @@ def _draw_curve(
         flush=True,
     )
     start_tensorflow(params.runtime.threads, params.head.seed)
-    with keep_work("learning-curve", _key(params, options)) as work:
+    with (
+        held_alone(UNFINISHED / _WORK, "another learning-curve is at work in this project"),
+        keep_work(_WORK, _key(params, options)) as work,
+    ):
         with CurveProgress(plan.sizes.tolist(), seconds.tolist()) as progress:
             measured = measure_curve(pictures, plan, params.head, work, progress.follow)
         confidence, seed = params.evaluate.confidence, params.head.seed

@@ -134,15 +134,12 @@ def _compare(
     options: argparse.Namespace,
 ) -> str:
     """Rank them, measure what they cost, write the files that were asked for; returns the text."""
-    from pawprint.data.groups import read_groups, unite
+    from pawprint.choosing.pictures import group_pictures
     from pawprint.data.manifest import read_manifest
     from pawprint.ranking.comparison import rank
     from pawprint.ranking.words import as_values, render_ranking, table_of, tell_next_step
 
-    pictures = read_manifest(manifest)
-    named = read_groups(params.split, pictures)
-    together = unite(pictures, named) if named else {}
-    group_of = {p.path: together.get(p.group, p.group) for p in pictures}
+    group_of = group_pictures(read_manifest(manifest), params.split)
     tables = {candidate: outcome.table for candidate, outcome in outcomes.items()}
     found = rank(tables, group_of, params.evaluate.confidence)
     costs = _measure(outcomes, params)

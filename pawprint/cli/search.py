@@ -17,6 +17,7 @@ from pawprint.registry.models import MODELS
 from pawprint.runner.errors import ParamsError, PawprintError
 from pawprint.runner.machine import describe_machine
 from pawprint.runner.params import Params, load_params
+from pawprint.runner.stage import held_alone
 from pawprint.search.ranges import Searched, count_combinations, look_up, parse_ranges, suggest_all
 
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ def main(arguments: list[str], prog: str) -> int:
     name = options.name or ("finetune" if finetuned else "head")
     from pawprint.search.experiments import Experiments
     from pawprint.search.progress import Budget
-    from pawprint.search.study import Study, held_alone
+    from pawprint.search.study import Study
 
     if not finetuned:
         _check_features(params, ranges)
     experiments = Experiments("finetune" if finetuned else "crossval")
     directory = _SEARCHES / name
-    with held_alone(directory):
+    with held_alone(directory, "this search is running already; give another one a --name"):
         if options.fresh:
             _forget(directory, name)
         conditions = _conditions(experiments, ranges, options.seed)
@@ -198,9 +199,14 @@ class Search:
 
     def _end(self, interrupted: bool, describe: Callable[[], str]) -> int:
         """Write and say what was found; the exit code."""
+        from pawprint.search.experiments import find_experiment, read_baseline
         from pawprint.search.summary import describe_trials, rank, write_trials
 
         trials = self._study.trials
+        if not trials:
+            told = "stopped before" if interrupted else "--minutes: used up before"
+            print(f"{told} the first trial could end; nothing is there to be compared")
+            return 130 if interrupted else 1
         write_trials(self._directory / _TABLE, trials, self._keys)
         print(describe_trials(trials, self._keys))
         if self._is_exhausted():
@@ -214,7 +220,10 @@ class Search:
         print(f"of each trial: {self._directory / _TABLE}; as experiments: dvc exp show")
         if ranked[0].number:
             best = ranked[0].experiment
-            print(f"to take the best: dvc exp apply {best} && dvc repro")
+            if find_experiment(read_baseline(), best):
+                print(f"to take the best: dvc exp apply {best} && dvc repro")
+            else:
+                print(f"{best} has been removed: its values are in the table above")
         return 130 if interrupted else 0
 
     def _draw(self) -> None:
@@ -227,7 +236,7 @@ class Search:
         print(f"{describe_importances(importances)}; picture: {path}")
 
     def _describe_heads(self, trials: HeadTrials) -> str:
-        from pawprint.search.optimism import paired_gain
+        from pawprint.choosing.scores import paired_mean
         from pawprint.search.summary import describe_best_head, rank
 
         best, current = rank(self._study.trials)[0], self._study.trials[0]
@@ -235,7 +244,7 @@ class Search:
         gain = None
         if best.number and current.loss is not None:
             before, after = (trials.read_losses(trial.number) for trial in (current, best))
-            gain = paired_gain(before, after, trials.groups, confidence)
+            gain = paired_mean(before - after, trials.groups, confidence)
         return describe_best_head(self._study.trials, trials.fold_sizes, gain, confidence)
 
 
@@ -292,7 +301,7 @@ def _forget(directory: Path, name: str) -> None:
     for path in directory.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "lock":
+        else:
             path.unlink()
     if count := remove_experiments(f"search-{name}"):
         print(f"--fresh: {count} experiments of the search before are removed")

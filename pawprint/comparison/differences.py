@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pawprint.comparison.intervals import holm, paired_mean_interval, paired_share_interval
+from pawprint.choosing.scores import number_groups
+from pawprint.comparison.intervals import (
+    grouped_share_interval,
+    holm,
+    paired_mean_interval,
+    paired_share_interval,
+)
 from pawprint.comparison.records import Change, find_changes, find_other_inputs
 from pawprint.comparison.revisions import CROSSVAL, Revision
 from pawprint.data.manifest import Picture
@@ -31,7 +37,7 @@ class Shared:
         other_bytes: of the common paths, how many are other files; left out.
         other_labels: of the common pictures, how many have another class; left out, for what would
             be right there is not agreed upon.
-        duplicates: of the compared pictures, how many are in one group with another of them.
+        groups: int64 [n] of the compared pictures, from 0; equal where they belong together.
     """
 
     paths: tuple[str, ...]
@@ -39,7 +45,13 @@ class Shared:
     after: int
     other_bytes: int
     other_labels: int
-    duplicates: int
+    groups: np.ndarray
+
+    @property
+    def grouped(self) -> int:
+        """How many of the compared pictures are in one group with another of them."""
+        counts = np.bincount(self.groups, minlength=1)
+        return int(counts[counts > 1].sum())
 
 
 @dataclass(frozen=True)
@@ -63,8 +75,8 @@ class Difference:
         accuracies: shares of right answers, before and after.
         accuracy_interval: of their difference.
         mended, broken: how many pictures changed sides: wrong → right, right → wrong.
-        accuracy_p: of McNemar's exact test; ``accuracy_holm``: raised by Holm's rule, over all
-            revisions in which this model does not say the same.
+        accuracy_p: of McNemar's exact test, or of Student's over groups; ``accuracy_holm``:
+            raised by Holm's rule, over all revisions in which this model does not say the same.
         log_losses: before and after, in nats.
         log_loss_interval: of their difference; None where the pictures do not allow one.
         log_loss_p, log_loss_holm: of Student's paired test; None likewise.
@@ -165,16 +177,13 @@ def _compare(base: Revision, other: Revision, confidence: float) -> Comparison:
             f"{_left_out(test)}; compare revisions with the same data and split"
         )
     found = {
-        name: compare_models(base.said[name], other.said[name], test.paths, confidence)
-        for name in models
+        name: compare_models(base.said[name], other.said[name], test, confidence) for name in models
     }
     crossval = None
     if base.crossval and other.crossval:
         crossval = share_pictures(base, other, base.crossval, other.crossval)
         if crossval.paths:
-            found[CROSSVAL] = compare_models(
-                base.crossval, other.crossval, crossval.paths, confidence
-            )
+            found[CROSSVAL] = compare_models(base.crossval, other.crossval, crossval, confidence)
     return Comparison(
         other,
         test,
@@ -196,40 +205,44 @@ def share_pictures(base: Revision, other: Revision, before: Said, after: Said) -
         or not (base.pictures and other.pictures)  # not known
     ]
     paths = tuple(path for path in same_bytes if before[path].actual == after[path].actual)
-    groups: dict[str, int] = {}
-    for path in paths:
-        group = base.pictures[path].group if path in base.pictures else path
-        groups[group] = groups.get(group, 0) + 1
     return Shared(
         paths,
         len(before),
         len(after),
         len(common) - len(same_bytes),
         len(same_bytes) - len(paths),
-        sum(count for count in groups.values() if count > 1),
+        number_groups(base.group_of.get(path, path) for path in paths),
     )
 
 
-def compare_models(
-    before: Said, after: Said, paths: Sequence[str], confidence: float
-) -> Difference:
-    """One model before and after, on the pictures of these paths, at least one."""
-    pairs = [Side(before[path], after[path]) for path in paths]
+def compare_models(before: Said, after: Said, shared: Shared, confidence: float) -> Difference:
+    """One model before and after, on the pictures that are compared, at least one.
+
+    Where some belong together, the tests and intervals are over groups.
+    """
+    pairs = [Side(before[path], after[path]) for path in shared.paths]
     losses = np.array([[_loss(pair.before), _loss(pair.after)] for pair in pairs])
     right = np.array([[pair.before.correct, pair.after.correct] for pair in pairs])
     test = mcnemar(np.ones(len(pairs), bool), right[:, 0], right[:, 1])
     broken, mended = test["only_a_right"], test["only_b_right"]
-    interval, p_value = paired_mean_interval(losses[:, 1] - losses[:, 0], confidence)
+    interval = paired_share_interval(broken, mended, len(pairs), confidence)
+    p_value = test["p_value"]
+    if shared.grouped:
+        gained = right[:, 1].astype(np.float64) - right[:, 0]
+        interval, p_value = grouped_share_interval(gained, shared.groups, confidence)
+    loss_interval, loss_p = paired_mean_interval(
+        losses[:, 1] - losses[:, 0], shared.groups, confidence
+    )
     return Difference(
         pictures=len(pairs),
         accuracies=(float(right[:, 0].mean()), float(right[:, 1].mean())),
-        accuracy_interval=paired_share_interval(broken, mended, len(pairs), confidence),
+        accuracy_interval=interval,
         mended=mended,
         broken=broken,
-        accuracy_p=test["p_value"],
+        accuracy_p=p_value,
         log_losses=(float(losses[:, 0].mean()), float(losses[:, 1].mean())),
-        log_loss_interval=interval,
-        log_loss_p=p_value,
+        log_loss_interval=loss_interval,
+        log_loss_p=loss_p,
         same=all(pair.before == pair.after for pair in pairs),
         sides=tuple(sorted((p for p in pairs if p.before.correct != p.after.correct), key=_worst)),
     )

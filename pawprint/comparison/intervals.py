@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
-from scipy.stats import t as student
+
+from pawprint.choosing.scores import paired_mean
 
 
 def paired_share_interval(
@@ -41,29 +42,41 @@ def paired_share_interval(
     return max(difference - half, -1.0), min(difference + half, 1.0)
 
 
+def grouped_share_interval(
+    gained: NDArray[np.float64], groups: NDArray[np.int64], confidence: float
+) -> tuple[tuple[float, float], float]:
+    """The same where pictures belong together, and the p-value: Student's, over groups.
+
+    Args:
+        gained: float64 [n], of each picture: 1 if the second model alone has it right, -1 if the
+            first alone has, else 0.
+        groups: int64 [n], from 0 without gaps; equal where pictures belong together.
+        confidence: of the interval.
+    """
+    found = paired_mean(gained, groups, confidence)
+    if not gained.any():  # groups of which none has changed
+        return paired_share_interval(0, 0, int(groups.max()) + 1, confidence), 1.0
+    return (max(found.low, -1.0), min(found.high, 1.0)), found.p_value
+
+
 def paired_mean_interval(
-    differences: NDArray[np.float64], confidence: float
+    differences: NDArray[np.float64], groups: NDArray[np.int64], confidence: float
 ) -> tuple[tuple[float, float] | None, float | None]:
     """Student's interval of a mean difference, and the two-sided p-value of its test.
 
     Args:
         differences: float64 [n], one a picture.
+        groups: int64 [n], from 0 without gaps; equal where pictures belong together.
         confidence: of the interval.
 
     Returns:
         The interval, None where the pictures do not allow one; the p-value, None likewise, 1 where
         there is no difference at all.
-    Source: Student 1908, Biometrika 6, pages 1-25.
     """
     if not differences.any():
         return None, 1.0
-    if len(differences) < 2 or differences.std(ddof=1) == 0:
-        return None, None
-    freedom = len(differences) - 1
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
-    mean = float(differences.mean())
-    half = float(student.ppf((1 + confidence) / 2, freedom) * error)
-    return (mean - half, mean + half), float(2 * student.sf(abs(mean) / error, freedom))
+    found = paired_mean(differences, groups, confidence)
+    return (None, None) if np.isinf(found.half) else ((found.low, found.high), found.p_value)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

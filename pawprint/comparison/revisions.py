@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pawprint.choosing.out_of_fold import read_out_of_fold
+from pawprint.choosing.pictures import group_pictures
 from pawprint.comparison.records import Record, find_outdated
 from pawprint.comparison.trees import SHORT, WORKSPACE, Project, Tree, open_tree
 from pawprint.data.manifest import Picture, read_manifest
@@ -19,6 +20,7 @@ from pawprint.evaluation.predictions import (
     read_predictions,
 )
 from pawprint.runner.errors import DataError, PawprintError, one_line
+from pawprint.runner.params import SplitParams
 
 EVALUATE, CROSSVAL = "evaluate", "crossval"  # stages whose predictions are compared
 MOST_REASONS = 3  # of results that are out of date, in a sentence
@@ -48,6 +50,7 @@ class Revision:
         record: its stages and parameters.
         archive: its pictures, where they are on this machine; the file may be missing.
         remarks: what a reader must know, a sentence each.
+        group_of: path → the name of what belongs together: duplicates, and groups that were named.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Revision:
     record: Record
     archive: Path
     remarks: tuple[str, ...]
+    group_of: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name if self.name.startswith(self.commit) else f"{self.name} ({self.commit})"
@@ -127,6 +131,8 @@ def _read(project: Project, name: str, places: Locations, tree: Tree, directory:
     else:
         every = [one for of_model in said.values() for one in of_model.values()]
         class_names = {n for one in every for n in (one.actual, one.predicted)}
+    group_of, remark = _read_groups(manifest, reading, project)
+    remarks += [remark] if remark else []
     md5 = record.digests("outs").get(places.archive, "")
     return Revision(
         name,
@@ -138,7 +144,39 @@ def _read(project: Project, name: str, places: Locations, tree: Tree, directory:
         record,
         project.root / places.archive if workspace else project.cached(md5),
         tuple(f"{name}: {remark}" for remark in remarks),
+        group_of,
     )
+
+
+def _read_groups(
+    manifest: list[Picture], reading: _Reading, project: Project
+) -> tuple[Mapping[str, str], str]:
+    """path → group, and what a reader must know of it.
+
+    A CSV that neither git nor DVC has of a revision is taken as it is in the workspace.
+    """
+    split = reading.record.params.get("split")
+    split = split if isinstance(split, Mapping) else {}
+    listed, pattern = str(split.get("groups_file", "")), str(split.get("groups_pattern", ""))
+    file, remark = reading.directory / "groups", ""  # a folder names none
+    file.mkdir()
+    if listed and reading.workspace:
+        file = project.root / listed
+    elif listed and reading.tree.has_file(listed):
+        file = reading.directory / "groups.csv"
+        reading.tree.copy(listed, file)
+    elif listed and (project.root / listed).is_file():
+        file = project.root / listed
+        remark = f"{listed} is not kept with it: groups are those that are there now"
+    params = SplitParams.model_construct(groups_file=str(file), groups_pattern=pattern)
+    try:
+        return group_pictures(manifest, params), remark
+    except (DataError, OSError) as error:
+        reason = one_line(error)
+        return (
+            {picture.path: picture.group for picture in manifest},
+            f"its groups cannot be read ({reason}): only copies count as belonging together",
+        )
 
 
 def _read_record(tree: Tree, again: str) -> Record:

@@ -112,6 +112,10 @@ class Tree:
         except (DvcException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not valid YAML ({one_line(error)})") from None
 
+    def has_file(self, path: str) -> bool:
+        """Whether git or ``dvc.lock`` has a file of this path."""
+        return bool(self.fs.isfile(f"{self.prefix}{path}"))
+
     def copy(self, path: str, target: Path) -> None:
         """Copy a file out of git, DVC's cache or a remote.
 

@@ -254,10 +254,10 @@ def notes(comparisons: Sequence[Comparison], confidence: float) -> list[str]:
             "pictures that had no say."
         )
     tables = [table for one in comparisons for table in (one.test, one.crossval) if table]
-    if repeated := max(table.duplicates for table in tables):
+    if grouped := max(table.grouped for table in tables):
         found.append(
-            f"{repeated:,} of the pictures are duplicates of others and count as if they were not: "
-            "the intervals are somewhat too narrow."
+            f"{grouped:,} of the pictures are in one group with others, as copies or as they were "
+            "named: intervals and tests are over groups there, of the accuracy Student's too."
         )
     return found
 
@@ -295,7 +295,7 @@ def _shared_values(shared: Shared) -> dict[str, int]:
         "after": shared.after,
         "other_files": shared.other_bytes,
         "other_classes": shared.other_labels,
-        "duplicates": shared.duplicates,
+        "grouped": shared.grouped,
     }
 
 

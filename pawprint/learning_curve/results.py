@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pawprint.choosing.scores import number_groups
 from pawprint.learning_curve.forecast import (
     DoublingCheck,
     Fits,
@@ -90,8 +91,7 @@ def fit_curve(
         confidence: of the intervals.
         seed: of the draws.
     """
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    of_groups = np.array([numbers[group] for group in groups])
+    of_groups = number_groups(groups)
     resampled = resample_errors(measured, of_groups, seed)
     scores = []
     for name, errors in zip(("accuracy", "log_loss"), resampled, strict=True):
@@ -100,7 +100,7 @@ def fit_curve(
         forecast = foretell(sizes, errors, fits, check, more, confidence, judged)
         scores.append(Score(name, errors, fits, check, forecast))
     seeds = measured.wrong.shape[1]
-    return Curve(sizes, len(groups), len(numbers), seeds, more, confidence, *scores)
+    return Curve(sizes, len(groups), int(of_groups.max()) + 1, seeds, more, confidence, *scores)
 
 
 def describe_curve(curve: Curve) -> str:

@@ -6,31 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from pawprint.choosing.out_of_fold import OutOfFold
-from pawprint.choosing.scores import standard_error
+from pawprint.choosing.scores import PairedMean, number_groups, paired_mean, standard_error
 from pawprint.evaluation.metrics import picture_losses
 from pawprint.ranking.candidates import Candidate
 from pawprint.runner.errors import DataError
-
-
-@dataclass(frozen=True)
-class PairedMean:
-    """A mean difference over pictures that two candidates both judged.
-
-    Attributes:
-        mean: the first minus the second.
-        half: half of the width of its interval.
-    """
-
-    mean: float
-    half: float
-
-    @property
-    def is_told(self) -> bool:
-        """Whether 0 is outside of the interval."""
-        return abs(self.mean) > self.half
 
 
 @dataclass(frozen=True)
@@ -93,8 +74,7 @@ def rank(
         DataError: they have no picture in common, or tell other classes apart.
     """
     paths = _common_paths(list(tables.values()))
-    names = {name: i for i, name in enumerate(dict.fromkeys(group_of[path] for path in paths))}
-    groups = np.array([names[group_of[path]] for path in paths])
+    groups = number_groups(group_of[path] for path in paths)
     losses, right, folds = {}, {}, []
     for candidate, table in tables.items():
         rows = _rows_of(table, paths)
@@ -130,19 +110,6 @@ def rank(
     return RankingOfCandidates(
         ranked, reference, len(paths), len(everything) - len(paths), moved, confidence
     )
-
-
-def paired_mean(differences: np.ndarray, groups: np.ndarray, confidence: float) -> PairedMean:
-    """The mean difference, with Student's interval over groups.
-
-    Args:
-        differences: float64 [n], of the same pictures.
-        groups: int64 [n], from 0 without gaps; equal where pictures belong together.
-        confidence: of the interval.
-    """
-    freedom = max(1, int(groups.max()))
-    half = student.ppf((1 + confidence) / 2, freedom) * standard_error(differences, groups)
-    return PairedMean(float(differences.mean()), float(half))
 
 
 def _common_paths(tables: Sequence[OutOfFold]) -> list[str]:

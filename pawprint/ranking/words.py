@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pawprint.choosing.scores import PairedMean
 from pawprint.ranking.candidates import Candidate
-from pawprint.ranking.comparison import PairedMean, Ranked, RankingOfCandidates
+from pawprint.ranking.comparison import Ranked, RankingOfCandidates
 from pawprint.ranking.costs import Cost
 
 MOST_COLUMNS = 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import signal
 import sys
@@ -79,3 +80,28 @@ def keep_work(name: str, key: str) -> Iterator[Path]:
             shutil.rmtree(other)
     yield place
     shutil.rmtree(place.parent)
+
+
+@contextmanager
+def held_alone(directory: Path, refusal: str) -> Iterator[None]:
+    """Let no other process work in a directory; the kernel lets go when this one ends.
+
+    Args:
+        directory: made if missing.
+        refusal: what is said where another process is at work.
+
+    Raises:
+        PawprintError: one is.
+    """
+    import fcntl  # there is none on Windows
+
+    directory.mkdir(parents=True, exist_ok=True)
+    number = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PawprintError(f"{directory}: {refusal}") from None
+        yield
+    finally:
+        os.close(number)

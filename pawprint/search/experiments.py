@@ -90,9 +90,7 @@ class Experiments:
                 if not cached:
                     files[path] = Path(made, path).read_bytes()
         files[LOCK] = self._write_lock(params, outs)
-        return self._commit(
-            f"{_NAMES}/{self.baseline[:2]}/{self.baseline[2:]}/{name}", message, files
-        )
+        return self._commit(reference(self.baseline, name), message, files)
 
     @property
     def conditions(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pawprint.choosing.crossval import cross_validate, write_crossval
 from pawprint.choosing.pictures import LabelledFeatures
-from pawprint.choosing.scores import DECIMALS_OF_SCORES, standard_error
+from pawprint.choosing.scores import DECIMALS_OF_SCORES, number_groups, standard_error
 from pawprint.evaluation.metrics import picture_losses
 from pawprint.runner.errors import DataError, ModelError, PawprintError, one_line
 from pawprint.runner.files import atomic_write
@@ -117,12 +117,6 @@ class HeadTrials:
 def _losses_of(directory: Path, number: int) -> Path:
     """Where the log loss of each picture is kept of a trial, float64 [n]."""
     return directory / "losses" / f"{number:04d}.npy"
-
-
-def number_groups(groups: list[str]) -> np.ndarray:
-    """Names of groups as numbers from 0, int64 [n]."""
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    return np.array([numbers[group] for group in groups], np.int64)
 
 
 def _train(

@@ -1,51 +1,10 @@
-"""How good the best of many trials really is: against the current settings, and for its luck."""
+"""How good the best of many trials really is, without its luck."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
-
-from pawprint.choosing.scores import standard_error
-
-
-@dataclass(frozen=True)
-class Gain:
-    """By how much one log loss is below another, of the same pictures.
-
-    Attributes:
-        mean: above 0: better.
-        low: the lower end of its interval.
-        high: the upper one.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether all of the interval is better."""
-        return self.low > 0
-
-
-def paired_gain(
-    before: np.ndarray, after: np.ndarray, groups: np.ndarray, confidence: float
-) -> Gain:
-    """The mean of the differences of pictures, with Student's interval over their groups.
-
-    Args:
-        before: log loss of each picture, float64 [n].
-        after: the same of the other settings.
-        groups: int64 [n], from 0 without gaps; equal where pictures belong together.
-        confidence: of the interval, in (0, 1).
-    """
-    differences = before - after
-    mean, error = float(differences.mean()), standard_error(differences, groups)
-    half = float(student.ppf((1 + confidence) / 2, max(1, int(groups.max())))) * error
-    return Gain(mean, mean - half, mean + half)
 
 
 def nested_loss(fold_losses: Sequence[Sequence[float]], fold_sizes: np.ndarray) -> float:

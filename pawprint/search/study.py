@@ -7,11 +7,9 @@ seed, the trial's number and the trials before it, so that a search may be stopp
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from pawprint.runner.errors import DataError, PawprintError
+from pawprint.runner.errors import DataError
 from pawprint.search.ranges import NumberRange, Searched, read_all, suggest_all
 
 _ATTEMPTS = 20  # at a setting that was not tried yet
@@ -162,26 +160,8 @@ class Study:
         return {each.key: float(found.get(each.key, 0.0)) for each in self._ranges}
 
 
-@contextmanager
-def held_alone(directory: Path) -> Iterator[None]:
-    """Let no other process continue the search of this directory; the kernel lets go at the end.
-
-    Raises:
-        PawprintError: another one does.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PawprintError(
-                f"{directory}: this search is running already; give another one a --name"
-            ) from None
-        yield
-
-
 class _OneProcess(JournalFileOpenLock):
-    """Optuna's own locks are files that a killed process leaves; ``held_alone`` does without."""
+    """Optuna's own locks are files that a killed process leaves; the command has a better one."""
 
     def acquire(self) -> bool:
         return True

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pawprint.choosing.scores import PairedMean
 from pawprint.evaluation.markdown import markdown_table
-from pawprint.search.optimism import Gain, nested_loss
+from pawprint.search.optimism import nested_loss
 from pawprint.search.study import Trial
 from pawprint.storage.tables import write_csv
 
@@ -60,7 +61,7 @@ def describe_trials(trials: Sequence[Trial], keys: Sequence[str]) -> str:
 def describe_best_head(
     trials: Sequence[Trial],
     fold_sizes: np.ndarray,
-    gain: Gain | None,
+    gain: PairedMean | None,
     confidence: float,
 ) -> str:
     """The best settings of the head, against those of params.yaml, and their optimism.
@@ -75,15 +76,15 @@ def describe_best_head(
     best = ranked[0]
     assert best.loss is not None
     lines = [
-        f"best: {_name(best)}: log loss {best.loss:.4f}, standard error {best.loss_se:.4f} over "
-        f"{fold_sizes.sum()} pictures ({_pairs(best.values)})"
+        f"best: {best.experiment}: log loss {best.loss:.4f}, standard error {best.loss_se:.4f} "
+        f"over {fold_sizes.sum()} pictures ({_pairs(best.values)})"
     ]
     if gain is not None:
         lines.append(
             f"against {_CURRENT}, on the same pictures: {gain.mean:.4f} lower, "
             f"{confidence:.0%} interval {gain.low:.4f} to {gain.high:.4f}"
         )
-        if not gain.is_sure:
+        if gain.low <= 0:
             lines.append(
                 "that may be chance: the settings of params.yaml are not worse beyond the error"
             )
@@ -94,7 +95,7 @@ def describe_best_head(
         lines.append(
             f"the best of {len(ranked)} is partly luck: chosen by the other folds and judged on "
             f"the one left out, it is {nested:.4f} instead of {best.loss:.4f}; expect that of new "
-            f"pictures{_against_current(nested, trials[0])}"
+            f"pictures{_against_current(trials[0])}"
         )
     return "\n".join(lines)
 
@@ -103,7 +104,9 @@ def describe_best_finetuned(trials: Sequence[Trial], val_pictures: int) -> str:
     """The best settings of fine-tuning; how sure they are cannot be told from one split."""
     ranked = rank(trials)
     best, current = ranked[0], trials[0]
-    lines = [f"best: {_name(best)}: validation log loss {best.loss:.4f} ({_pairs(best.values)})"]
+    lines = [
+        f"best: {best.experiment}: validation log loss {best.loss:.4f} ({_pairs(best.values)})"
+    ]
     if current.loss is not None:
         lines.append(f"{_CURRENT}: {current.loss:.4f}")
     losses = np.array([trial.loss for trial in ranked], np.float64)
@@ -124,14 +127,10 @@ def describe_importances(importances: Mapping[str, float]) -> str:
     return "importance of each key: " + ", ".join(f"{key} {share:.0%}" for key, share in ordered)
 
 
-def _against_current(nested: float, current: Trial) -> str:
+def _against_current(current: Trial) -> str:
     if current.loss is None:
         return ""
     return f" ({_CURRENT}: {current.loss:.4f})"
-
-
-def _name(trial: Trial) -> str:
-    return trial.experiment
 
 
 def _figures(trial: Trial) -> list[object]:

@@ -9,7 +9,6 @@ Some of what is asked for here is no promise of DVC's: see tests/test_private_si
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -25,6 +24,7 @@ from dvc.repo import Repo
 from pawprint.comparison.trees import Project, find_project
 from pawprint.runner.errors import DataError, PawprintError, one_line
 from pawprint.runner.files import UNFINISHED
+from pawprint.runner.stage import held_alone
 from pawprint.workplaces.dvc_process import own_environment, run_dvc
 
 _SETTINGS = ("dvc.yaml", "dvc.lock", ".dvc/config", ".dvc/config.local", ".dvcignore")
@@ -115,7 +115,7 @@ def open_workplace(
     commit, top = _read_commit(project)
     inputs = _read_inputs(project, stages, settled, command)
     place = project.root / place
-    with _held_alone(place, command):
+    with held_alone(place, f"another {command} is at work in this project"):
         clone = place / "clone"
         root = clone / project.prefix.strip("/")
         _make_clone(place, clone, top, root, commit)
@@ -125,18 +125,6 @@ def open_workplace(
             run_dvc(["checkout", *inputs.made], root, place / "checkout.txt")
         yield Workplace(root, project, commit, tuple(stages))
         shutil.rmtree(clone)
-
-
-@contextmanager
-def _held_alone(place: Path, command: str) -> Iterator[None]:
-    """Refuse to work where another process does; the lock goes with its process."""
-    place.mkdir(parents=True, exist_ok=True)
-    with open(place / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PawprintError(f"{place}: another {command} is at work in this project") from None
-        yield
 
 
 def _read_commit(project: Project) -> tuple[str, Path]:
