@@ -25,7 +25,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from pawprint.data.manifest import Picture, assign_splits, group_members, read_archive_index
 from pawprint.inspection.duplicates import Link, distinct_rows, find_links, group_near_duplicates
 from pawprint.inspection.thumbnails import write_thumbnails
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.sources.archive import write_archive
 from pawprint.sources.fetch import fetch
 from pawprint.sources.quota import Quota

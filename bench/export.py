@@ -21,7 +21,7 @@ from bench.report import describe_machine
 from pawprint.data.datasets import read_labelled_images
 from pawprint.networks.runtime import start_tensorflow
 from pawprint.runner.errors import PawprintError
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 from pawprint.storage.tables import write_json
 
 EXPORTED = Path("models/export")

@@ -28,7 +28,7 @@ from bench.wrk import BOUNDARY, find_wrk, make_form, run_wrk, write_forms
 from pawprint.inference.exported import CARD
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.files import atomic_write
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 from pawprint.sources.fetch import fetch
 from pawprint.storage.tables import write_json
 

@@ -23,7 +23,7 @@ from bench.projects import (
     take_fifth,
 )
 from pawprint.runner.errors import PawprintError
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 
 Figures = dict[str, float]
 Sides = dict[str, Figures]

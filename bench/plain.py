@@ -37,7 +37,8 @@ from pawprint.registry.backbones import (
     find_backbone,
 )
 from pawprint.runner.errors import PawprintError
-from pawprint.runner.params import AugmentParams, Params, load_params
+from pawprint.runner.params import AugmentParams, Params
+from pawprint.runner.params_file import load_params
 from pawprint.storage.shards import ShardedArray
 
 if TYPE_CHECKING:

@@ -182,7 +182,7 @@ def work() -> None:
 
 
 def _attempt(task: str) -> str:
-    from pawprint.runner.params import load_params
+    from pawprint.runner.params_file import load_params
 
     try:
         name, *arguments = task.split()

@@ -11,7 +11,8 @@ import pytest
 from chromium import CHROMIUM
 
 from pawprint.networks.runtime import start_tensorflow
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 
 # A shell has what it starts in the background ignore Ctrl-C, and all that this starts inherits it
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,7 +13,8 @@ from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import urlsplit
 
-from pawprint.runner.params import DataParams, load_params
+from pawprint.runner.params import DataParams
+from pawprint.runner.params_file import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 

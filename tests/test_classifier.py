@@ -40,7 +40,7 @@ from pawprint.inference.classifier import Classifier, ModelCard, save_classifier
 from pawprint.runner.errors import ModelError
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.networks.architectures import *
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 from pawprint.networks.predictor import average_views, build_predictor
 params = load_params(ROOT / "params.yaml")
 SIZE, names = 64, ["cat", "dog", "käfer"]

@@ -21,7 +21,8 @@ from pawprint.cli.rank import DECODED, FEATURES, MANIFEST, NETWORK, PREDICTIONS,
 from pawprint.cli.rank import STAGES as RANKED_BY
 from pawprint.registry.models import MODELS
 from pawprint.runner.files import file_digest
-from pawprint.runner.params import Params, Section, load_params
+from pawprint.runner.params import Params, Section
+from pawprint.runner.params_file import load_params
 
 ROOT = Path(__file__).parents[1]
 DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -56,7 +57,8 @@ PLUMBING = {
     "limits": "ends what costs too much; the stage then stops with the name of it",
     "journal": "calls a function for each shard; what is kept is checked by its digest",
     "machine": "tells what is no function of the inputs: on which machine this is",
-    "params": "reads values, which dvc.lock holds; their types are pinned below",
+    "params": "holds values, which dvc.lock has too; their types are pinned below",
+    "params_file": "reads them, as they are written; how numbers are read is pinned below",
     "requirements": "words for the user where packages are missing; nothing runs",
     "processes": "starts and ends processes",
     "schema": "tells editors what params.yaml may hold; no stage imports it",

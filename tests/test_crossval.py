@@ -23,7 +23,8 @@ from pawprint.choosing.scores import mean_interval, score_folds, share_interval,
 from pawprint.data.manifest import Picture, write_manifest
 from pawprint.evaluation.metrics import wilson_interval
 from pawprint.runner.errors import DataError
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.storage.shards import shard_name, write_shard
 from pawprint.storage.tables import write_csv, write_json
 from stages.crossval import main

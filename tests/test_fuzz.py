@@ -38,7 +38,8 @@ from servers import ROOT, data_params
 from pawprint.backbones.legacy_weights import read_state_dict
 from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError, ParamsError, SourceError, WeightsError
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.serving.limits import Refusal
 from pawprint.serving.uploads import Uploads, read_form, read_json
 from pawprint.sources.archive import write_archive

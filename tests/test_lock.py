@@ -12,7 +12,8 @@ import yaml
 
 from pawprint.runner.errors import DataError
 from pawprint.runner.lock import check_outputs, hash_output
-from pawprint.runner.params import Params, load_yaml
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_yaml
 
 ROOT = Path(__file__).parents[1]
 SPLIT, POOLED = "data/split.csv", "data/features/pooled"

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from pawprint.backbones.build import chosen_weights
 from pawprint.runner.errors import DataError, ParamsError, WeightsError
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import run_stage
 
 # covers: C5, B8
@@ -251,9 +252,11 @@ def test_sections_are_frozen() -> None:
 def test_validation_imports_no_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(edited("finetune", "lr", "fast"), encoding="utf-8")
     code = (
-        "import sys, pawprint.runner.stage, pawprint.runner.params as params\n"
-        "try: params.load_params('params.yaml')\n"
-        "except params.ParamsError as error: print(error)\n"
+        "import sys, pawprint.runner.stage\n"
+        "from pawprint.runner import params_file\n"
+        "from pawprint.runner.errors import ParamsError\n"
+        "try: params_file.load_params('params.yaml')\n"
+        "except ParamsError as error: print(error)\n"
         "heavy = {'tensorflow', 'keras', 'numpy', 'dvc', 'dvclive'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -26,7 +26,7 @@ from served import serving
 
 from pawprint.inference.classifier import Classifier
 from pawprint.networks.model_files import read_model_info
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 
 STAGES = [
     *("params", "download", "split", "preprocess", "train_baseline", "features"),

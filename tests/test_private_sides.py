@@ -55,7 +55,7 @@ from pawprint.ranking.weights import keras_file
 from pawprint.registry.backbones import BACKBONES
 from pawprint.runner.errors import ImageError, ImageFault, PawprintError, WeightsError
 from pawprint.runner.files import file_digest
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.serving.access import SURPLUS
 from pawprint.serving.app import PAGES, build_app
@@ -688,7 +688,7 @@ def test_exif_that_was_read_is_kept_without_its_source(format_: str):
 
 
 def test_rules_of_yaml_can_be_taken_from_a_loader(tmp_path):
-    """`pawprint.runner.params.load_params` edits `yaml_implicit_resolvers`, a table of PyYAML's.
+    """`pawprint.runner.params_file` edits `yaml_implicit_resolvers`, a table of PyYAML's.
 
     `add_implicit_resolver` only adds, and the rules of YAML 1.1 would come first. PyYAML's own
     loader must keep them.

@@ -12,7 +12,7 @@ import yaml
 from project import ROOT, make_project
 
 from pawprint.registry.backbones import BACKBONES
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.schema import build_schema
 
 # covers: C5, B8

@@ -28,7 +28,8 @@ from pawprint.choosing.scores import PairedMean, paired_mean
 from pawprint.cli.search import main
 from pawprint.runner.errors import DataError, ParamsError, PawprintError
 from pawprint.runner.files import file_digest
-from pawprint.runner.params import Params, change_params, load_params, parse_value
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import change_params, load_params, parse_value
 from pawprint.search.chart import render_search
 from pawprint.search.experiments import edit_params
 from pawprint.search.optimism import nested_loss

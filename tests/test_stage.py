@@ -17,7 +17,7 @@ from living import descendants, living, wait_until
 
 from pawprint.runner import stage
 from pawprint.runner.errors import describe_os_error
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import unfinished_work
 
 ROOT = Path(__file__).parents[1]

@@ -403,7 +403,7 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own(committed: Params
 MIRRORED = """
 import sys
 import numpy as np
-from pawprint.runner.params import load_params
+from pawprint.runner.params_file import load_params
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
 
 start_tensorflow(2, 0)

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.files import UNFINISHED, file_digest, files_of
 from pawprint.runner.fingerprint import fingerprint
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import held_alone, keep_work
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from pawprint.ranking.candidates import (
 from pawprint.registry.backbones import BACKBONES
 from pawprint.runner.errors import ParamsError
 from pawprint.runner.files import UNFINISHED
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import read_csv, write_csv, write_json
 

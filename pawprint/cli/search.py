@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pawprint.registry.models import MODELS
 from pawprint.runner.errors import ParamsError, PawprintError
 from pawprint.runner.machine import describe_machine
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import held_alone
 from pawprint.search.ranges import Searched, count_combinations, look_up, parse_ranges, suggest_all
 
@@ -252,7 +253,7 @@ def _check_features(params: Params, ranges: Sequence[Searched]) -> None:
     """Refuse class weights that do not fit the classes, in params.yaml and among the choices."""
     from pawprint.data.datasets import read_class_names
     from pawprint.runner.class_counts import check_all_class_weights
-    from pawprint.runner.params import change_params
+    from pawprint.runner.params_file import change_params
     from pawprint.search.ranges import Choices
 
     if not Path(_PROCESSED, "classes.json").exists():

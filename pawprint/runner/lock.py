@@ -16,7 +16,8 @@ import yaml
 
 from pawprint.runner.errors import DataError
 from pawprint.runner.files import file_digest, files_of
-from pawprint.runner.params import Params, load_yaml
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_yaml
 
 Stages = Mapping[str, Mapping[str, Any]]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from pawprint.runner.errors import PawprintError, describe_os_error
 from pawprint.runner.files import UNFINISHED
 from pawprint.runner.fingerprint import fingerprint
-from pawprint.runner.params import Params, load_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import end_with_dvc
 
 

@@ -18,7 +18,8 @@ from pawprint.choosing.scores import DECIMALS_OF_SCORES, number_groups, standard
 from pawprint.evaluation.metrics import picture_losses
 from pawprint.runner.errors import DataError, ModelError, PawprintError, one_line
 from pawprint.runner.files import atomic_write
-from pawprint.runner.params import Params, change_params
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import change_params
 from pawprint.search.experiments import Experiments
 from pawprint.search.study import Trial
 

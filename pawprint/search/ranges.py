@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pawprint.runner.errors import ParamsError
-from pawprint.runner.params import Params, change_params, parse_value
+from pawprint.runner.params import Params
+from pawprint.runner.params_file import change_params, parse_value
 
 DIGITS = 4  # significant ones, that a searched number has: it is to be read in params.yaml
 SECTIONS = ("head", "finetune")
