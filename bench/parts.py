@@ -171,25 +171,37 @@ def head_experiment(bench: Workbench, repeat: int) -> Sides:
 
 def finetune_epoch(bench: Workbench, repeat: int) -> Sides:
     plain, plain_usage = bench.plain("train", repeat)
-    project = bench.full()
-    bench.prepare(project, "train_head")
-    usages = {}
+    bench.prepare(bench.full(), "train_head")
+    return {
+        "plain": _add([plain["finetune_epoch"]], plain_usage),
+        "pawprint": _epoch(bench, "finetune", "finetune"),
+    }
+
+
+def baseline_epoch(bench: Workbench, repeat: int) -> Sides:
+    plain, plain_usage = bench.plain("baseline", repeat)
+    return {
+        "plain": _add([plain["baseline_epoch"]], plain_usage),
+        "pawprint": _epoch(bench, "baseline", "train_baseline"),
+    }
+
+
+def _epoch(bench: Workbench, section: str, stage: str) -> Figures:
+    """An epoch of a training: half of what three take longer than one."""
+    project, usages = bench.full(), {}
     for epochs in (1, 3):
-        project.set_params({"finetune.epochs": epochs})
-        bench.log(f"finetune.epochs: {epochs}; dvc repro --force --single-item finetune")
-        usages[epochs] = project.dvc("repro", "--force", "--single-item", "finetune")
+        project.set_params({f"{section}.epochs": epochs})
+        bench.log(f"{section}.epochs: {epochs}; dvc repro --force --single-item {stage}")
+        usages[epochs] = project.dvc("repro", "--force", "--single-item", stage)
     epoch = {
         "wall_s": (usages[3].wall_s - usages[1].wall_s) / 2,
         "cpu_s": (usages[3].cpu_s - usages[1].cpu_s) / 2,
     }
     if min(epoch.values()) <= 0:
         raise PawprintError(
-            "finetune_epoch: 3 epochs took no longer than 1: too few pictures to time; give more"
+            f"{section}.epochs: 3 took no longer than 1: too few pictures to time; give more"
         )
-    return {
-        "plain": _add([plain["finetune_epoch"]], plain_usage),
-        "pawprint": epoch | {"peak_mb": usages[3].peak_mb, "stage_of_3_epochs_s": usages[3].wall_s},
-    }
+    return epoch | {"peak_mb": usages[3].peak_mb, "stage_of_3_epochs_s": usages[3].wall_s}
 
 
 def first_run(bench: Workbench, repeat: int) -> Sides:
@@ -304,6 +316,7 @@ PARTS = {
     "features_bf16": Part(features_bf16, extrapolated=False),
     "head_experiment": Part(head_experiment),
     "finetune_epoch": Part(finetune_epoch),
+    "baseline_epoch": Part(baseline_epoch),
     "first_run": Part(first_run),
     "preprocess": Part(preprocess, over="", extrapolated=False),
     "noop_repro": Part(noop_repro, over="pawprint", under="one_stage", extrapolated=False),

@@ -7,6 +7,7 @@ is started, so that both ways see the same pictures, weights and settings:
 
     python -m bench.plain train              # both phases, to the end, and their test accuracy
     python -m bench.plain train --steps 20   # 20 batches of each kind; the phases extrapolated
+    python -m bench.plain baseline --steps 20    # the CNN from scratch, an epoch
     python -m bench.plain features           # the features of all pictures, already decoded
 
 The last line that it prints is JSON: seconds of wall clock and of CPU, and the accuracy.
@@ -276,6 +277,32 @@ def train(params: Params, root: Path, directory: Path, steps: int) -> Report:
     return report(costs) | ({"accuracy": accuracy} if accuracy else {})
 
 
+def baseline(params: Params, root: Path, directory: Path, steps: int) -> Report:
+    """The CNN from scratch, in Keras' own form, on pictures that are decoded to its size.
+
+    Returns:
+        ``baseline_startup`` (unpacking, imports, building, tracing) and ``baseline_epoch`` (one).
+    """
+    start = Cost.now()
+    unpack(root, directory)
+    import keras
+
+    from pawprint.networks.architectures import build_baseline
+
+    config = params.baseline
+    cnn = build_baseline(config, len(list((directory / "train").iterdir())))
+    augmentation = build_augmentation(params.augment)
+    network = keras.Sequential([keras.Input(cnn.input_shape[1:]), augmentation, cnn])
+    compile_network(network, config.lr, config.weight_decay)
+    train, val = (
+        load_pictures(directory / name, config.image_size, config.batch_size, shuffle)
+        for name, shuffle in (("train", True), ("val", False))
+    )
+    built = Cost.now()
+    startup, epoch = train_phase(network, train, val, config.epochs, steps)
+    return report({"baseline_startup": built - start + startup, "baseline_epoch": epoch})
+
+
 def measure_accuracy(network: keras.Model, directory: Path, size_px: int) -> float:
     pictures = load_pictures(directory, size_px, PREDICT_BATCH, shuffle=False)
     return network.evaluate(pictures.batches, verbose=0, return_dict=True)["accuracy"]
@@ -346,9 +373,9 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("train", "features"))
+    parser.add_argument("what", choices=("train", "baseline", "features"))
     parser.add_argument(
-        "--steps", type=int, default=0, help="train: batches to time; 0: all (default)"
+        "--steps", type=int, default=0, help="of a training: batches to time; 0: all (default)"
     )
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -359,8 +386,9 @@ def main() -> None:
         if options.what == "features":
             found = features(params, root)
         else:
+            measure = train if options.what == "train" else baseline
             with tempfile.TemporaryDirectory() as directory:
-                found = train(params, root, Path(directory), options.steps)
+                found = measure(params, root, Path(directory), options.steps)
     except PawprintError as error:
         sys.exit(f"error: {error}")
     print(json.dumps(found))

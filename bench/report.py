@@ -44,6 +44,7 @@ BARS = {
     "features_bf16": Bar("features_bf16", 5, 9),
     "head_experiment": Bar("head_experiment", 20, 60),
     "finetune_epoch": Bar("finetune_epoch", 2.5, 5),
+    "baseline_epoch": Bar("baseline_epoch", 2, 3),
     "first_run": Bar("first_run", 4, 8),
     "preprocess_images_per_s": Bar("preprocess", 500, 1000),
     "noop_repro": Bar("noop_repro", 1.5, 1.1, higher=False),

@@ -1,5 +1,6 @@
 """Pixels → models/baseline.keras: a CNN trained from scratch, the score to beat."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pawprint.data.datasets import read_class_names, read_labelled_images, steps_per_epoch
@@ -17,6 +18,8 @@ def main(params: Params) -> None:
     config, processed = params.baseline, Path("data/processed")
     check_all_class_weights(params, read_class_names(processed))
     start_tensorflow(params.runtime.threads, config.seed)
+    from pawprint.baseline.quick_form import quick_form
+    from pawprint.baseline.resized_pixels import resize_pixels
     from pawprint.data.pixel_batches import pixel_batches
     from pawprint.networks.architectures import add_probs, build_baseline, build_resizing, chain
     from pawprint.networks.model_files import ModelInfo, save_model
@@ -26,8 +29,9 @@ def main(params: Params) -> None:
     info = ModelInfo(read_class_names(processed), train.images.shape[1])
     weights = weigh_classes(config, "baseline", train.labels, info.class_names)
     resizing = build_resizing(info.image_size, config.image_size)
-    batches, inputs = pixel_batches(train, val, params.augment, config, resizing)
     with unfinished_work("train_baseline", params) as work:
+        resized = replace(train, images=resize_pixels(train.images, resizing, work / "resized"))
+        batches, inputs = pixel_batches(resized, val, params.augment, config, resizing)
         with choose_strategy().scope():
             trained = train_model(
                 build_baseline(config, len(info.class_names)),
@@ -37,6 +41,7 @@ def main(params: Params) -> None:
                 config,
                 Checkpoints(work),
                 class_weights=weights,
+                copy_to_train=quick_form,
             )
         model = add_probs(chain(resizing, trained.model, "baseline"))
         save_model(model, Path("models/baseline.keras"), info)

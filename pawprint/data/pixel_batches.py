@@ -25,12 +25,16 @@ def pixel_batches(
     """Training and validation batches of pixels.
 
     Args:
-        train: pictures that are changed at random, in another way in each epoch.
+        train: pictures that are changed at random, in another way in each epoch; they have the
+            size of the model's inputs.
         val: pictures that stay as they are.
         augment: the largest changes.
         params: the stage's section: batch size, epochs, seed.
-        transform: uint8 [k, size, size, 3] as a tensor → float32 inputs of the model.
+        transform: of validation: uint8 [k, size, size, 3] as a tensor → float32 inputs of the
+            model.
     """
+    import tensorflow as tf
+
     size_px = train.images.shape[1]
 
     def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -38,6 +42,6 @@ def pixel_batches(
         return (apply_transforms(train.images.gather(rows), table[rows]),)
 
     return (
-        training_batches(gather, train.labels, params, transform),
+        training_batches(gather, train.labels, params, lambda x: tf.cast(x, tf.float32)),
         plain_batches(val.images.gather, len(val), params.batch_size, transform),
     )

@@ -221,6 +221,7 @@ def train_model(
     clip_norm: float = 0.0,
     blend: float = 1.0,
     class_weights: np.ndarray | None = None,
+    copy_to_train: Callable[[keras.Model, str], keras.Model] | None = None,
 ) -> Trained:
     """Train a model: it gets the weights of its best epoch, calibrated.
 
@@ -243,10 +244,12 @@ def train_model(
             Source: Wortsman et al., Robust fine-tuning of zero-shot models (2022), equation 1.
         class_weights: float32 [c], of the pictures of each class in the loss; None: all weigh the
             same. Validation, and so the choice of the best epoch, knows no weights.
+        copy_to_train: (model, precision) → the form that is trained, whose weights have the same
+            order; None: the model itself, or its copy in another precision.
     """
     before = model.get_weights()
     precision = choose_precision(params.precision)
-    trained = model if precision == "float32" else with_precision(model, precision)
+    trained = (copy_to_train or _in_precision)(model, precision)
     trained.compile(
         optimizer=_build_optimizer(params, steps, factors, clip_norm),
         loss=_build_loss(model.output_shape[-1], params.label_smoothing, class_weights),
@@ -282,6 +285,10 @@ def train_model(
     Path(live.metrics_file).unlink()  # the last epoch's figures; those of the result are these
     scale_logits(model, temperature)
     return Trained(model, temperature, summary, curves, continuation.epoch_logs, precision, blend)
+
+
+def _in_precision(model: keras.Model, precision: str) -> keras.Model:
+    return model if precision == "float32" else with_precision(model, precision)
 
 
 def _build_optimizer(

@@ -1,0 +1,1 @@
+"""How the CNN from scratch is trained quickly: its form, and its pictures."""
