@@ -24,7 +24,12 @@ from pawprint.comparison.differences import (
     compare_revisions,
     share_pictures,
 )
-from pawprint.comparison.intervals import holm, paired_mean_interval, paired_share_interval
+from pawprint.comparison.intervals import (
+    holm,
+    paired_mean_interval,
+    paired_share_interval,
+    paired_share_test,
+)
 from pawprint.comparison.records import Record, find_changes, find_other_inputs, find_outdated
 from pawprint.comparison.revisions import Revision
 from pawprint.comparison.thumbnails import SIDE_PX, make_thumbnails
@@ -68,25 +73,32 @@ def revision(name: str, models: dict[str, dict[str, Prediction]], **changed: Any
     return Revision(name, said=models, **{**values, **changed})
 
 
+def changes(lost: int, gained: int, pictures: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many pictures that changed sides, each a group of its own."""
+    values = np.zeros(pictures)
+    values[:lost], values[lost : lost + gained] = -1, 1
+    return values, np.arange(pictures)
+
+
 def test_interval_of_paired_shares_by_hand() -> None:
     # Bonett and Price: (0 + 1) / 22 and (6 + 1) / 22; difference 6/22 = 0.272727,
     # variance (8/22 - 0.272727²) / 22 = 0.0131480, 1.959964 · 0.1146648 = 0.224739
-    low, high = paired_share_interval(0, 6, 20, 0.95)
+    low, high = paired_share_interval(*changes(0, 6, 20), 0.95)
     assert (low, high) == pytest.approx((0.047988, 0.497466), abs=1e-6)
-    mirrored = paired_share_interval(6, 0, 20, 0.95)
+    mirrored = paired_share_interval(*changes(6, 0, 20), 0.95)
     assert mirrored == pytest.approx((-high, -low))
 
 
 def test_interval_of_paired_shares_stays_wide_and_within_bounds() -> None:
-    low, high = paired_share_interval(0, 0, 210, 0.95)
+    low, high = paired_share_interval(*changes(0, 0, 210), 0.95)
     assert high == -low == pytest.approx(1.959964 * np.sqrt(2) / 212, abs=1e-6)
-    assert paired_share_interval(0, 1, 1, 0.99)[1] == 1.0
+    assert paired_share_interval(*changes(0, 1, 1), 0.99)[1] == 1.0
 
 
 def test_interval_of_paired_shares_covers_the_truth() -> None:
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(100, [0.03, 0.08, 0.89], size=1000)
-    ends = [paired_share_interval(first, second, 100, 0.9) for first, second, _ in drawn]
+    ends = [paired_share_interval(*changes(first, second, 100), 0.9) for first, second, _ in drawn]
     covered = np.mean([low <= 0.05 <= high for low, high in ends])
     assert 0.88 < covered < 0.95
 
@@ -213,15 +225,18 @@ def test_without_a_manifest_paths_decide() -> None:
 def test_pictures_that_belong_together_count_as_one() -> None:
     """Groups of 5 gain 4, 2, 0 and 0 pictures: 0.3 of all.
 
-    The squares of what is above or below 1.5 sum to 11, so that the error is
-    sqrt(4/3 * 11) / 20 = 0.191485; t(3) = 3.182446.
+    Error over groups: sqrt(4/3 * 11) / 20, over pictures: sqrt(20/19 * 4.2) / 20. So the 20 are
+    worth 20 * (20/19 * 4.2) / (4/3 * 11) = 6.028708, of which 0.3 are 1.808612. Bonett and Price:
+    1 / 8.028708 = 0.124553, 2.808612 / 8.028708 = 0.349821, difference 0.225268, variance
+    (0.474374 - 0.225268²) / 8.028708 = 0.052764; t(3) = 3.182446 times its root is 0.731018.
+    Of the signs of 4 and 2, two of four ways reach 6.
     """
     group_of = {path: f"patient {i // 5}" for i, path in enumerate(PATHS)}
     base = revision("main", {"head": said(set(range(7)))}, group_of=group_of)
     one = only(base, revision("exp", {"head": said({0})}, group_of=group_of))
     found = one.models["head"]
-    assert found.accuracy_interval == pytest.approx((-0.309392, 0.909392), abs=2e-6)
-    assert found.accuracy_p == pytest.approx(2 * stats.t.sf(0.3 / 0.191485, 3), abs=1e-5)
+    assert found.accuracy_interval == pytest.approx((-0.50575, 0.95629), abs=2e-5)
+    assert found.accuracy_p == 0.5
     assert found.log_loss_interval is not None
     assert found.log_loss_interval[1] > 0  # it would be told, were they single pictures
     assert one.test.grouped == 20
@@ -233,8 +248,43 @@ def test_groups_in_which_nothing_changed_are_not_sure_of_it() -> None:
     base = revision("main", {"head": said({0})}, group_of=group_of)
     better = {p: replace(one, actual_probability=0.95) for p, one in said({0}).items()}
     found = only(base, revision("exp", {"head": better})).models["head"]
-    assert found.accuracy_interval == paired_share_interval(0, 0, 4, 0.95)
+    # 4 pictures that did not change: sqrt(2) / 6, times t(3)
+    expected = 3.182446 * np.sqrt(2) / 6
+    assert found.accuracy_interval == pytest.approx((-expected, expected), abs=1e-6)
     assert found.accuracy_p == 1.0
+
+
+def test_one_pair_of_copies_changes_little() -> None:
+    """Four gained pictures are chance by McNemar's test, and stay so if two others are copies."""
+    lone, numbers = changes(0, 4, 1500)
+    paired = np.minimum(numbers, 1498)
+    assert paired_share_test(lone, numbers) == paired_share_test(lone, paired) == 0.125
+    before, after = (paired_share_interval(lone, groups, 0.95) for groups in (numbers, paired))
+    assert after == pytest.approx(before, rel=0.01)
+
+
+def test_the_exact_test_over_single_pictures_is_mcnemar_s() -> None:
+    for lost, gained in ((0, 0), (3, 3), (1, 9), (40, 70)):
+        expected = stats.binomtest(lost, lost + gained).pvalue if gained else 1.0
+        assert paired_share_test(*changes(lost, gained, 200)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_all_pictures_of_one_group_tell_nothing() -> None:
+    gained = np.array([1.0, 1.0, 0.0])
+    assert paired_share_interval(gained, np.zeros(3, int), 0.95) == (-1.0, 1.0)
+    assert paired_share_test(gained, np.zeros(3, int)) == 1.0
+
+
+def test_groups_of_either_revision_count() -> None:
+    """1 and 2 belong together in one, 2 and 3 in the other: all three do; names may be the same."""
+    groups = {"a": {PATHS[1]: "p", PATHS[2]: "p"}, "b": {PATHS[2]: "q", PATHS[3]: "q"}}
+    groups["b"][PATHS[9]] = "p"
+    a, b = (revision(name, {"head": said(set())}, group_of=of) for name, of in groups.items())
+    for one, other in ((a, b), (b, a)):
+        found = share_pictures(one, other, one.said["head"], other.said["head"])
+        assert found.grouped == 3
+        assert len(set(found.groups)) == 18
+        assert len(set(found.groups[1:4])) == 1
 
 
 @pytest.mark.parametrize(

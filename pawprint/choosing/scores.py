@@ -146,14 +146,27 @@ def number_groups(names: Iterable[str]) -> np.ndarray:
     return np.array([numbers[name] for name in names], np.int64)
 
 
+def effective_size(values: np.ndarray, groups: np.ndarray) -> float:
+    """How many pictures, each a group of its own, would tell the mean as surely as these.
+
+    Source: Dean and Pagano 2015, Journal of Survey Statistics and Methodology 3, pages 484-503.
+
+    Args:
+        values: float64 [n].
+        groups: as of ``standard_error``.
+    """
+    alone, joint = standard_error(values, np.arange(len(values))), standard_error(values, groups)
+    # All alike: nothing tells how alike the pictures of a group are
+    return len(values) * min(1.0, (alone / joint) ** 2) if joint else float(groups.max()) + 1
+
+
 def share_interval(
     values: np.ndarray, groups: np.ndarray, confidence: float, num_new: float = np.inf
 ) -> list[float]:
     """Wilson's interval of a share, of as many pictures as the groups are worth.
 
     The share among others differs by their own chance, too: the variances of both add up.
-    Source: Wilson 1927, J. Am. Stat. Assoc. 22, pages 209-212; effective sample size: Dean and
-    Pagano 2015, Journal of Survey Statistics and Methodology 3, pages 484-503.
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22, pages 209-212; ``effective_size``.
 
     Args:
         values: float64 [n] of 0 and 1.
@@ -162,10 +175,7 @@ def share_interval(
         num_new: of how many other pictures, each a group of its own, it is the share.
     """
     share = float(values.mean())
-    alone, joint = standard_error(values, np.arange(len(values))), standard_error(values, groups)
-    # All right or all wrong: nothing tells how alike the pictures of a group are
-    worth = len(values) * min(1.0, (alone / joint) ** 2) if joint else int(groups.max()) + 1
-    worth = 1 / (1 / worth + 1 / num_new)
+    worth = 1 / (1 / effective_size(values, groups) + 1 / num_new)
     z2 = norm.ppf((1 + confidence) / 2) ** 2
     middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
     half = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)

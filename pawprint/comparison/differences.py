@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pawprint.choosing.scores import number_groups
 from pawprint.comparison.intervals import (
-    grouped_share_interval,
     holm,
     paired_mean_interval,
     paired_share_interval,
+    paired_share_test,
 )
 from pawprint.comparison.records import Change, find_changes, find_other_inputs
 from pawprint.comparison.revisions import CROSSVAL, Revision
 from pawprint.data.manifest import Picture
-from pawprint.evaluation.metrics import mcnemar
 from pawprint.evaluation.predictions import DECIMALS, Prediction
 from pawprint.runner.errors import DataError
 
@@ -75,8 +74,8 @@ class Difference:
         accuracies: shares of right answers, before and after.
         accuracy_interval: of their difference.
         mended, broken: how many pictures changed sides: wrong → right, right → wrong.
-        accuracy_p: of McNemar's exact test, or of Student's over groups; ``accuracy_holm``:
-            raised by Holm's rule, over all revisions in which this model does not say the same.
+        accuracy_p: of McNemar's exact test, over groups; ``accuracy_holm``: raised by Holm's rule,
+            over all revisions in which this model does not say the same.
         log_losses: before and after, in nats.
         log_loss_interval: of their difference; None where the pictures do not allow one.
         log_loss_p, log_loss_holm: of Student's paired test; None likewise.
@@ -211,8 +210,27 @@ def share_pictures(base: Revision, other: Revision, before: Said, after: Said) -
         len(after),
         len(common) - len(same_bytes),
         len(same_bytes) - len(paths),
-        number_groups(base.group_of.get(path, path) for path in paths),
+        number_groups(_join_groups(base.group_of, other.group_of, paths)),
     )
+
+
+def _join_groups(
+    before: Mapping[str, str], after: Mapping[str, str], paths: Sequence[str]
+) -> Iterator[str]:
+    """Of each picture, the name of what belongs together in either of two revisions.
+
+    One may have been made before groups were named, or with others.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for path in paths:
+        parent[root(f"before {before.get(path, path)}")] = root(f"after {after.get(path, path)}")
+    return (root(f"before {before.get(path, path)}") for path in paths)
 
 
 def compare_models(before: Said, after: Said, shared: Shared, confidence: float) -> Difference:
@@ -223,23 +241,17 @@ def compare_models(before: Said, after: Said, shared: Shared, confidence: float)
     pairs = [Side(before[path], after[path]) for path in shared.paths]
     losses = np.array([[_loss(pair.before), _loss(pair.after)] for pair in pairs])
     right = np.array([[pair.before.correct, pair.after.correct] for pair in pairs])
-    test = mcnemar(np.ones(len(pairs), bool), right[:, 0], right[:, 1])
-    broken, mended = test["only_a_right"], test["only_b_right"]
-    interval = paired_share_interval(broken, mended, len(pairs), confidence)
-    p_value = test["p_value"]
-    if shared.grouped:
-        gained = right[:, 1].astype(np.float64) - right[:, 0]
-        interval, p_value = grouped_share_interval(gained, shared.groups, confidence)
+    gained = right[:, 1].astype(np.float64) - right[:, 0]
     loss_interval, loss_p = paired_mean_interval(
         losses[:, 1] - losses[:, 0], shared.groups, confidence
     )
     return Difference(
         pictures=len(pairs),
         accuracies=(float(right[:, 0].mean()), float(right[:, 1].mean())),
-        accuracy_interval=interval,
-        mended=mended,
-        broken=broken,
-        accuracy_p=p_value,
+        accuracy_interval=paired_share_interval(gained, shared.groups, confidence),
+        mended=int((gained > 0).sum()),
+        broken=int((gained < 0).sum()),
+        accuracy_p=paired_share_test(gained, shared.groups),
         log_losses=(float(losses[:, 0].mean()), float(losses[:, 1].mean())),
         log_loss_interval=loss_interval,
         log_loss_p=loss_p,

@@ -11,52 +11,69 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+from scipy.stats import t as student
 
-from pawprint.choosing.scores import paired_mean
+from pawprint.choosing.scores import effective_size, paired_mean
 
 
 def paired_share_interval(
-    only_first: int, only_second: int, pictures: int, confidence: float
+    gained: NDArray[np.float64], groups: NDArray[np.int64], confidence: float
 ) -> tuple[float, float]:
     """The interval of a difference of two shares of right answers to the same pictures.
 
     Unlike the usual one, it does not shrink to a point where both models are right on the same
-    pictures, and it covers the truth with few pictures too.
+    pictures, and it covers the truth with few pictures too. Where pictures belong together, it is
+    that of as many pictures as the groups are worth, with Student's factor for few groups.
     Source: Bonett and Price 2012, Journal of Educational and Behavioral Statistics 37, pages
     479-488; recommended by Fagerland, Lydersen and Laake 2014, Statistics in Medicine 33, pages
-    2850-2875.
+    2850-2875. Effective sample size: as of ``choosing.scores.share_interval``.
 
     Args:
-        only_first: pictures that the first model alone has right.
-        only_second: that the second alone has right.
-        pictures: all of them, at least 1.
+        gained: float64 [n], n at least 1, of each picture: 1 if the second model alone has it
+            right, -1 if the first alone has, else 0.
+        groups: int64 [n], from 0 without gaps; equal where pictures belong together.
         confidence: of the interval.
 
     Returns:
         Low and high, within -1...1.
     """
-    first, second = ((only + 1) / (pictures + 2) for only in (only_first, only_second))
+    pictures, count = len(gained), int(groups.max()) + 1
+    if count == 1 < pictures:
+        return -1.0, 1.0
+    worth = float(pictures)
+    quantile = norm.ppf((1 + confidence) / 2)
+    if count < pictures:
+        worth = effective_size(gained, groups)
+        quantile = student.ppf((1 + confidence) / 2, count - 1)
+    only_first, only_second = ((gained == sign).mean() * worth for sign in (-1, 1))
+    first, second = ((only + 1) / (worth + 2) for only in (only_first, only_second))
     difference = second - first
-    spread = np.sqrt((first + second - difference**2) / (pictures + 2))
-    half = float(norm.ppf((1 + confidence) / 2) * spread)
-    return max(difference - half, -1.0), min(difference + half, 1.0)
+    half = quantile * np.sqrt((first + second - difference**2) / (worth + 2))
+    return float(max(difference - half, -1.0)), float(min(difference + half, 1.0))
 
 
-def grouped_share_interval(
-    gained: NDArray[np.float64], groups: NDArray[np.int64], confidence: float
-) -> tuple[tuple[float, float], float]:
-    """The same where pictures belong together, and the p-value: Student's, over groups.
+def paired_share_test(gained: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
+    """The exact two-sided p-value of McNemar's test, whose coins are the groups.
+
+    Were the models equal, what a group has gained could as well have been lost. Of pictures that
+    are each a group of their own, this is McNemar's exact test.
+    Source: Fisher 1935, The Design of Experiments, section 21, for signs of differences.
 
     Args:
-        gained: float64 [n], of each picture: 1 if the second model alone has it right, -1 if the
-            first alone has, else 0.
-        groups: int64 [n], from 0 without gaps; equal where pictures belong together.
-        confidence: of the interval.
+        gained: as of ``paired_share_interval``.
+        groups: likewise.
+
+    Returns:
+        In (0, 1], 6 significant digits; 1 if no group has gained or lost.
     """
-    found = paired_mean(gained, groups, confidence)
-    if not gained.any():  # groups of which none has changed
-        return paired_share_interval(0, 0, int(groups.max()) + 1, confidence), 1.0
-    return (max(found.low, -1.0), min(found.high, 1.0)), found.p_value
+    sums = np.rint(np.bincount(groups, weights=gained)).astype(int)
+    most = int(np.abs(sums).sum())
+    chances = np.zeros(2 * most + 1)  # of -most...most; what reaches beyond an end has chance 0
+    chances[most] = 1.0
+    for size in np.abs(sums[sums != 0]):
+        chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
+    far = np.abs(np.arange(-most, most + 1)) >= abs(int(sums.sum()))
+    return float(f"{min(1.0, chances[far].sum()):.6g}")
 
 
 def paired_mean_interval(

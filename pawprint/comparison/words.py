@@ -257,7 +257,7 @@ def notes(comparisons: Sequence[Comparison], confidence: float) -> list[str]:
     if grouped := max(table.grouped for table in tables):
         found.append(
             f"{grouped:,} of the pictures are in one group with others, as copies or as they were "
-            "named: intervals and tests are over groups there, of the accuracy Student's too."
+            "named: intervals and tests are over groups there."
         )
     return found
 
