@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dvc_data.index import DataIndexDirError
 from PIL import Image
 from scipy import stats
 
@@ -33,6 +34,7 @@ from pawprint.comparison.intervals import (
 from pawprint.comparison.records import Record, find_changes, find_other_inputs, find_outdated
 from pawprint.comparison.revisions import Revision
 from pawprint.comparison.thumbnails import SIDE_PX, make_thumbnails
+from pawprint.comparison.trees import Tree
 from pawprint.comparison.words import as_values, pictures_of, render_text, verdict
 from pawprint.data.manifest import Picture
 from pawprint.evaluation.predictions import Prediction
@@ -71,6 +73,22 @@ def revision(name: str, models: dict[str, dict[str, Prediction]], **changed: Any
         "remarks": (),
     }
     return Revision(name, said=models, **{**values, **changed})
+
+
+class _FreshClone:
+    """DVC's files of a revision in a clone in which nothing was computed yet."""
+
+    def info(self, *paths: str) -> Any:
+        raise DataIndexDirError("failed to load directory") from FileNotFoundError("the cache")
+
+    get_file = info
+
+
+def test_directories_that_are_not_here_are_unknown_or_missing(tmp_path: Path) -> None:
+    tree = Tree(_FreshClone(), "/", "0" * 40, "")  # type: ignore[arg-type]
+    assert tree.digest("metrics/evaluate/predictions.csv") == ""
+    with pytest.raises(FileNotFoundError, match="the cache"):
+        tree.copy("metrics/evaluate/predictions.csv", tmp_path / "copy")
 
 
 def changes(lost: int, gained: int, pictures: int) -> tuple[np.ndarray, np.ndarray]:

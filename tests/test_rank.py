@@ -78,7 +78,7 @@ PLACE = (("preprocess", "score"), "split", Path(".resume/rank"), "rank")
 def small() -> Iterator[Project]:
     """A project of three quick stages, of which the first has run; tests leave it as it is."""
     with tempfile.TemporaryDirectory() as directory:
-        project = Project(Path(directory, "project"), Path(directory, "home"))
+        project = Project(Path(directory, "größe 1"), Path(directory, "home"))
         for path, text in {
             "stage.py": STAGE,
             "dvc.yaml": DVC_YAML.format(held=Path(directory, "held")),
@@ -99,7 +99,7 @@ def small() -> Iterator[Project]:
 @pytest.fixture
 def here(small: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A copy of it that a test may change, in which this process works."""
-    project = small.copy(tmp_path / "project")
+    project = small.copy(tmp_path / "größe 1")  # DVC writes its settings in ASCII
     monkeypatch.chdir(project.root)
     for name, value in environment(project.home).items():
         monkeypatch.setenv(name, value)

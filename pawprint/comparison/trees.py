@@ -19,6 +19,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.scm import NoSCM, SCMError
 from dvc.utils.serialize import parse_yaml
+from dvc_data.index import DataIndexDirError
 
 from pawprint.comparison.records import tree_digest
 from pawprint.runner.errors import DataError, PawprintError, one_line
@@ -123,7 +124,10 @@ class Tree:
             FileNotFoundError: none of them has it.
             Exception: a remote cannot be used; which one it is, is up to the remote.
         """
-        self.fs.get_file(f"{self.prefix}{path}", str(target))
+        try:
+            self.fs.get_file(f"{self.prefix}{path}", str(target))
+        except DataIndexDirError as error:  # of the directory in which it lies
+            raise error.__cause__ or error from None
 
     def digest(self, path: str) -> str:
         """DVC's hash of an output, or of what lies in one; empty if it is not known."""
@@ -136,7 +140,7 @@ class Tree:
             return tree_digest(
                 {name.removeprefix(f"{place}/"): i["dvc_info"]["md5"] for name, i in found.items()}
             )
-        except (OSError, LookupError):
+        except (OSError, LookupError, DataIndexDirError):  # also: what lies in it is not here
             return ""
 
     def status(self, stage: str) -> Mapping[str, Any]:

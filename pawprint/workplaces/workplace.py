@@ -222,7 +222,8 @@ def _copy(source: Path, target: Path) -> None:
 def _write_settings(root: Path, cache: Path) -> None:
     """Have the clone use the project's cache, and publish nothing by itself."""
     with Repo(str(root)) as repo, repo.config.edit("local") as settings:
-        settings["cache"]["dir"] = str(cache)
+        # From here: DVC writes its settings in ASCII, and the project may lie anywhere
+        settings["cache"]["dir"] = os.path.relpath(cache)
         settings["exp"]["auto_push"] = False
 
 
