@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from dataclasses import replace
@@ -368,6 +369,8 @@ def test_the_command_goes_on_where_it_was_stopped_and_leaves_the_same_bytes(
     assert main(COMMAND) == 0
     assert capsys.readouterr().out == printed
     assert results() == resumed
+    # Or a warning of TensorFlow's, of many lines, stands among those of the sizes
+    assert not logging.getLogger("tensorflow").isEnabledFor(logging.WARNING)
 
     assert printed.startswith("20 heads on 52 to 240 pictures: about ")
     assert "480 pictures, each judged by heads that have not seen it; 2 seeds\n" in printed
@@ -440,9 +443,11 @@ def test_results_go_into_a_folder_which_is_told_before_the_work(
 def test_two_at_once_are_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with held_alone(project / ".resume/learning-curve", "another one is at work"):
         assert main(COMMAND) == 2
-    assert capsys.readouterr().err.endswith(
+    said = capsys.readouterr()
+    assert said.err.endswith(
         "error: .resume/learning-curve: another learning-curve is at work in this project\n"
     )
+    assert "about" not in said.out  # it is told before anything is promised or started
 
 
 def test_a_damaged_note_of_a_finished_size_is_not_used(

@@ -551,12 +551,10 @@ def test_what_cannot_go_on_is_one_line(
     assert run_here(project, monkeypatch, "--trials", "1", "--name", "other") == 130
     capsys.readouterr()
     assert run_here(project, monkeypatch, "--trials", "1", "--name", "third") == 130
-    assert capsys.readouterr().out.endswith(
-        "stopped before the first trial could end; nothing is there to be compared\n"
-    )
+    assert capsys.readouterr().out.endswith("stopped before the first trial could end\n")
     assert run_here(project, monkeypatch, "--minutes", "0.01", "--name", "fourth") == 1
     assert capsys.readouterr().out.endswith(
-        "--minutes: used up before the first trial could end; nothing is there to be compared\n"
+        "--minutes: used up before the first trial could end; give it more\n"
     )
     project.run("git", "commit", "--quiet", "--allow-empty", "--message", "another")
     changed = before.format("the commit was [0-9a-f]{7}, now [0-9a-f]{7}")

@@ -74,6 +74,7 @@ class HeadsSideBySide:
             [tf.Variable(tf.zeros_like(self._weights[i])) for i in self._trained]
             for _ in range(kinds)
         ]
+        tf.get_logger().setLevel("ERROR")  # it warns where many functions are made, as here
         self._train = tf.function(self._train_epoch, reduce_retracing=True)
         self._predict = tf.function(self._predict_rows, reduce_retracing=True)
 

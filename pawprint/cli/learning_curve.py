@@ -50,7 +50,8 @@ def main(arguments: list[str], prog: str) -> int:
     params = load_params()
     pictures, plan = _prepare(params, options)
     try:
-        _draw_curve(params, options, pictures, plan)
+        with held_alone(UNFINISHED / _WORK, "another learning-curve is at work in this project"):
+            _draw_curve(params, options, pictures, plan)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on where it was", file=sys.stderr)
         raise
@@ -102,10 +103,7 @@ def _draw_curve(
         flush=True,
     )
     start_tensorflow(params.runtime.threads, params.head.seed)
-    with (
-        held_alone(UNFINISHED / _WORK, "another learning-curve is at work in this project"),
-        keep_work(_WORK, _key(params, options)) as work,
-    ):
+    with keep_work(_WORK, _key(params, options)) as work:
         with CurveProgress(plan.sizes.tolist(), seconds.tolist()) as progress:
             measured = measure_curve(pictures, plan, params.head, work, progress.follow)
         confidence, seed = params.evaluate.confidence, params.head.seed

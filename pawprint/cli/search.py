@@ -205,8 +205,10 @@ class Search:
 
         trials = self._study.trials
         if not trials:
-            told = "stopped before" if interrupted else "--minutes: used up before"
-            print(f"{told} the first trial could end; nothing is there to be compared")
+            told, rest = (
+                ("stopped", "") if interrupted else ("--minutes: used up", "; give it more")
+            )
+            print(f"{told} before the first trial could end{rest}")
             return 130 if interrupted else 1
         write_trials(self._directory / _TABLE, trials, self._keys)
         print(describe_trials(trials, self._keys))

@@ -101,8 +101,11 @@ def held_alone(directory: Path, refusal: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PawprintError(f"{directory}: {refusal}") from None
+            alone = os.path.samestat(os.fstat(number), os.stat(directory))
+        except (BlockingIOError, FileNotFoundError):
+            alone = False
+        if not alone:  # or the one before has just ended, and removed it
+            raise PawprintError(f"{directory}: {refusal}")
         yield
     finally:
         os.close(number)

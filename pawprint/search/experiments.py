@@ -114,8 +114,8 @@ class Experiments:
         others = [name.rpartition(":")[2] for name in stale if name != self._stage]
         if others:
             raise PawprintError(
-                f"stage {others[0]}: what it makes is not what {PARAMS} and the code would make "
-                f"now; run `dvc repro {self._stage}` first"
+                f"stage {others[0]}: its results are missing, or not those of {PARAMS}, data and "
+                f"code as they are now; run `dvc repro {self._stage}` first"
             )
 
     def _keep(self, made: Path, path: str) -> dict[str, Any]:
