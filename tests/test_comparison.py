@@ -85,7 +85,7 @@ class _FreshClone:
 
 
 def test_directories_that_are_not_here_are_unknown_or_missing(tmp_path: Path) -> None:
-    tree = Tree(_FreshClone(), "/", "0" * 40, "")  # type: ignore[arg-type]
+    tree = Tree(_FreshClone(), "/", "0" * 40, "")
     assert tree.digest("metrics/evaluate/predictions.csv") == ""
     with pytest.raises(FileNotFoundError, match="the cache"):
         tree.copy("metrics/evaluate/predictions.csv", tmp_path / "copy")
