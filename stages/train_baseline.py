@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+
 from pawprint.data.datasets import read_class_names, read_labelled_images, steps_per_epoch
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
 from pawprint.runner.class_counts import check_all_class_weights
@@ -31,7 +33,9 @@ def main(params: Params) -> None:
     resizing = build_resizing(info.image_size, config.image_size)
     with unfinished_work("train_baseline", params) as work:
         resized = replace(train, images=resize_pixels(train.images, resizing, work / "resized"))
-        batches, inputs = pixel_batches(resized, val, params.augment, config, resizing)
+        batches, inputs = pixel_batches(
+            resized, val, params.augment, config, resizing, cv2.INTER_CUBIC
+        )
         with choose_strategy().scope():
             trained = train_model(
                 build_baseline(config, len(info.class_names)),

@@ -76,8 +76,8 @@ def test_it_classifies_as_the_baseline_does(
     np.testing.assert_allclose(found, logits, atol=close * np.abs(logits).max())
     assert {weight.dtype for weight in quick.weights} == {"float32"}
     types = {layer.name: layer.compute_dtype for layer in quick.layers}
-    assert types["block1_conv"] == types["block1_bn"] == types["dense"] == precision
-    assert types["scale"] == types[LOGITS] == "float32"
+    assert types["block1_conv"] == types["block1_bn"] == types["block1_pool"] == precision
+    assert types["scale"] == types["dense"] == types[LOGITS] == "float32"
 
 
 def test_the_baseline_itself_is_not_changed(small: BaselineParams) -> None:

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from pawprint.networks.architectures import LOGITS
+_OF_MAPS = (layers.Conv2D, layers.BatchNormalization, layers.ReLU, layers.MaxPooling2D)
 
 
 class FusedBatchNormalization(layers.BatchNormalization):
@@ -49,8 +49,8 @@ def quick_form(baseline: keras.Model, precision: str) -> keras.Model:
 
     Args:
         baseline: from ``build_baseline``; not changed.
-        precision: ``float32``; or ``bfloat16``: of all but the weights, batch norm's statistics,
-            the scaling of pixels and the logits.
+        precision: of the maps: ``float32`` or ``bfloat16``. The weights, batch norm's statistics
+            and what comes before and after the maps are float32.
 
     Returns:
         float32 [n, size, size, 3] pixels → float32 [n, num_classes] logits.
@@ -58,7 +58,7 @@ def quick_form(baseline: keras.Model, precision: str) -> keras.Model:
     x = inputs = keras.Input(baseline.input_shape[1:], name=baseline.input.name)
     for layer in _pooled_before_relu(baseline.layers[1:]):
         config = layer.get_config()
-        if precision != "float32" and layer.name not in ("scale", LOGITS):
+        if precision != "float32" and isinstance(layer, _OF_MAPS):
             config["dtype"] = f"mixed_{precision}"
         kind = type(layer)
         kind = FusedBatchNormalization if kind is layers.BatchNormalization else kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from pawprint.data.augment import apply_transforms, draw_transforms
@@ -21,6 +22,7 @@ def pixel_batches(
     augment: AugmentParams,
     params: TrainingParams,
     transform: Callable[[tf.Tensor], tf.Tensor],
+    interpolation: int = cv2.INTER_LINEAR,
 ) -> Inputs:
     """Training and validation batches of pixels.
 
@@ -32,6 +34,7 @@ def pixel_batches(
         params: the stage's section: batch size, epochs, seed.
         transform: of validation: uint8 [k, size, size, 3] as a tensor → float32 inputs of the
             model.
+        interpolation: as of ``apply_transforms``.
     """
     import tensorflow as tf
 
@@ -39,7 +42,7 @@ def pixel_batches(
 
     def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         table = draw_transforms(augment, len(train), size_px, params.seed, epoch)
-        return (apply_transforms(train.images.gather(rows), table[rows]),)
+        return (apply_transforms(train.images.gather(rows), table[rows], interpolation),)
 
     return (
         training_batches(gather, train.labels, params, lambda x: tf.cast(x, tf.float32)),
