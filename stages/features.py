@@ -32,7 +32,8 @@ def main(params: Params) -> None:
         size_px = ShardedArray(splits["train"]).shape[1]
         network = build_backbone(params.model.backbone, size_px, chosen_weights(params.model))
         model = add_pooling(network, params.model.pooling)
-        save_model(model, Path("models/backbone.keras"), ModelInfo([], size_px))
+        info = ModelInfo([], size_px, params.preprocess.resize)
+        save_model(model, Path("models/backbone.keras"), info)
         layer, num_views = find_layer(model, params.model), count_views(splits, params.features)
         cut, sentence = plan_cut(model, layer, num_views, params.features)
         print(sentence)

@@ -1,5 +1,6 @@
 """Cached features → models/head.keras: the backbone, frozen, with a head of its own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pawprint.data.datasets import (
@@ -25,7 +26,7 @@ def main(params: Params) -> None:
     check_all_class_weights(params, read_class_names(processed))
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.networks.architectures import add_probs, build_head, chain
-    from pawprint.networks.model_files import ModelInfo, open_model, save_model
+    from pawprint.networks.model_files import open_model, save_model
     from pawprint.training.fit import Validation, train_model
 
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
@@ -46,7 +47,7 @@ def main(params: Params) -> None:
             )
         with open_model(Path("models/backbone.keras")) as backbone:
             model = add_probs(chain(backbone.load(), trained.model, "classifier"))
-            info = ModelInfo(class_names, backbone.info.image_size)
+            info = replace(backbone.info, class_names=class_names)
         save_model(model, Path("models/head.keras"), info)
         move_directory(trained.curves, Path("plots/train_head"))
     metrics = Path("metrics/train_head.json")

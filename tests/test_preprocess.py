@@ -31,7 +31,9 @@ SIDE_PX = 32
 
 
 def params(max_bad: float = 0.5) -> PreprocessParams:
-    return PreprocessParams(image_size=SIDE_PX, max_bad=max_bad, max_pixels=1_000_000, max_value=0)
+    return PreprocessParams(
+        image_size=SIDE_PX, resize="stretch", max_bad=max_bad, max_pixels=1_000_000, max_value=0
+    )
 
 
 def png(value: int) -> bytes:

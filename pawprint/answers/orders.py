@@ -11,6 +11,7 @@ import numpy as np
 
 from pawprint.pictures.costs import check_file_size
 from pawprint.pictures.images import PixelBudget, decode_image
+from pawprint.registry.resizing import STRETCH, Resize
 from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.runner.limits import limited_cpu, limited_memory
 
@@ -57,6 +58,7 @@ class Order:
     max_value: int
     pixels_left: int | None = None
     cpu_left_s: float = math.inf
+    resize: Resize = STRETCH
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
                 order.max_value,
                 budget,
                 limits.memory_bytes - len(content),
+                order.resize,
             )
     except (ImageError, OSError) as error:
         result = error

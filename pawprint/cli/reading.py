@@ -82,7 +82,8 @@ class Reader:
         except ImageError as error:
             return error.reason()
         file = Path(source.path) if content is None else content
-        order = Order(file, self.card.image_size, self._most_pixels, self.card.max_value)
+        size, white, resize = self.card.image_size, self.card.max_value, self.card.resize
+        order = Order(file, size, self._most_pixels, white, resize=resize)
         result = self.decoders.decode(order).result
         if isinstance(result, ImageError):
             own = self.max_pixels < self.card.max_pixels

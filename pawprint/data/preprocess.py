@@ -18,6 +18,7 @@ import numpy as np
 from pawprint.data.decoding import open_pictures
 from pawprint.data.manifest import SPLITS, Picture, check_splits
 from pawprint.pictures.images import PIXELS_KEY, decode_image
+from pawprint.registry.resizing import Resize
 from pawprint.runner.errors import DataError, ImageError
 from pawprint.runner.journal import map_shards
 from pawprint.runner.params import PreprocessParams
@@ -37,6 +38,7 @@ class DecodingShard:
     size_px: int
     max_pixels: int
     max_value: int
+    resize: Resize
 
     @property
     def files(self) -> list[Path]:
@@ -57,7 +59,7 @@ def preprocess_pictures(
         archive: the canonical archive.
         pictures: its manifest, each with its split.
         size_px: side of the squares.
-        params: limits.
+        params: limits, and how a picture becomes a square.
         out: directory to make, as described at the top of this module.
         journal: see ``map_shards``.
 
@@ -103,6 +105,7 @@ def _list_shards(
                     size_px,
                     params.max_pixels,
                     params.max_value,
+                    params.resize,
                 )
             )
     return shards
@@ -137,7 +140,7 @@ def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
         for picture in shard.pictures:
             try:
                 with pictures.read(picture.path) as content:
-                    rows.append(decode_image(content, shard.size_px, *limits))
+                    rows.append(decode_image(content, shard.size_px, *limits, resize=shard.resize))
             except ImageError as error:
                 bad.append((picture, error.reason(PIXELS_KEY)))
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)

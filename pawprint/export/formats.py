@@ -82,6 +82,7 @@ def make_card(
         name=source.stem,
         class_names=info.class_names,
         image_size=info.image_size,
+        resize=info.resize,
         max_pixels=limits.max_pixels,
         max_value=limits.max_value,
         augment=augment.model_dump(),

@@ -25,6 +25,7 @@ from pawprint.networks.graph_files import check_graph
 from pawprint.networks.model_files import ModelInfo, open_model
 from pawprint.networks.predictor import OpenVinoPredictor, Predictor, build_predictor
 from pawprint.pictures.images import FULL_RANGE, decode_image
+from pawprint.registry.resizing import STRETCH, Resize
 from pawprint.runner.errors import ModelError, one_line
 from pawprint.runner.files import file_digest
 from pawprint.runner.processes import available_cores
@@ -59,6 +60,7 @@ class ModelCard:
             where it was named. Older cards lack it.
         tta: 2 where the network itself gives the mean of a picture and its mirror image, and its
             metrics are of that; else 1. Older cards lack it.
+        resize: how a picture becomes a square. Older cards lack it, and mean ``stretch``.
     """
 
     name: str
@@ -72,14 +74,16 @@ class ModelCard:
     max_value: int = FULL_RANGE
     val_log_losses: dict[str, float] = field(default_factory=dict)
     tta: int = 1
+    resize: Resize = STRETCH
 
 
 def embedded(card: ModelCard) -> dict[str, str]:
-    """What each exported file says of itself: name, class_names, image_size, tta, hashes.
+    """What each exported file says of itself: name, class_names, image_size, resize, tta, hashes.
 
     All but the name is JSON.
     """
-    values = {key: getattr(card, key) for key in ("class_names", "image_size", "tta", "hashes")}
+    keys = ("class_names", "image_size", "resize", "tta", "hashes")
+    values = {key: getattr(card, key) for key in keys}
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     return {"name": card.name, **texts}
 
@@ -173,7 +177,8 @@ class Classifier:
         except Exception as error:  # Keras has errors of many types for what loads and cannot run
             text = f"not a classifier of {num_classes} classes at {size} px ({one_line(error)})"
             raise ModelError(f"{path}: {text}; run dvc repro") from None
-        card = ModelCard(path.stem, info.class_names, size, MAX_PIXELS, {}, {}, {}, {})
+        of = path.stem, info.class_names, size, MAX_PIXELS
+        card = ModelCard(*of, {}, {}, {}, {}, resize=info.resize)
         return cls(card, file.digest, predictor, tail)
 
     def decode(self, content: bytes) -> np.ndarray:
@@ -183,7 +188,8 @@ class Classifier:
             ImageError: the reason in a few words.
         """
         card = self.card
-        return decode_image(content, card.image_size, card.max_pixels, card.max_value)
+        limits = card.max_pixels, card.max_value
+        return decode_image(content, card.image_size, *limits, resize=card.resize)
 
     def probs(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, classes] of uint8 [n, size, size, 3]; one caller at a time.
@@ -256,10 +262,11 @@ def _split_off_tail(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
 
 def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
     """The card of JSON that anybody may have written; `path` is for the message."""
-    content = {"max_value": FULL_RANGE, "val_log_losses": {}, "tta": 1, **content}
+    older = {"max_value": FULL_RANGE, "val_log_losses": {}, "tta": 1, "resize": STRETCH}
+    content = {**older, **content}
     try:
         card = ModelCard(**{entry.name: content[entry.name] for entry in fields(ModelCard)})
-        ModelInfo(card.class_names, card.image_size).check()
+        ModelInfo(card.class_names, card.image_size, card.resize).check()
     except (KeyError, ValueError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from None
     for key, fits in {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
 
 from pawprint.networks.config_bounds import check_config, check_outputs
+from pawprint.registry.resizing import STRETCH, Resize, check_resize
 from pawprint.runner.bounds import (
     MAX_JSON_BYTES,
     check_h5,
@@ -42,10 +43,13 @@ class ModelInfo:
     Attributes:
         class_names: in the order of the probabilities; empty for a backbone.
         image_size: side of the square input in pixels.
+        resize: how a picture became a square. A file says it only where it is not ``stretch``, so
+            older files, which never say it, are right, and have the bytes that they had.
     """
 
     class_names: list[str]
     image_size: int
+    resize: Resize = STRETCH
 
     def check(self) -> None:
         """ValueError where a value is of another type, or out of a sane range."""
@@ -63,6 +67,11 @@ class ModelInfo:
             name.encode()  # half a character of UTF-16 is none
         if len(set(names)) < len(names):
             raise ValueError("class_names: a name stands there twice")
+        check_resize(self.resize)
+
+    def written(self) -> dict[str, Any]:
+        """What a file holds of it."""
+        return {k: v for k, v in asdict(self).items() if (k, v) != ("resize", STRETCH)}
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
                 if name == METADATA_FILE:
                     metadata = json.loads(content)
                     metadata.pop("date_saved", None)
-                    content = _to_json(metadata | {"pawprint": asdict(info)})
+                    content = _to_json(metadata | {"pawprint": info.written()})
                 elif name == CONFIG_FILE:
                     content = _to_json(_renumber(json.loads(content), {}))
                 target.writestr(ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
@@ -187,7 +196,7 @@ def load_model(path: Path) -> keras.Model:
 
 
 def read_model_info(path: Path) -> ModelInfo:
-    """Read class names and image size without TensorFlow.
+    """Read what a model file says of itself, without TensorFlow.
 
     Raises:
         ModelError: as ``open_model``.

@@ -27,8 +27,10 @@ from pawprint.pictures.deep_pixels import (
 )
 from pawprint.pictures.memory import check_decoding_bytes, decoding_bytes
 from pawprint.pictures.netpbm import scale_numbers
+from pawprint.pictures.squares import make_square
 from pawprint.pictures.structure import check_structure
 from pawprint.registry.file_kinds import HEAD_BYTES, HEIC, recognize
+from pawprint.registry.resizing import STRETCH, Resize
 from pawprint.runner.errors import ImageError, ImageFault
 
 # JPEG opens MPO, the JPEG of stereo cameras and telephones, which Pillow registers for writing only
@@ -67,14 +69,14 @@ def decode_image(
     max_value: int = FULL_RANGE,
     budget: PixelBudget | None = None,
     max_bytes: int | None = None,
+    resize: Resize = STRETCH,
 ) -> np.ndarray:
     """Decode a picture into a square of RGB pixels.
 
     The format is told by the content, not by the name. Orientation is applied (by EXIF; of a HEIC
     by its own), 16 bits are scaled to 8, where 0 is white it becomes so, transparency is laid over
     white, of an animation the first frame counts, of a HEIC with several pictures its primary one.
-    Colour profiles are ignored, as in the data that backbones were trained on. Width and height are
-    scaled independently (antialiased bilinear), so that nothing is cut off.
+    Colour profiles are ignored, as in the data that backbones were trained on.
 
     A picture that lacks pixels is refused. Flipped bits inside of JPEG, HEIC and lossy WebP cannot
     be noticed: these formats have no checksum.
@@ -88,6 +90,7 @@ def decode_image(
         budget: the picture is counted there before it is decoded; None: there is none.
         max_bytes: refuse a picture whose decoding needs more memory, see ``decoding_bytes``; None:
             however much it needs.
+        resize: how it becomes a square, see ``pawprint.pictures.squares.make_square``.
 
     Returns:
         uint8 [size_px, size_px, 3], RGB in 0...255.
@@ -101,7 +104,7 @@ def decode_image(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the pixel cap below stands for Pillow's own
-            return _decode(content, size_px, max_pixels, max_value, budget, max_bytes)
+            return _decode(content, size_px, max_pixels, max_value, budget, max_bytes, resize)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
@@ -199,6 +202,7 @@ def _decode(
     max_value: int,
     budget: PixelBudget | None,
     max_bytes: int | None,
+    resize: Resize,
 ) -> np.ndarray:
     with open_image(content, max_pixels) as image:
         width, height = image.size
@@ -226,7 +230,7 @@ def _decode(
         for source in ("exif", "Raw profile type exif"):
             image.info.pop(source, None)  # it would be written anew, without the orientation
         ImageOps.exif_transpose(image, in_place=True)
-        square = _flatten(image, white).resize((size_px, size_px), Image.Resampling.BILINEAR)
+        square = make_square(_flatten(image, white), size_px, resize)
     return np.asarray(square if square.mode == "RGB" else square.convert("RGB"))
 
 

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from pawprint.registry.backbones import AUTO, BACKBONES, check_cut, find_backbone
 from pawprint.registry.models import MODEL_NAMES
+from pawprint.registry.resizing import Resize
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -158,6 +159,7 @@ class PreprocessParams(Section):
     image_size: Annotated[
         Annotated[int, Field(ge=32, le=2048)] | Literal["auto"], BeforeValidator(_known_size)
     ]
+    resize: Resize
     max_bad: Share
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]  # Pillow itself refuses more
     max_value: Annotated[int, Field(ge=0, le=65_535)]

@@ -45,8 +45,15 @@ class Served:
     def order(self, content: bytes, pixels_left: int, cpu_left_s: float) -> Order:
         """How a picture becomes what the model sees."""
         card = self.classifier.card
-        size, most = card.image_size, self.max_pixels
-        return Order(content, size, most, card.max_value, pixels_left, cpu_left_s)
+        of_model = card.image_size, self.max_pixels, card.max_value
+        return Order(content, *of_model, pixels_left, cpu_left_s, card.resize)
+
+    def sees_as(self, other: Served) -> bool:
+        """Whether a picture becomes the same pixels for both."""
+        one, two = self.classifier.card, other.classifier.card
+        return all(
+            getattr(one, key) == getattr(two, key) for key in ("image_size", "max_value", "resize")
+        )
 
     def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Probabilities float32 [n, C]; `classes` are not looked at."""

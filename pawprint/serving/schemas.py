@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from pawprint.registry.resizing import Resize
 from pawprint.serving.uploads import FILES, JsonPictures
 
 MODEL_NAME, MODEL_HASH = "X-Model-Name", "X-Model-Hash"
@@ -86,6 +87,11 @@ class ServedModel(Schema):
     hash: str
     class_names: list[str]
     image_size: int = Field(description="side of the square that the model sees, in pixels")
+    resize: Resize = Field(
+        description="how a picture becomes this square. stretch: width and height are scaled "
+        "independently; letterbox: their ratio is kept, and what is left of the square filled; "
+        "crop: their ratio is kept, and the picture's central square seen"
+    )
     max_pixels: int = Field(description="pictures with more are refused")
     max_value: int = Field(description="the value that is white in 16-bit pictures; 0: 65535")
     augment: dict[str, Any] = Field(description="how the model's training pictures were changed")

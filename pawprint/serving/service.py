@@ -171,11 +171,10 @@ class Service:
         """Let the candidate see a picture when there is time, unless too much waits for that.
 
         What waits outlives its request and the limits on that, so it is pixels, of which the
-        batcher takes so many. Files that the candidate wants in another size wait to be decoded
-        up to the size of one request.
+        batcher takes so many. Files that the candidate sees otherwise wait to be decoded, up to the
+        size of one request.
         """
-        fits = len(seen.image) == served.classifier.card.image_size
-        picture = seen.image if fits else upload.content or b""
+        picture = seen.image if served.sees_as(self.models.primary) else upload.content or b""
         size = 0 if isinstance(picture, np.ndarray) else len(picture)
         if self._shadow_bytes + size > self.settings.max_body_bytes:
             self.monitor.shadows.labels("dropped").inc()
