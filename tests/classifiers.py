@@ -33,13 +33,16 @@ choose.set_weights([kernel])
 logits = keras.layers.Dense(3, use_bias=False, name=LOGITS)
 model = add_probs(keras.Model(backbone.input, logits(backbone.output)))
 logits.set_weights([np.eye(3) * {CONTRAST}])
-def export(name, flip=True, tta=1):
+def export(name, flip=True, tta=1, resize="stretch"):
     of = name, {COLOURS}, {COLOURS_SIZE}, 10_000, {{"flip": flip}}, {{}}, {{}}, {{}}
-    save_classifier(model, ModelCard(*of, tta=tta), Path("models", name))
+    save_classifier(model, ModelCard(*of, tta=tta, resize=resize), Path("models", name))
 export("export")
 export("upright", flip=False)
 export("averaged", tta=2)
+export("boxed", resize="letterbox")
 save_model(model, Path("models/colours.keras"), ModelInfo({COLOURS}, {COLOURS_SIZE}))
+boxed = ModelInfo({COLOURS}, {COLOURS_SIZE}, "letterbox")
+save_model(model, Path("models/boxed.keras"), boxed)
 """
 
 

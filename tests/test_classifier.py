@@ -20,6 +20,7 @@ from PIL import Image
 from pawprint.inference.classifier import Classifier
 from pawprint.networks.graph_files import MIRROR_OPERATIONS
 from pawprint.pictures.images import decode_image
+from pawprint.registry.resizing import RESIZES, Resize
 from pawprint.runner.errors import ImageError, ModelError
 
 # covers: R7, R10, R11, B1, B6
@@ -227,6 +228,16 @@ def test_decoding_is_the_pipelines(colours: Path) -> None:
     np.testing.assert_array_equal(classifier.decode(picture), decoded)
 
 
+LONG_PICTURE = b"P6 60 100 255\n" + bytes(range(180)) * 100
+
+
+def test_a_card_says_how_a_picture_becomes_a_square(copy: Path) -> None:
+    for resize in RESIZES:
+        edit_card(copy, resize=resize)
+        decoded = decode_image(LONG_PICTURE, COLOURS_SIZE, 10_000, resize=resize)
+        np.testing.assert_array_equal(Classifier.open(copy).decode(LONG_PICTURE), decoded)
+
+
 @pytest.fixture
 def copy(colours: Path, tmp_path: Path) -> Path:
     """A copy of an exported model, to be damaged."""
@@ -274,15 +285,25 @@ def test_files_that_are_exchanged_while_a_model_is_opened_are_noticed(
     assert refused
 
 
-def test_a_keras_files_digest_is_that_of_its_bytes(colours: Path) -> None:
+def test_a_keras_files_digest_is_that_of_its_bytes_and_it_says_how_to_resize(
+    colours: Path,
+) -> None:
     code = """
+import sys
 from pathlib import Path
 from pawprint.inference.classifier import Classifier
-print(Classifier.open(Path("colours.keras")).digest)
+picture = sys.stdin.buffer.read()
+for name in ("colours", "boxed"):
+    classifier = Classifier.open(Path(f"{name}.keras"))
+    print(classifier.digest, classifier.decode(picture).tobytes().hex())
 """
-    done = run_python("-c", code, cwd=colours)
-    content = (colours / "colours.keras").read_bytes()
-    assert done.stdout.decode().split() == [hashlib.sha256(content).hexdigest()]
+    done = run_python("-c", code, cwd=colours, stdin=LONG_PICTURE)
+    lines = [line.split() for line in done.stdout.decode().splitlines()]
+    ways: tuple[tuple[str, Resize], ...] = (("colours", "stretch"), ("boxed", "letterbox"))
+    for (name, resize), (digest, decoded) in zip(ways, lines, strict=True):
+        assert digest == hashlib.sha256((colours / f"{name}.keras").read_bytes()).hexdigest()
+        expected = decode_image(LONG_PICTURE, COLOURS_SIZE, 20_000, resize=resize)
+        assert decoded == expected.tobytes().hex()
 
 
 def edit_card(directory: Path, **changes: object) -> None:
@@ -337,6 +358,7 @@ def test_a_damaged_card_is_one_line(copy: Path, text: str, found: str) -> None:
         {"versions": None},
         {"tta": 3},
         {"tta": True},
+        {"resize": "squash"},
         {"files": [1]},
     ],
 )
@@ -351,7 +373,7 @@ def test_a_card_says_which_value_of_16_bits_is_white(copy: Path) -> None:
     Image.fromarray(np.full((COLOURS_SIZE, COLOURS_SIZE), 4095, np.uint16)).save(file, "TIFF")
     card = json.loads((copy / "model.json").read_bytes())
     assert card["max_value"] == 0
-    for added in ("max_value", "val_log_losses", "tta"):
+    for added in ("max_value", "val_log_losses", "tta", "resize"):
         del card[added]  # as in cards from before there were such
     for value, shown in ((None, 16), (0, 16), (4095, 255)):
         given = {} if value is None else {"max_value": value}

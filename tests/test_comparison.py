@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import sys
 import zipfile
@@ -38,6 +39,7 @@ from pawprint.comparison.trees import Tree
 from pawprint.comparison.words import as_values, pictures_of, render_text, verdict
 from pawprint.data.manifest import Picture
 from pawprint.evaluation.predictions import Prediction
+from pawprint.pictures.squares import FILL
 from pawprint.runner.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -416,15 +418,19 @@ def test_thumbnails_are_of_the_very_same_files(tmp_path: Path) -> None:
     sha256 = hashlib.sha256(contents["blue"]).hexdigest()
     picture = Picture("cat/x.png", "cat", "test", sha256, "")
     archives = [tmp_path / "none.zip", broken, first, second]
-    found = make_thumbnails([picture], archives, 10**6, 0)
+    found = make_thumbnails([picture], archives, 10**6, 0, "stretch")
     assert list(found) == [sha256]
     (tmp_path / "small.jpg").write_bytes(found[sha256])
     with Image.open(tmp_path / "small.jpg") as small:
         assert small.size == (SIDE_PX, SIDE_PX)
         red, _, blue = small.convert("RGB").getpixel((5, 5))  # type: ignore[misc]
     assert blue > 200 > 50 > red
-    assert make_thumbnails([picture], [first], 10**6, 0) == {}
-    assert make_thumbnails([picture], archives, 10, 0) == {}
+    assert make_thumbnails([picture], [first], 10**6, 0, "stretch") == {}
+    assert make_thumbnails([picture], archives, 10, 0, "stretch") == {}
+    boxed = make_thumbnails([picture], archives, 10**6, 0, "letterbox")  # as its model saw it
+    with Image.open(io.BytesIO(boxed[sha256])) as small:
+        pixels = np.asarray(small.convert("RGB"))
+    np.testing.assert_allclose(pixels[[5, 80], 5], [FILL, (0, 0, 255)], atol=3)
 
 
 def test_comparing_imports_no_tensorflow() -> None:

@@ -89,7 +89,7 @@ def test_an_answer_to_a_listed_origin_may_be_read_there_also_a_refusal(server, h
     assert answer.status_code == status
     assert answer.headers["access-control-allow-origin"] == LISTED
     assert answer.headers["access-control-expose-headers"] == (
-        "X-Request-ID, X-Model-Name, X-Model-Hash, Retry-After"
+        "X-Request-ID, X-Model-Name, X-Model-Hash, X-Model-Resize, Retry-After"
     )
     assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
     assert answer.headers["vary"] == "Origin"

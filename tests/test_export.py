@@ -272,7 +272,8 @@ def openvino_metadata(directory: Path) -> dict[str, str]:
 )
 def test_each_file_says_which_model_it_is(exported, directory, read):
     found = read(directory)
-    assert set(found) == {"name", "class_names", "image_size", "tta", "hashes"}
+    assert set(found) == {"name", "class_names", "image_size", "resize", "tta", "hashes"}
+    assert json.loads(found["resize"]) == "stretch"
     assert json.loads(found["tta"]) == 1
     assert json.loads(read(exported[2] / "models/export")["tta"]) == 2
     assert found["name"] == "head"  # of the lowest validation log loss

@@ -150,6 +150,9 @@ METADATA: dict[str, tuple[bytes, str]] = {
     "image of text": (metadata(image_size="32"), "image_size"),
     "true image": (metadata(image_size=True), "image_size.*True"),
     "image of no number": (metadata(image_size=float("nan")), "NaN"),
+    "other resizing": (metadata(resize="squash"), "resize: expected .*crop; found 'squash'"),
+    "no resizing": (metadata(resize=None), "resize: expected .*crop; found None"),
+    "nested resizing": (metadata(resize=[["x"] * 9999]), "resize: expected .*crop; found .{50}"),
     "fewer names": (metadata(class_names=["red", "green"]), "2 classes at 32 px .*3"),
     "other image": (metadata(image_size=33), "3 classes at 33 px .*32"),
 }
@@ -600,6 +603,8 @@ EXPORTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "many pixels": (edit_card(max_pixels=10**12), "max_pixels"),
     "name of a list": (edit_card(name=["x"] * 10_000), "name: found"),
     "three views": (edit_card(tta=3), "tta: found 3"),
+    "other resizing": (edit_card(resize="squash"), "resize: expected .*crop; found 'squash'"),
+    "resizing of a list": (edit_card(resize=["crop"] * 10_000), "resize: expected .*crop; found "),
     "metrics without number": (edit_card(metrics={"a": float("nan")}), "NaN in JSON"),
     "xml garbled": (replace_file("model.xml", b"<net>"), "not XML"),
     "xml entities": (replace_file("model.xml", ENTITIES.encode()), "declares its own type"),

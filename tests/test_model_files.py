@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -15,6 +17,7 @@ import pytest
 from pawprint.networks.architectures import add_pooling, add_probs, build_head, chain
 from pawprint.networks.model_files import ModelInfo, load_model, read_model_info, save_model
 from pawprint.networks.predictor import build_predictor, predict
+from pawprint.registry.resizing import RESIZES
 from pawprint.runner.errors import ModelError
 from pawprint.runner.params import Params
 
@@ -67,6 +70,19 @@ def test_a_model_comes_back_with_its_probabilities_and_class_names(
     inputs = pixels(3).astype(np.float32)
     expected = model(inputs, training=False).numpy()
     np.testing.assert_array_equal(load_model(path)(inputs, training=False), expected)
+
+
+def test_a_file_says_how_a_picture_becomes_a_square_where_it_is_not_stretched(
+    tmp_path: Path, committed: Params
+) -> None:
+    for resize in RESIZES:
+        path = tmp_path / f"{resize}.keras"
+        save_model(classifier(committed), path, replace(INFO, resize=resize))
+        assert read_model_info(path).resize == resize
+        with ZipFile(path) as archive:
+            said = json.loads(archive.read("metadata.json"))["pawprint"]
+        older = {"class_names": INFO.class_names, "image_size": 8}
+        assert said == (older if resize == "stretch" else {**older, "resize": resize})
 
 
 def test_the_file_is_an_ordinary_keras_file(tmp_path: Path, committed: Params) -> None:

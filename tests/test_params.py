@@ -118,6 +118,7 @@ def test_what_is_no_boolean_is_refused(tmp_path: Path, written: str) -> None:
         ("preprocess", "max_pixels", "200000000", ["preprocess.max_pixels", "178956970"]),
         ("data", "sha256", "abc", ["data.sha256", "'abc'"]),
         ("data", "kaggle_competition", "no", ["data.kaggle_competition", "False (bool)"]),
+        ("preprocess", "resize", "squash", ["preprocess.resize", "'letterbox'", "'squash'"]),
         ("preprocess", "max_value", "65536", ["preprocess.max_value", "65535", "65536"]),
         ("split", "groups_pattern", "'a'", ["split.groups_pattern", "brackets", "'a'"]),
         ("split", "groups_pattern", "'(a'", ["split.groups_pattern", "regular expres", "'(a'"]),

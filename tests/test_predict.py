@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from classifiers import COLOURS, ROOT, colour_probs, colours_models, run_python
-from corpus import heic
+from corpus import encode, heic
 from living import wait_until
 from PIL import Image
 from terminals import in_terminal
 
 from pawprint.__main__ import COMMANDS
 from pawprint.cli.predict import summarize
+from pawprint.pictures.squares import FILL
 
 # covers: R7, R10, R11, R18, B5
 
@@ -325,6 +326,17 @@ def test_overlays_of_namesakes_do_not_collide_and_are_stable(project: Path) -> N
     again, _ = predict(project, *arguments, stdin=picture(RED))
     assert again == out
     assert {file: (project / file).read_bytes() for file in files} == contents
+
+
+def test_an_overlay_is_over_what_the_model_saw(project: Path) -> None:
+    content = encode(Image.new("RGB", (40, 20), BLUE))
+    options = ("-", "--model", "models/boxed", "--gradcam", "maps", "--opacity", "0", "--json")
+    answer = json.loads(predict(project, *options, stdin=content)[0])
+    seen = np.asarray(Image.open(project / answer["gradcam"]))
+    np.testing.assert_array_equal(seen[[7, 8, 23, 24], 0], [FILL, BLUE, BLUE, FILL])
+    probs = {entry["class"]: entry["probability"] for entry in answer["classes"]}
+    expected = colour_probs(seen[None])[0]
+    np.testing.assert_allclose([probs[name] for name in COLOURS], expected, atol=1e-6)
 
 
 def test_the_command_imports_neither_tensorflow_nor_keras(project: Path) -> None:

@@ -18,6 +18,7 @@ from pawprint.data.datasets import read_class_names, read_labelled_images
 from pawprint.data.manifest import Picture, read_archive_index
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.pictures.images import decode_image
+from pawprint.pictures.squares import FILL
 from pawprint.runner.errors import DataError, PawprintError
 from pawprint.runner.journal import map_shards
 from pawprint.runner.params import PreprocessParams
@@ -124,6 +125,15 @@ def test_the_limit_of_pixels_and_the_range_of_16_bits_are_those_of_params(
     train = read_labelled_images(tmp_path / "out/train")
     bright = train.images.gather([train.paths.index("dog/0.png")])
     assert np.unique(bright).tolist() == [255]
+
+
+def test_pictures_become_squares_as_params_say(archive: Path, tmp_path: Path) -> None:
+    rows = write_archive(archive, good_pictures())  # of 40x30 pixels
+    boxed = params().model_copy(update={"resize": "letterbox"})
+    preprocess_pictures(archive, rows, SIDE_PX, boxed, tmp_path / "out")
+    pixels = read_labelled_images(tmp_path / "out/train").images.gather([1])[0]
+    assert pixels[[0, 3, 28, 31], 0].tolist() == [[*FILL]] * 4
+    assert np.unique(pixels[4:28]).tolist() == [30]
 
 
 def test_a_shard_of_bad_pictures_alone_does_no_harm(

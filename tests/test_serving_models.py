@@ -145,7 +145,8 @@ def test_predictions_and_heatmaps_of_a_client_are_of_one_model_and_say_so():
                 )
                 assert server.metric(f"pawprint_model_request_seconds_sum{{{labels}}}") > 0
         described = server.get("/openapi.json").json()["paths"]["/v1/gradcam"]["post"]
-        assert set(described["responses"]["200"]["headers"]) == {"X-Model-Name", "X-Model-Hash"}
+        headers = {"X-Model-Name", "X-Model-Hash", "X-Model-Resize"}
+        assert set(described["responses"]["200"]["headers"]) == headers
 
 
 class Life:

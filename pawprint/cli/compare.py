@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pawprint.comparison.differences import Comparison, compare_revisions
 from pawprint.comparison.page import render_page, shown_sides
-from pawprint.comparison.records import find_value
+from pawprint.comparison.records import ABSENT, find_value
 from pawprint.comparison.revisions import (
     Locations,
     Revision,
@@ -22,6 +22,7 @@ from pawprint.comparison.revisions import (
 from pawprint.comparison.thumbnails import make_thumbnails
 from pawprint.comparison.trees import Project, find_project
 from pawprint.comparison.words import as_values, render_text
+from pawprint.registry.resizing import STRETCH, check_resize
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.files import atomic_write
 
@@ -151,6 +152,13 @@ def _page_of(
             f"{base.name}: preprocess.max_pixels and max_value in params.yaml: expected whole "
             f"numbers, found {limits}; leave out --html"
         )
+    found = find_value(base.record.params, "preprocess.resize")
+    resize = STRETCH if found is ABSENT else found  # older revisions lack it
+    try:
+        check_resize(resize)
+    except ValueError as error:
+        text = f"{base.name}: preprocess in params.yaml: {error}; leave out --html"
+        raise PawprintError(text) from None
     revisions = [base, *(one.revision for one in comparisons)]
     pictures = {}
     for one in comparisons:
@@ -159,5 +167,5 @@ def _page_of(
                 if picture := revision.pictures.get(side.after.path):
                     pictures[picture.sha256] = picture
     archives = [project.root / PLACES.archive, *(revision.archive for revision in revisions)]
-    thumbnails = make_thumbnails(pictures.values(), archives, *limits)
+    thumbnails = make_thumbnails(pictures.values(), archives, limits[0], limits[1], resize)
     return render_page(base, comparisons, confidence, thumbnails)

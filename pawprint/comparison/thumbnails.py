@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pawprint.data.manifest import Picture, open_archive
 from pawprint.pictures.images import decode_image
+from pawprint.registry.resizing import Resize
 from pawprint.runner.errors import DataError, ImageError
 
 SIDE_PX = 160
@@ -20,18 +21,22 @@ _QUALITY = 80  # of the JPEG
 
 
 def make_thumbnails(
-    pictures: Iterable[Picture], archives: Sequence[Path], max_pixels: int, max_value: int
+    pictures: Iterable[Picture],
+    archives: Sequence[Path],
+    max_pixels: int,
+    max_value: int,
+    resize: Resize,
 ) -> Mapping[str, bytes]:
     """Find pictures in archives by their paths, and make them small.
 
     Args:
         pictures: to be found; one that lies there under its path with other bytes is another.
         archives: canonical archives, in the order in which they are tried; some may be missing.
-        max_pixels, max_value: see ``decode_image``.
+        max_pixels, max_value, resize: see ``decode_image``.
 
     Returns:
-        sha256 → a JPEG of 160 by 160 pixels, squeezed as the models see it. What no archive has,
-        or cannot be decoded, is missing.
+        sha256 → a JPEG of 160 by 160 pixels, made a square as for the models. What no archive
+        has, or cannot be decoded, is missing.
     """
     left = {picture.sha256: picture for picture in pictures}
     found: dict[str, bytes] = {}
@@ -45,7 +50,7 @@ def make_thumbnails(
         disable=not watched,
     ) as bar:
         for archive in dict.fromkeys(archives):
-            new = _look_into(archive, list(left.values()), max_pixels, max_value)
+            new = _look_into(archive, list(left.values()), max_pixels, max_value, resize)
             found |= new
             left = {sha256: p for sha256, p in left.items() if sha256 not in new}
             bar.update(len(new))
@@ -53,7 +58,7 @@ def make_thumbnails(
 
 
 def _look_into(
-    archive: Path, pictures: Sequence[Picture], max_pixels: int, max_value: int
+    archive: Path, pictures: Sequence[Picture], max_pixels: int, max_value: int, resize: Resize
 ) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     if not pictures or not archive.is_file():
@@ -67,7 +72,7 @@ def _look_into(
                 content = opened.read(picture.path)
                 if hashlib.sha256(content).hexdigest() == picture.sha256:
                     try:
-                        found[picture.sha256] = _shrink(content, max_pixels, max_value)
+                        found[picture.sha256] = _shrink(content, max_pixels, max_value, resize)
                     except ImageError:
                         continue
     except DataError:  # damaged: what was found in it is right, by its sha256
@@ -75,8 +80,8 @@ def _look_into(
     return found
 
 
-def _shrink(content: bytes, max_pixels: int, max_value: int) -> bytes:
-    pixels = decode_image(content, SIDE_PX, max_pixels, max_value)
+def _shrink(content: bytes, max_pixels: int, max_value: int, resize: Resize) -> bytes:
+    pixels = decode_image(content, SIDE_PX, max_pixels, max_value, resize=resize)
     small = io.BytesIO()
     Image.fromarray(pixels).save(small, "JPEG", quality=_QUALITY)
     return small.getvalue()

@@ -41,7 +41,7 @@ PERMISSION = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Client-ID, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }
-EXPOSED = ("X-Request-ID", schemas.MODEL_NAME, schemas.MODEL_HASH, "Retry-After")
+EXPOSED = ("X-Request-ID", *schemas.MODEL_HEADERS, "Retry-After")
 
 
 class Access:

@@ -79,7 +79,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
             View,
             Query(
                 description="layer: RGBA at the size of the model's input, to be laid over the "
-                "picture; overlay: that over the picture; input: the picture as the model sees it"
+                "part of the picture that X-Model-Resize tells; overlay: that over the square that "
+                "the model sees; input: this square"
             ),
         ] = "layer",
         client: Client = None,
@@ -98,6 +99,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         headers = {
             schemas.MODEL_NAME: quote(served.classifier.card.name),
             schemas.MODEL_HASH: served.hash,
+            schemas.MODEL_RESIZE: served.classifier.card.resize,
         }
         return Response(png, media_type="image/png", headers=headers)
 

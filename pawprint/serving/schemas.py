@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pawprint.registry.resizing import Resize
+from pawprint.registry.resizing import RESIZES, Resize
 from pawprint.serving.uploads import FILES, JsonPictures
 
-MODEL_NAME, MODEL_HASH = "X-Model-Name", "X-Model-Hash"
+MODEL_NAME, MODEL_HASH, MODEL_RESIZE = "X-Model-Name", "X-Model-Hash", "X-Model-Resize"
 MODEL_HEADERS = {
     MODEL_NAME: {
         "description": "of the model that answered; percent-encoded beyond ASCII",
@@ -20,6 +20,11 @@ MODEL_HEADERS = {
     MODEL_HASH: {
         "description": "of that model, as in /v1/model",
         "schema": {"type": "string"},
+    },
+    MODEL_RESIZE: {
+        "description": "where the square that the model saw lies on the picture. stretch: it is "
+        "the picture, stretched; letterbox: around it, both centred; crop: in its centre",
+        "schema": {"type": "string", "enum": list(RESIZES)},
     },
 }
 

@@ -11,6 +11,7 @@ const LABELS = {
   calibration_error: "Calibration error",
 };
 const PERCENT = ["accuracy", "f1"];
+const SEEN = { stretch: "", letterbox: ", with bars at two sides", crop: ", the central square" };
 
 const $ = (id) => document.getElementById(id);
 // The server may divide its clients between two models; one page must not mix them
@@ -70,7 +71,8 @@ function post(path, entry) {
 
 async function fetchPicture(entry, query) {
   const response = await post(`v1/gradcam?${new URLSearchParams(query)}`, entry);
-  return keep(entry, URL.createObjectURL(await response.blob()));
+  const url = keep(entry, URL.createObjectURL(await response.blob()));
+  return { url, resize: response.headers.get("X-Model-Resize") };
 }
 
 function keep(entry, url) {
@@ -173,13 +175,14 @@ async function showHeat(entry, className) {
   entry.wanted = className;
   const heat = entry.find(".heat");
   try {
-    const url = await fetchPicture(entry, { class: className });
+    const { url, resize } = await fetchPicture(entry, { class: className });
     if (entry.wanted !== className) { // another class was chosen meanwhile
       release(entry, url);
       return;
     }
     release(entry, heat.src);
     heat.src = url;
+    entry.find(".stage").dataset.resize = resize;
   } catch (error) {
     if (entry.wanted === className) showError(entry, error);
     return;
@@ -202,7 +205,7 @@ async function showPicture(entry) {
 
 function loadInput(entry) {
   entry.loading ??= fetchPicture(entry, { view: "input" })
-    .then((url) => { entry.input = url; })
+    .then(({ url }) => { entry.input = url; })
     .finally(() => { entry.loading = null; });
   return entry.loading;
 }
@@ -266,7 +269,7 @@ function createCard(model, answer) {
   card.querySelector("table").hidden = !rows.length;
   const facts = [
     ["Classes", shorten(model.class_names)],
-    ["Sees pictures at", `${model.image_size} × ${model.image_size} pixels`],
+    ["Sees pictures at", `${model.image_size} × ${model.image_size} pixels${SEEN[model.resize]}`],
     ["Hash", model.hash],
   ];
   if (model.tta === 2) {
