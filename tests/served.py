@@ -82,11 +82,11 @@ def colours(order: str = "red,green,blue") -> Path:
     return directory
 
 
-def renamed(name: str, directory: Path) -> Path:
-    """The model of ``colours`` in this directory, under another name."""
+def renamed(name: str, directory: Path, **changes: Any) -> Path:
+    """The model of ``colours`` in this directory, with another name, and what else is given."""
     shutil.copytree(colours(), directory, dirs_exist_ok=True)
     path = directory / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"name": name}))
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"name": name, **changes}))
     return directory
 
 

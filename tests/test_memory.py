@@ -29,15 +29,16 @@ import pi_heif
 from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError
 content, size_px, max_value = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3])
+resize = sys.argv[4]
 def used(name):
     (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(name)]
     return int(line.split()[1]) * 1024 / 1e6
 Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew: proc(5)
 before = used("VmRSS")
-decode_image(content, size_px, 100_000_000, max_value)
+decode_image(content, size_px, 100_000_000, max_value, resize=resize)
 peak = used("VmHWM") - before
 try:
-    decode_image(content, size_px, 100_000_000, max_value, max_bytes=0)
+    decode_image(content, size_px, 100_000_000, max_value, max_bytes=0, resize=resize)
 except ImageError as error:
     print(json.dumps([peak, int(re.search(r"needs about (\\d+) MB", str(error))[1])]))
 """
@@ -88,10 +89,22 @@ PICTURES: dict[str, tuple[Callable[[], bytes], int, int]] = {
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_estimate_is_an_upper_bound_and_not_far_above(name: str, tmp_path: Path) -> None:
     make, size_px, max_value = PICTURES[name]
-    path = tmp_path / "picture"
-    path.write_bytes(make())
+    check_estimate(tmp_path / "picture", make(), size_px, max_value, "stretch")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory in other units")
+@pytest.mark.parametrize("resize", ["letterbox", "crop"])
+@pytest.mark.parametrize("size", [(60_000, 150), (150, 60_000)])
+def test_it_is_of_long_pictures_in_other_squares(
+    resize: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    check_estimate(tmp_path / "picture", encode(flat("RGB", size)), 224, 0, resize)
+
+
+def check_estimate(path: Path, content: bytes, size_px: int, max_value: int, resize: str) -> None:
+    path.write_bytes(content)
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(path), str(size_px), str(max_value)],
+        [sys.executable, "-c", MEASURE, str(path), str(size_px), str(max_value), resize],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import Watched, expect, file, needs_chromium
+from corpus import encode
 from PIL import Image
-from served import Running, colours, picture, renamed, serving
+from served import COLOURS, Running, colours, picture, renamed, serving
 
 # covers: R7, R10, R18, B7
 
@@ -115,6 +116,10 @@ def turned() -> bytes:
 def shown(page: Any) -> np.ndarray:
     """What stands in the picture's place, without heat."""
     page.locator("input[type=range]").fill("0")
+    return screenshot(page)
+
+
+def screenshot(page: Any) -> np.ndarray:
     page.locator(".stage").evaluate("element => element.scrollIntoView()")
     return np.asarray(
         Image.open(io.BytesIO(page.locator(".stage").screenshot())).convert("RGB")
@@ -263,6 +268,38 @@ def test_of_a_model_that_averages_the_card_says_so(browser, tmp_path):
         watched = Watched(browser, server.address)
         watched.page.goto("/")
         expect(watched.page.locator(".card")).to_contain_text("means for a picture and its mirror")
+        watched.close()
+
+
+@pytest.mark.parametrize(
+    ("resize", "told", "heated"),
+    [
+        ("letterbox", "pixels, with bars at two sides", [True, True, True]),
+        ("crop", "pixels, the central square", [False, True, False]),
+    ],
+)
+def test_heat_lies_where_the_model_looked(browser, tmp_path, resize, told, heated):
+    """The upper half of a picture twice as wide as high speaks for green, as far as it is seen."""
+    pixels = np.tile(np.array(COLOURS["green"], np.uint8), (40, 80, 1))
+    pixels[20:] = (100, 20, 20)
+    with serving("--model", str(renamed("other", tmp_path, resize=resize))) as server:
+        watched = Watched(browser, server.address)
+        watched.page.goto("/")
+        expect(watched.page.locator("dd", has_text=re.compile(f"^32.*{told}$"))).to_be_visible()
+        watched.page.set_input_files("#files", file(encode(Image.fromarray(pixels))))
+        expect(heats(watched.page)).to_have_count(1)
+        watched.page.locator("input[type=range]").fill("100")
+        seen = screenshot(watched.page)
+        height, width, _ = seen.shape
+        assert width / height == pytest.approx(2, abs=0.05)
+        columns = [width // 8, width // 2, -width // 8]
+        # the last colour of inferno has 164 parts blue, and the picture 20
+        assert (seen[height // 8, columns, 2] > 120).tolist() == heated
+        assert seen[-height // 8, columns, 2].max() < 60
+        watched.page.locator("#square").check()
+        expect(watched.page.locator(".picture")).to_have_js_property("naturalWidth", 32)
+        height, width, _ = screenshot(watched.page).shape
+        assert width / height == pytest.approx(1, abs=0.05)
         watched.close()
 
 

@@ -26,6 +26,7 @@ from served import serving
 
 from pawprint.inference.classifier import Classifier
 from pawprint.networks.model_files import read_model_info
+from pawprint.pictures.squares import FILL
 from pawprint.runner.params_file import load_params
 
 STAGES = [
@@ -53,6 +54,7 @@ DAMAGED = "🐶/снимок 0.jpg"
 TINY: dict[str, Any] = {
     "data.source": "folder",
     "preprocess.image_size": 32,
+    "preprocess.resize": "letterbox",  # not the default, so that whoever forgets it is found
     "model.cut": "block6d",
     "features.batch_size": 8,
     "baseline.image_size": 32,
@@ -72,13 +74,13 @@ TINY: dict[str, Any] = {
 
 
 def write_pictures(folder: Path) -> None:
-    """Noise in a colour of each class, 32x32 PNG; one damaged JPEG."""
+    """Noise in a colour of each class, 64x32 PNG; one damaged JPEG."""
     rng = np.random.default_rng(0)
     for label, (class_name, count) in enumerate(CLASS_SIZES.items()):
         (folder / class_name).mkdir(parents=True)
         colour = np.array([25 * label, 255 - 25 * label, 60 * (label % 5)])
         for number in range(1, count + 1):
-            pixels = (colour + rng.integers(-40, 40, (32, 32, 3))).clip(0, 255).astype(np.uint8)
+            pixels = (colour + rng.integers(-40, 40, (32, 64, 3))).clip(0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / class_name / f"снимок {number}.png")
     stream = io.BytesIO()
     Image.effect_noise((32, 32), 90).save(stream, "JPEG")
@@ -247,8 +249,11 @@ def test_the_best_model_on_validation_is_exported_and_is_the_evaluated_one(base)
         assert found[form]["largest_difference"] <= 1e-5
 
 
-def test_the_server_says_of_each_test_picture_what_evaluate_wrote(base):
-    """To the six digits that it wrote, and to the bit what the model says in this process."""
+def test_the_server_and_predict_say_of_each_test_picture_what_evaluate_wrote(base, tmp_path):
+    """To the six digits that it wrote, and to the bit what the model says in this process.
+
+    The pictures are twice as wide as high, and their model wants letterboxes.
+    """
     model, name = base.root / "models/export", exported_name(base)
     rows = read_rows(base, "metrics/evaluate/predictions.csv")
     with zipfile.ZipFile(base.root / "data/raw/images.zip") as archive:
@@ -258,11 +263,17 @@ def test_the_server_says_of_each_test_picture_what_evaluate_wrote(base):
     with serving("--model", str(model), "--max-files", "1000", "--queue", "1000") as server:
         results = server.predict(*contents, data={"top": "1000"}).json()["results"]
     assert len(results) == len(rows) > 0
-    for row, picture, result in zip(rows, probs, results, strict=True):
+    for i, content in enumerate(contents):
+        (tmp_path / f"{i:03}.png").write_bytes(content)
+    command = (sys.executable, "-m", "pawprint", "predict", str(tmp_path), "--top=1000", "--json")
+    lines = [line for line in base.run(*command).text.splitlines() if line.startswith("{")]
+    for row, picture, result, line in zip(rows, probs, results, lines, strict=True):
         found = {
             entry["class"]: float(np.float32(entry["probability"]))
             for entry in result["predictions"]
         }
+        of_command = json.loads(line)["classes"]
+        assert {c["class"]: float(np.float32(c["probability"])) for c in of_command} == found
         assert [found[class_name] for class_name in CLASS_NAMES] == picture.tolist()
         assert result["predictions"][0]["class"] == row[f"{name}_predicted"]
         for printed, class_name in [
@@ -270,6 +281,21 @@ def test_the_server_says_of_each_test_picture_what_evaluate_wrote(base):
             (row[f"{name}_actual_probability"], row["actual"]),
         ]:
             assert found[class_name] == pytest.approx(float(printed), abs=0.500001e-6)
+
+
+def test_how_pictures_become_squares_reaches_every_model_and_its_pictures(base):
+    files = sorted((base.root / "models").glob("*.keras"))
+    assert {file.stem: read_model_info(file).resize for file in files} == dict.fromkeys(
+        ("backbone", *MODELS), "letterbox"
+    )
+    assert json.loads(base.read("models/export/model.json"))["resize"] == "letterbox"
+    overlays = sorted((base.root / "plots/gradcam").glob("*.png"))
+    for overlay in overlays:  # on the left the picture: 8 rows of it are above, 8 below
+        pixels = np.asarray(Image.open(overlay))[:32, :32]
+        assert np.unique(pixels[[*range(8), *range(24, 32)]].reshape(-1, 3), axis=0).tolist() == [
+            [*FILL]
+        ]
+        assert len(np.unique(pixels[8:24].reshape(-1, 3), axis=0)) > 100
 
 
 def test_hashes_in_the_exported_model_are_those_of_the_lock(base):

@@ -21,12 +21,25 @@ from typing import Any
 import numpy as np
 import pytest
 from classifiers import run_python
+from corpus import encode
 from living import wait_until
 from PIL import Image
-from served import CLASSES, SIZE, Gated, Running, colours, in_process, picture, serving
+from served import (
+    CLASSES,
+    COLOURS,
+    SIZE,
+    Gated,
+    Running,
+    colours,
+    in_process,
+    picture,
+    renamed,
+    serving,
+)
 
 from pawprint.answers.decoders import Decoder, Decoders, open_decoders
 from pawprint.answers.orders import DecodingLimits
+from pawprint.pictures.images import decode_image
 from pawprint.runner.errors import ImageError
 from pawprint.serving.limits import Refusal
 from pawprint.serving.models import CANDIDATE, Models, open_models
@@ -147,6 +160,26 @@ def test_predictions_and_heatmaps_of_a_client_are_of_one_model_and_say_so():
         described = server.get("/openapi.json").json()["paths"]["/v1/gradcam"]["post"]
         headers = {"X-Model-Name", "X-Model-Hash", "X-Model-Resize"}
         assert set(described["responses"]["200"]["headers"]) == headers
+
+
+def test_each_of_two_models_sees_a_picture_in_its_own_way(tmp_path):
+    pixels = np.tile(np.array(COLOURS["blue"], np.uint8), (20, 60, 1))
+    pixels[:, 20:40] = COLOURS["red"]
+    content = encode(Image.fromarray(pixels))
+    cropped = renamed("cropped", tmp_path / "cropped", resize="crop")
+    boxed = renamed("boxed", tmp_path / "boxed", resize="letterbox")
+    with serving("--model", str(cropped), "--candidate", str(boxed), "--shadow") as server:
+        (result,) = server.predict(content).json()["results"]
+        assert result["predictions"][0]["class"] == "red"  # all that it sees; the other sees blue
+        seen = 'pawprint_shadow_pictures_total{outcome="other"}'
+        assert wait_until(lambda: server.metric(seen) == 1, 30)
+        models = server.get("/v1/model").json()["models"]
+        assert [model["resize"] for model in models] == ["crop", "letterbox"]
+        files = {"files": ("x.png", content)}
+        shown = server.post("/v1/gradcam", params={"view": "input"}, files=files)
+    assert shown.headers["x-model-resize"] == "crop"
+    decoded = decode_image(content, SIZE, 1_000_000, resize="crop")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(shown.content))), decoded)
 
 
 class Life:
