@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ import pytest
 import tensorflow as tf
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from bench.export import time_network
 from pawprint.evaluation.predictions import make_predictions, write_predictions
@@ -29,6 +32,8 @@ from pawprint.export.onnx_graph import number_names
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.architectures import FEATURE_MAP, LOGITS, add_probs
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.pictures.images import decode_image
+from pawprint.registry.resizing import Resize
 from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import ExportParams, Params
 from pawprint.storage.shards import shard_name, write_shard
@@ -39,6 +44,7 @@ from pawprint.storage.tables import write_csv, write_json
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs/export.md"
 CLASS_NAMES = ["cat", "żółw", "🐶"]
 SIZE, PICTURES = 32, 40
 FLOATS = ["openvino", "saved_model", "onnx", "tflite"]
@@ -96,7 +102,12 @@ def build_left_model() -> keras.Model:
 
 
 def write_project(
-    root: Path, model: keras.Model, probs: np.ndarray, values: dict[str, Any], tta: int
+    root: Path,
+    model: keras.Model,
+    probs: np.ndarray,
+    values: dict[str, Any],
+    tta: int,
+    resize: Resize,
 ) -> None:
     """What stage export reads, as the other stages would have written it."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -107,7 +118,7 @@ def write_project(
         write_split(root / "data/processed" / split)
     shutil.copy(ROOT / "dvc.yaml", root)
     write_csv(root / "data/split.csv", ("path",), [(path,) for path in PATHS])
-    save_model(model, root / "models/head.keras", ModelInfo(CLASS_NAMES, SIZE))
+    save_model(model, root / "models/head.keras", ModelInfo(CLASS_NAMES, SIZE, resize))
     losses = {"train_baseline": 0.5, "train_head": 0.25, "finetune": 0.375}
     for stage, loss in losses.items():
         write_json(root / f"metrics/{stage}.json", {"val_log_loss": loss})
@@ -142,7 +153,7 @@ def left_means(images: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """Two equal projects in different places, and one whose model averages two views.
+    """Two equal projects in different places, and one of a model of letterboxes, averaging.
 
     Each is exported by a process of its own.
     """
@@ -151,8 +162,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
     model, left = build_model(), build_left_model()
     values = {"int8": True, "calibration": 8, "int8_min_agreement": 0.5}
     for root in roots[:2]:
-        write_project(root, model, model(IMAGES.astype(np.float32)).numpy(), values, 1)
-    write_project(roots[2], left, left_means(IMAGES), values, 2)
+        of_model = model(IMAGES.astype(np.float32)).numpy()
+        write_project(root, model, of_model, values, 1, "stretch")
+    write_project(roots[2], left, left_means(IMAGES), values, 2, "letterbox")
     stages = [start_stage(root) for root in roots]
     for stage in stages:
         out, err = stage.communicate(timeout=300)
@@ -273,9 +285,10 @@ def openvino_metadata(directory: Path) -> dict[str, str]:
 def test_each_file_says_which_model_it_is(exported, directory, read):
     found = read(directory)
     assert set(found) == {"name", "class_names", "image_size", "resize", "tta", "hashes"}
-    assert json.loads(found["resize"]) == "stretch"
     assert json.loads(found["tta"]) == 1
-    assert json.loads(read(exported[2] / "models/export")["tta"]) == 2
+    assert json.loads(found["resize"]) == "stretch"
+    of_third = read(exported[2] / "models/export")
+    assert [json.loads(of_third[key]) for key in ("resize", "tta")] == ["letterbox", 2]
     assert found["name"] == "head"  # of the lowest validation log loss
     assert json.loads(found["class_names"]) == CLASS_NAMES
     assert json.loads(found["image_size"]) == SIZE
@@ -285,6 +298,28 @@ def test_each_file_says_which_model_it_is(exported, directory, read):
         path: hashlib.md5((exported[0] / path).read_bytes()).hexdigest()
         for path in ("models/head.keras", "data/split.csv")
     }
+
+
+def test_the_program_in_the_docs_says_what_pawprint_says(exported, monkeypatch):
+    code = re.search(r"^    import json.*?(?=^\S)", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    assert code is not None
+    long = IMAGES[:8, :10].reshape(80, SIZE, 3)
+    found = {}
+    ways: tuple[tuple[Path, Resize], ...] = (exported[0], "stretch"), (exported[2], "letterbox")
+    for root, resize in ways:
+        monkeypatch.chdir(root)
+        Image.fromarray(long).save("cat.jpg", "PNG")  # what a file is, its first bytes tell
+        of_program: dict[str, Any] = {}
+        exec(textwrap.dedent(code[0]), of_program)
+        assert of_program["names"] == CLASS_NAMES
+        pixels = decode_image(Path("cat.jpg").read_bytes(), SIZE, 10_000, resize=resize)[None]
+        np.testing.assert_array_equal(of_program["pixels"], pixels)
+        found[resize] = of_program["probs"], pixels
+    probs, pixels = found["letterbox"]
+    np.testing.assert_allclose(probs, left_means(pixels), atol=1e-5)
+    probs, pixels = found["stretch"]
+    of_keras = load_model(exported[0] / "models/head.keras")(pixels.astype(np.float32))
+    np.testing.assert_allclose(probs, of_keras, atol=1e-5)
 
 
 def test_names_of_inputs_and_outputs_are_ours(directory):
