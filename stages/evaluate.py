@@ -5,7 +5,7 @@ from pathlib import Path
 from pawprint.data.datasets import read_class_names, read_labelled_images
 from pawprint.data.manifest import leaked_pictures, read_manifest
 from pawprint.networks.runtime import start_engine
-from pawprint.registry.models import MODELS
+from pawprint.registry.models import ENSEMBLE, TRAINED, made_models
 from pawprint.runner.machine import name_maker
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
@@ -20,8 +20,8 @@ def main(params: Params) -> None:
 
     config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
     test, class_names = read_labelled_images(processed / "test"), read_class_names(processed)
-    probs = {}
-    for model in MODELS:
+    probs, models = {}, made_models(Path())
+    for model in models:
         with open_model(Path(model.file)) as file:
             check_classes(file.path, file.info.class_names, class_names)
             predictor = average_views(build_predictor(file.load()), config.tta)
@@ -29,13 +29,16 @@ def main(params: Params) -> None:
 
     bins, labels = config.calibration_bins, test.labels
     leaked = leaked_pictures(read_manifest(Path("data/split.csv")), "test", ("train", "val"))
-    trained = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in MODELS}
-    table = write_metrics(metrics, test.paths, labels, probs, class_names, trained, config, leaked)
+    losses = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in models}
+    remarks = read_json(Path(ENSEMBLE.figures)).get("remarks", [])
+    table = write_metrics(
+        metrics, test.paths, labels, probs, class_names, losses, config, leaked, remarks
+    )
     write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
-    results = [metrics / "scores", metrics / "evaluate", *(Path(m.file) for m in MODELS)]
+    results = [metrics / "scores", metrics / "evaluate", *(Path(m.file) for m in models)]
     record = metrics / "machine.json"
     write_json(record, name_maker(record, results))
-    histories = {model.stage: read_history(Path("plots", model.stage)) for model in MODELS}
+    histories = {model.stage: read_history(Path("plots", model.stage)) for model in TRAINED}
     figures = Path("plots/figures")
     write_figures(figures, labels, probs, class_names, bins, histories)
     reports = f"per class, and wrong pictures: {metrics}/evaluate/report.md"

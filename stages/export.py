@@ -5,7 +5,7 @@ from pathlib import Path
 from pawprint.data.datasets import read_labelled_images
 from pawprint.evaluation.predictions import read_predictions
 from pawprint.networks.runtime import start_tensorflow
-from pawprint.registry.models import MODELS
+from pawprint.registry.models import made_models
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
@@ -21,9 +21,10 @@ def main(params: Params) -> None:
     from pawprint.networks.model_files import load_model
 
     metrics, processed, plots = Path("metrics"), Path("data/processed"), Path("plots/export")
-    losses = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in MODELS}
+    models = made_models(Path())
+    losses = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in models}
     name, rivals = choose_model(config.model, losses)
-    source = next(Path(model.file) for model in MODELS if model.name == name)
+    source = next(Path(model.file) for model in models if model.name == name)
     judged = read_json(metrics / "evaluate/details.json")
     evaluated, tta = judged["models"][name]["metrics"], judged["tta"]
     data = Path("data/split.csv")

@@ -10,7 +10,7 @@ from pawprint.evaluation.error_page import render_error_page
 from pawprint.evaluation.predictions import read_predictions
 from pawprint.evaluation.selection import choose_pictures
 from pawprint.networks.runtime import start_engine
-from pawprint.registry.models import MODELS
+from pawprint.registry.models import made_models
 from pawprint.runner.files import atomic_directory, atomic_write
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
@@ -28,7 +28,7 @@ def main(params: Params) -> None:
     count, page = 0, Path("plots/errors.html")
     wrong: dict[str, dict[str, bytes]] = {}
     with atomic_directory(plots) as out:
-        for model in MODELS:
+        for model in made_models(Path()):
             wrong[model.name] = {}
             chosen = choose_pictures(predictions[model.name], config.fixed, config.worst)
             if not chosen:

@@ -44,10 +44,11 @@ def write_metrics(
     val_log_losses: Mapping[str, float],
     params: EvaluateParams,
     leaked: Collection[str],
+    remarks: Sequence[str] = (),
 ) -> str:
     """Write ``scores/`` and ``evaluate/``; return the comparison table.
 
-    If there is a leak, a warning stands above the table.
+    If there is a leak, a warning stands above the table; so do remarks.
 
     Args:
         directory: where, such as ``metrics``.
@@ -59,6 +60,7 @@ def write_metrics(
         params: confidence of the intervals, calibration bins; ``tta``, by which the probabilities
             were made, is written down: it is what stage export then exports.
         leaked: paths of the test pictures that are in train or val, too; others do not count.
+        remarks: what to know of the members of an ensemble, a sentence or two each.
     """
     seen = np.isin(paths, list(leaked)) if leaked else None
     found = details(
@@ -69,9 +71,8 @@ def write_metrics(
         for name, model in found["models"].items():
             chosen = {key: model["metrics"][key] for key in SCORES}
             write_json(scores / f"{name}.json", {**chosen, "val_log_loss": val_log_losses[name]})
-    table = "\n\n".join(
-        filter(None, [leak_text(found), views_text(found), comparison_table(found)])
-    )
+    warnings = [leak_text(found), *(f"**Warning**: {remark}" for remark in remarks)]
+    table = "\n\n".join(filter(None, [*warnings, views_text(found), comparison_table(found)]))
     said = make_predictions(paths, y_true, predictions, class_names)
     sections = [
         f"## {name}\n\n{class_report_text(model['report'])}\n"

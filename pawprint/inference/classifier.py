@@ -1,8 +1,9 @@
 """A model ready for use: pictures' bytes → probabilities and heatmaps.
 
 An exported model is a directory, which needs neither Keras nor TensorFlow:
-    model.xml, model.bin    the network as an OpenVINO graph: pixels → probabilities, feature map
-    gradcam.npz             the layers behind the feature map, for Grad-CAM
+    model.xml, model.bin    the network as an OpenVINO graph: pixels → probabilities, feature map;
+                            of an ensemble, a feature map of each member
+    gradcam.npz             the layers behind the feature maps, for Grad-CAM
     model.json              the card: what the model is; and the digests of the other files
 """
 
@@ -20,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from pawprint.inference.exported import CARD, GRAPH, TAIL, WEIGHTS, damaged, read_card, read_network
-from pawprint.inference.gradcam import TailLayer, check_tail, compute_heatmaps, read_tail, save_tail
+from pawprint.inference.gradcam import TailLayer, save_tail
+from pawprint.inference.members import check_tails, mean_heatmaps, split_off_tails
 from pawprint.networks.graph_files import check_graph
 from pawprint.networks.model_files import ModelInfo, open_model
 from pawprint.networks.predictor import OpenVinoPredictor, Predictor, build_predictor
@@ -97,8 +99,8 @@ class Classifier:
             file, or of its exported card, which holds the digests of the other files.
 
     Args:
-        predictor: uint8 pixels → probabilities, feature map.
-        tail: the layers behind the feature map.
+        predictor: uint8 pixels → probabilities, feature maps.
+        tail: the layers behind the feature maps, see ``pawprint.inference.members``.
     """
 
     def __init__(
@@ -138,14 +140,14 @@ class Classifier:
             check_graph(graph, card.image_size, card.tta)
             predictor = OpenVinoPredictor(graph, "float32", cores or available_cores())
             shape = (1, card.image_size, card.image_size, 3)
-            probs, feature_map = predictor(np.zeros(shape, np.uint8))
+            probs, *feature_maps = predictor(np.zeros(shape, np.uint8))
         except (ValueError, RuntimeError) as error:
             raise damaged(path / GRAPH, error) from None
         if probs.shape[1] != len(card.class_names):
             reason = f"{len(card.class_names)} class_names, expected {probs.shape[1]}"
             raise damaged(path / CARD, reason)
         try:
-            check_tail(tail, feature_map.shape[1:], len(card.class_names))
+            check_tails(tail, [found.shape[1:] for found in feature_maps], len(card.class_names))
         except ValueError as error:
             raise damaged(path / TAIL, error) from None
         return cls(card, digest, predictor, tail)
@@ -166,11 +168,11 @@ class Classifier:
             model = file.load()
         size, num_classes = info.image_size, len(info.class_names)
         try:
-            network, tail = _split_off_tail(model)
-            probs, feature_map = (output.shape for output in network.outputs)
+            network, tail = split_off_tails(model)
+            probs, *feature_maps = (output.shape for output in network.outputs)
             if (network.input_shape, probs) != ((None, size, size, 3), (None, num_classes)):
                 raise ValueError(f"it takes {network.input_shape} and gives {probs}")
-            check_tail(tail, feature_map[1:], num_classes)
+            check_tails(tail, [shape[1:] for shape in feature_maps], num_classes)
             predictor = build_predictor(network, cores=cores)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
@@ -209,9 +211,9 @@ class Classifier:
             classes: int [n].
 
         Returns:
-            float32 [n, h, w] in 0...1, see ``pawprint.inference.gradcam.compute_heatmaps``.
+            float32 [n, h, w] in 0...1, see ``pawprint.inference.members.mean_heatmaps``.
         """
-        return compute_heatmaps(self._tail, self._predictor(images)[1], np.asarray(classes))
+        return mean_heatmaps(self._tail, self._predictor(images)[1:], np.asarray(classes))
 
 
 def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> None:
@@ -231,7 +233,7 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
 
     from pawprint.networks.openvino_graph import average_mirrored, build_graph, number_names
 
-    network, tail = _split_off_tail(model)
+    network, tail = split_off_tails(model)
     directory.mkdir(parents=True, exist_ok=True)
     graph = build_graph(network, BATCH * card.tta)
     if card.tta == 2:
@@ -243,21 +245,6 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
     save_tail(directory / TAIL, tail)
     digests = {name: file_digest(directory / name) for name in (GRAPH, WEIGHTS, TAIL)}
     write_json(directory / CARD, {**asdict(card), "files": digests})
-
-
-def _split_off_tail(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
-    """A classifier → itself with the feature map as a second output, and what lies behind that."""
-    import keras
-
-    from pawprint.networks.architectures import FEATURE_MAP, cut_model, without_probs
-
-    try:
-        trunk, tail = cut_model(without_probs(model), FEATURE_MAP)
-    except ValueError as error:  # Keras: no such layer
-        reason = one_line(error)
-        raise ModelError(f"model {model.name}: not a classifier of Pawprint ({reason})") from None
-    network = keras.Model(model.input, [model.output, trunk.output], name=model.name)
-    return network, read_tail(tail.layers[1:])
 
 
 def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:

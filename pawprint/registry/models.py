@@ -1,4 +1,4 @@
-"""The models that the pipeline trains, each told once.
+"""The models that the pipeline makes, each told once.
 
 A further model is a line here and its entries in ``dvc.yaml``, which a test compares with this.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Model:
 
     Attributes:
         name: in metrics, tables and file names.
-        stage: that trains it.
+        stage: that makes it.
         file: that the stage writes.
         colour: in charts: Okabe and Ito's, told apart with any colour vision.
         title: what a page calls it.
@@ -33,16 +34,32 @@ class Model:
         return f"metrics/{self.stage}.json"
 
 
-MODELS = (
+# Every run has these, each with the curves of its training
+TRAINED = (
     Model("baseline", "train_baseline", "models/baseline.keras", "#0072B2", "CNN from scratch"),
     Model("head", "train_head", "models/head.keras", "#D55E00", "Head on a frozen backbone"),
     Model("finetuned", "finetune", "models/finetuned.keras", "#009E73", "Fine-tuned backbone"),
 )
+# Made of others, where it is asked for: else its file is missing, and its figures are empty
+ENSEMBLE = Model(
+    "ensemble", "ensemble", "models/ensemble/ensemble.keras", "#CC79A7", "Ensemble of models"
+)
+MODELS = (*TRAINED, ENSEMBLE)
 MODEL_NAMES = tuple(model.name for model in MODELS)
 
 
+def made_models(root: Path) -> list[Model]:
+    """The models that a run has: those that are trained, and the ensemble if there is one.
+
+    Args:
+        root: of the project.
+    """
+    made = (root / ENSEMBLE.file).is_file()
+    return [model for model in MODELS if made or model != ENSEMBLE]
+
+
 def find_model(name: str) -> Model | None:
-    """The model of a name; None if the pipeline trains none of that name."""
+    """The model of a name; None if the pipeline makes none of that name."""
     return next((model for model in MODELS if model.name == name), None)
 
 

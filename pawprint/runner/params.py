@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pawprint.registry.backbones import AUTO, BACKBONES, check_cut, find_backbone
-from pawprint.registry.models import MODEL_NAMES
+from pawprint.registry.models import ENSEMBLE, MODEL_NAMES
 from pawprint.registry.resizing import Resize
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -270,6 +270,11 @@ class FinetuneParams(TrainingParams):
     blend: Annotated[float, Field(gt=0, le=1)]
 
 
+class EnsembleParams(Section):
+    size: Annotated[int, Field(ge=0, le=1000)]
+    files: Annotated[str, Field(min_length=1)]
+
+
 class EvaluateParams(Section):
     batch_size: Positive
     tta: Annotated[int, Field(ge=1, le=2)]
@@ -317,6 +322,7 @@ class Params(Section):
     head: HeadParams
     crossval: CrossvalParams
     finetune: FinetuneParams
+    ensemble: EnsembleParams
     evaluate: EvaluateParams
     export: ExportParams
     gradcam: GradcamParams
@@ -337,5 +343,14 @@ class Params(Section):
             raise ValueError(
                 "evaluate.tta: found 2, which averages each picture with its mirror image, but "
                 "augment.flip is false: none was trained on; set it to 1, or augment.flip to true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _exported_ensemble_is_made(self) -> Params:
+        if self.export.model == ENSEMBLE.name and not self.ensemble.size:
+            raise ValueError(
+                "export.model: found ensemble, but ensemble.size is 0, so that there is none; set "
+                "ensemble.size to the number of picks, such as 10, or export.model to best"
             )
         return self

@@ -1,0 +1,150 @@
+"""From models to an ensemble: what each says of validation, which join, the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pawprint.ensembles.joining import JoinedModel, join_models
+from pawprint.ensembles.library import LibraryModel
+from pawprint.ensembles.selection import (
+    choose_members,
+    fit_joint_temperature,
+    mean_loss,
+    weighted_mean,
+)
+from pawprint.evaluation.metrics import Array
+from pawprint.networks.architectures import LOGITS, without_probs
+from pawprint.networks.model_files import ModelInfo, check_classes, load_model, open_model
+from pawprint.networks.predictor import build_predictor, predict_all
+from pawprint.runner.errors import ModelError
+from pawprint.storage.shards import ShardedArray
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models that were joined.
+
+    Attributes:
+        model: pixels → probabilities.
+        summary: what was chosen, fit for JSON: ``members``, name → share; ``temperature`` of their
+            logits; ``candidates``, name → validation log loss; ``remarks``, what to know of them.
+    """
+
+    model: keras.Model
+    summary: dict[str, Any]
+
+    def describe(self, figures: dict[str, float], metrics: Path) -> str:
+        """Lines for the user.
+
+        Args:
+            figures: of the saved model, see ``measure``.
+            metrics: the file that holds them.
+        """
+        losses, shares = self.summary["candidates"], self.summary["members"]
+        parts = " + ".join(f"{share:.2f} {name}" for name, share in shares.items())
+        best = min(losses, key=lambda name: losses[name])
+        alone = ": no mean of several has a lower one" if len(shares) == 1 else ""
+        return "\n".join(
+            [
+                "validation log loss: "
+                + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()),
+                f"the ensemble is {parts}{alone}; logits at temperature "
+                f"{self.summary['temperature']:.4f}",
+                f"the saved model: val_accuracy {figures['val_accuracy']:.4f}, val_log_loss "
+                f"{figures['val_log_loss']:.4f} ({best} alone: {losses[best]:.4f}); {metrics} "
+                "holds these",
+                *(f"warning: {remark}" for remark in self.summary["remarks"]),
+            ]
+        )
+
+
+def run_candidates(
+    candidates: Sequence[LibraryModel], images: ShardedArray, info: ModelInfo, batch_size: int
+) -> list[Array]:
+    """The logits of each model, float32 [n, classes].
+
+    Args:
+        candidates: the models.
+        images: uint8 [n, size, size, 3].
+        info: classes and image size of this run. A model of another size gets the pictures as the
+            ensemble will hand them to it.
+        batch_size: pictures at a time.
+
+    Raises:
+        ModelError: a file is damaged, of other classes, or an ensemble.
+    """
+    logits = []
+    for candidate in candidates:
+        with open_model(candidate.path) as file:
+            check_classes(file.path, file.info.class_names, info.class_names)
+            model = file.load()
+        if LOGITS not in {layer.name for layer in model.layers}:
+            raise ModelError(
+                f"{candidate.path}: expected a model of one network, found an ensemble; put its "
+                "members there instead"
+            )
+        network = join_models([JoinedModel(candidate.name, model, 1.0)], info.image_size, 1.0)
+        predictor = build_predictor(without_probs(network))
+        logits.append(predict_all(predictor, images, batch_size, candidate.name))
+        if not np.isfinite(logits[-1]).all():
+            raise ModelError(f"{candidate.path}: gives NaN or infinity; train it again")
+    return logits
+
+
+def build_ensemble(
+    candidates: Sequence[LibraryModel],
+    logits: Sequence[Array],
+    labels: Array,
+    size: int,
+    size_px: int,
+) -> Ensemble:
+    """Choose among the candidates, and join those that were chosen.
+
+    Args:
+        candidates: the models.
+        logits: what each says of the n validation pictures, float [n, classes].
+        labels: int64 [n].
+        size: how many picks at the most.
+        size_px: side of the pictures that the ensemble takes.
+    """
+    probs = [weighted_mean([one], [1.0]) for one in logits]
+    picks = choose_members(probs, labels, size)
+    chosen = [i for i, count in enumerate(picks) if count]
+    shares = [picks[i] / sum(picks) for i in chosen]
+    temperature = fit_joint_temperature([logits[i] for i in chosen], shares, labels)
+    members = [
+        JoinedModel(candidates[i].name, load_model(candidates[i].path), share)
+        for i, share in zip(chosen, shares, strict=True)
+    ]
+    summary = {
+        "members": {member.name: round(member.share, 6) for member in members},
+        "temperature": temperature,
+        "candidates": {
+            candidate.name: round(mean_loss(one, labels), 6)
+            for candidate, one in zip(candidates, probs, strict=True)
+        },
+        "remarks": [candidates[i].remark for i in chosen if candidates[i].remark],
+    }
+    return Ensemble(join_models(members, size_px, temperature), summary)
+
+
+def measure(path: Path, images: ShardedArray, labels: Array, batch_size: int) -> dict[str, float]:
+    """``val_accuracy`` and ``val_log_loss`` of a saved model, as it is read again.
+
+    Args:
+        path: of its ``.keras`` file.
+        images: uint8 [n, size, size, 3], of validation.
+        labels: int64 [n].
+        batch_size: pictures at a time.
+    """
+    probs = predict_all(build_predictor(load_model(path)), images, batch_size, path.stem)
+    return {
+        "val_accuracy": round(float((probs.argmax(axis=1) == labels).mean()), 6),
+        "val_log_loss": round(mean_loss(probs, labels), 6),
+    }
