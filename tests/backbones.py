@@ -57,6 +57,7 @@ PARAMS: dict[str, Any] = {
     "finetune.batch_size": 16,
     "finetune.lr": 1e-3,
     "finetune.freeze_depthwise": False,
+    "ensemble.size": 3,
     "export.model": "finetuned",
     "export.int8": True,
     "export.calibration": 10,
@@ -66,8 +67,9 @@ PARAMS: dict[str, Any] = {
 }
 OPENVINO, TENSORFLOW = "openvino", "tensorflow"
 FIRST = ("params", "download", "split", "preprocess", "train_baseline")  # the same for all
-ENGINES = {"features": OPENVINO, "evaluate": OPENVINO, "gradcam": OPENVINO}  # others: TensorFlow
-STAGES = ("features", "train_head", "finetune", "evaluate", "export", "gradcam")
+# others: TensorFlow
+ENGINES = dict.fromkeys(("features", "ensemble", "evaluate", "gradcam"), OPENVINO)
+STAGES = ("features", "train_head", "finetune", "ensemble", "evaluate", "export", "gradcam")
 HEADER = (
     f"{'backbone':<18} {'cut':<6} {'pooling':<8} {'precision':<9} {'engine':<11}"
     + "".join(f"{stage:>11}" for stage in STAGES)

@@ -31,9 +31,10 @@ from pawprint.runner.params_file import load_params
 
 STAGES = [
     *("params", "download", "split", "preprocess", "train_baseline", "features"),
-    *("train_head", "crossval", "finetune", "evaluate", "export", "gradcam"),
+    *("train_head", "crossval", "finetune", "ensemble", "evaluate", "export", "gradcam"),
 ]
 MODELS = ("baseline", "head", "finetuned")
+STAGE_OF = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
 SCORES = {"accuracy", "accuracy_low", "accuracy_high", "log_loss", "val_log_loss"}
 OUT_OF_FOLD = {"accuracy", "accuracy_se", "log_loss", "log_loss_se"}
 # The order is that of code points: a class's place is its label
@@ -168,7 +169,7 @@ def test_an_edit_of_the_plumbing_makes_nothing_stale(copied):
         ("pawprint/evaluation/selection.py", {"evaluate", "gradcam"}),
         ("pawprint/evaluation/figures.py", {"evaluate"}),
         ("pawprint/inference/overlays.py", {"gradcam"}),
-        ("pawprint/registry/models.py", {"evaluate", "export", "gradcam"}),
+        ("pawprint/registry/models.py", {"ensemble", "evaluate", "export", "gradcam"}),
         ("pawprint/data/augment.py", {"train_baseline", "features", "finetune"}),
         ("pawprint/serving/api.py", set()),
     ],
@@ -213,6 +214,9 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
         unread -= {"data/weights"}
     if stage in ("split", "crossval"):  # a folder names no groups
         unread -= {"data/groups"}
+    if stage in ("ensemble", "evaluate", "export", "gradcam"):  # none is asked for
+        unread -= deps if stage == "ensemble" else {"models/ensemble"}
+        unread -= {"metrics/ensemble.json"} if stage == "export" else set()
     assert unread == set(), f"{stage} never reads these deps"
 
 
@@ -232,10 +236,9 @@ def test_only_what_trains_or_saves_keras_models_imports_tensorflow(base):
 
 
 def test_the_best_model_on_validation_is_exported_and_is_the_evaluated_one(base):
-    stages = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
     losses = {
         name: json.loads(base.read(f"metrics/{stage}.json"))["val_log_loss"]
-        for name, stage in stages.items()
+        for name, stage in STAGE_OF.items()
     }
     found = json.loads(base.read("metrics/export.json"))
     assert losses[found["model"]] == min(losses.values())
@@ -400,8 +403,7 @@ def test_metrics_show_has_the_same_few_keys_for_each_model(base):
     for found in shown.values():
         values = found["data"]
         assert 0 <= values["accuracy_low"] <= values["accuracy"] <= values["accuracy_high"] <= 1
-    stages = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
-    for name, stage in stages.items():
+    for name, stage in STAGE_OF.items():
         trained = json.loads(base.read(f"metrics/{stage}.json"))
         score = shown[f"metrics/scores/{name}.json"]["data"]
         assert trained["val_log_loss"] == score["val_log_loss"]
@@ -494,7 +496,7 @@ def test_wrong_pictures_are_on_a_page_with_their_overlays(base):
 def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
     before = copied.lock()
     outcome = copied.dvc("exp", "run", "--name", "slow", "-S", "finetune.lr=1e-5")
-    assert outcome.stages == ["params", "finetune", "evaluate", "export", "gradcam"]
+    assert outcome.stages == ["params", "finetune", "ensemble", "evaluate", "export", "gradcam"]
     after = copied.lock()
     assert [name for name in STAGES if before[name] != after[name]] == outcome.stages
     rate = after["finetune"]["params"]["params.yaml"]["finetune"]["lr"]
@@ -524,7 +526,43 @@ def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
 def test_head_starts_from_cached_features(copied):
     outcome = copied.dvc("exp", "run", "-S", "head.lr=2e-3", "train_head")
     assert outcome.stages == ["train_head"]
-    assert copied.stale() == {"params", "crossval", "finetune", "evaluate", "export", "gradcam"}
+    models = {"finetune", "ensemble", "evaluate", "export", "gradcam"}
+    assert copied.stale() == {"params", "crossval"} | models
+
+
+def test_an_ensemble_is_a_model_like_the_others(copied):
+    before = copied.lock()
+    shutil.copy(copied.root / "models/head.keras", copied.root / "data/members/same.keras")
+    changes = ("ensemble.size=4", "export.model=ensemble", "evaluate.tta=2")
+    outcome = copied.dvc("exp", "run", *(x for c in changes for x in ("-S", c)))
+    assert outcome.stages == ["params", "ensemble", "evaluate", "export", "gradcam"]
+    left_out = "data/members/same.keras: left out, as it is the same model as head"
+    assert f"warning: {left_out}" in outcome.text
+    figures = json.loads(copied.read("metrics/ensemble.json"))
+    assert set(figures["candidates"]) == set(MODELS)
+    assert sum(figures["members"].values()) == pytest.approx(1, abs=1e-5)
+    assert figures["val_log_loss"] <= min(figures["candidates"].values())
+    for name, stage in STAGE_OF.items():
+        trained = json.loads(copied.read(f"metrics/{stage}.json"))
+        assert trained["val_log_loss"] == pytest.approx(figures["candidates"][name], abs=1e-5)
+    scores = json.loads(copied.read("metrics/scores/ensemble.json"))
+    assert set(scores) == SCORES
+    assert scores["val_log_loss"] == figures["val_log_loss"]
+    assert "| ensemble |" in copied.read("metrics/evaluate/report.md")
+    exported = json.loads(copied.read("metrics/export.json"))
+    assert exported["model"] == json.loads(copied.read("models/export/model.json"))["name"]
+    assert exported["model"] == "ensemble"
+    assert exported["openvino"]["evaluated_difference"] == 0
+    for form in ("openvino", "saved_model", "onnx", "tflite"):
+        assert exported[form]["largest_difference"] <= 1e-5
+    assert (copied.root / "plots/gradcam/ensemble_fixed_01.png").is_file()
+    assert copied.dvc("repro").stages == []
+
+    copied.run("git", "checkout", "--quiet", "params.yaml")
+    (copied.root / "data/members/same.keras").unlink()
+    assert copied.dvc("repro").stages == ["params"]
+    assert not list((copied.root / "models/ensemble").iterdir())
+    assert copied.lock() == before
 
 
 def test_cut_moves_without_training_the_head_again(copied):

@@ -11,6 +11,8 @@ from scipy.special import softmax
 from pawprint.evaluation.metrics import Array, picture_losses
 from pawprint.training.temperature import BOUNDS
 
+_EQUAL = 1e-9  # nats: what lies closer differs by rounding
+
 
 def choose_members(probs: Sequence[Array], y_true: Array, size: int) -> list[int]:
     """How often each model is picked for a mean of their probabilities.
@@ -43,7 +45,7 @@ def choose_members(probs: Sequence[Array], y_true: Array, size: int) -> list[int
         picks.append(int(np.argmin(scores)))
         losses.append(min(scores))
         total += probs[picks[-1]]
-    kept = picks[: int(np.argmin(losses)) + 1]
+    kept = picks[: int(np.argmax(np.array(losses) <= min(losses) + _EQUAL)) + 1]
     return [kept.count(i) for i in range(len(probs))]
 
 

@@ -21,7 +21,9 @@ _REASONS = {
     "model": f"{_OF_FEATURES}, and backbones by `python -m pawprint rank`",
     **dict.fromkeys(("data", "split", "preprocess", "features", "augment"), _OF_FEATURES),
     "baseline": "is of the network that is trained from scratch: try values by `dvc exp run -S`",
-    **dict.fromkeys(("evaluate", "export", "gradcam"), "does not change what is trained"),
+    **dict.fromkeys(
+        ("ensemble", "evaluate", "export", "gradcam"), "does not change what is trained"
+    ),
     "runtime": "changes how long a training takes, and not how good it is",
 }
 
