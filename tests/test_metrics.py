@@ -437,12 +437,22 @@ def test_without_a_leak_nothing_is_said_of_it(seen: np.ndarray | None) -> None:
 NAMES = ["cat 1.jpg", 'ca"t<b>|.jpg', "größe\n2.jpg", "dog.jpg"]
 
 
-def write_report(directory: Path, leaked: list[str], committed: Params) -> tuple[str, str]:
+def write_report(
+    directory: Path, leaked: list[str], committed: Params, remarks: tuple[str, ...] = ()
+) -> tuple[str, str]:
     """report.md of one model, and what the stage prints."""
     probs = {"head": FOUR_PROBS}
     classes = ["cat", "dog"]
     printed = results.write_metrics(
-        directory, NAMES, FOUR_Y, probs, classes, {"head": 0.25}, committed.evaluate, leaked
+        directory,
+        NAMES,
+        FOUR_Y,
+        probs,
+        classes,
+        {"head": 0.25},
+        committed.evaluate,
+        leaked,
+        remarks,
     )
     return (directory / "evaluate/report.md").read_text(encoding="utf-8"), printed
 
@@ -459,6 +469,16 @@ def test_a_leak_stands_at_the_top_of_the_report_and_is_printed(
     assert printed in text
     assert printed.endswith(plain.split("\n\n", 1)[1].split("\n\n## head")[0].rstrip() + "\n")
     assert "Warning" not in write_report(tmp_path / "no", ["quarantined.jpg"], committed)[0]
+
+
+def test_what_to_know_of_members_stands_above_the_figures(
+    tmp_path: Path, committed: Params
+) -> None:
+    plain, _ = write_report(tmp_path / "plain", [], committed)
+    text, printed = write_report(tmp_path / "told", [], committed, ("It may know too much.",))
+    assert text.splitlines()[2] == "**Warning**: It may know too much."
+    assert text.replace("**Warning**: It may know too much.\n\n", "") == plain
+    assert printed in text
 
 
 def test_a_report_of_means_says_so_and_details_tell_it_to_stage_export(

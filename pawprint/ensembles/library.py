@@ -15,6 +15,7 @@ from pathlib import Path
 from pawprint.data.manifest import Picture, read_manifest
 from pawprint.runner.errors import DataError, ModelError, ParamsError
 from pawprint.runner.files import file_digest
+from pawprint.storage.tables import printable
 
 _SUFFIX, _LIST_SUFFIX = ".keras", ".csv"
 _OF_GIT = ("README.md", ".gitignore")
@@ -82,10 +83,10 @@ def _look_at_pictures(path: Path, pictures: Sequence[Picture]) -> str:
     beside = path.with_suffix(_LIST_SUFFIX)
     if not beside.is_file():
         return (
-            f"Nothing tells which pictures {path} learned from. If pictures of val or test were "
+            f"Nothing tells which pictures {printable(str(path))} learned from. If pictures of val or test were "
             "among them, as where split.* or the data differ, its figures and those of the "
             "ensemble are too good. Put the data/split.csv of its experiment there as "
-            f"{beside.name}, and this is checked."
+            f"{printable(beside.name)}, and this is checked."
         )
     try:
         seen = read_manifest(beside)

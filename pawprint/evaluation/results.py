@@ -44,7 +44,7 @@ def write_metrics(
     val_log_losses: Mapping[str, float],
     params: EvaluateParams,
     leaked: Collection[str],
-    remarks: Sequence[str] = (),
+    remarks: Sequence[str],
 ) -> str:
     """Write ``scores/`` and ``evaluate/``; return the comparison table.
 
