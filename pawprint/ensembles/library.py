@@ -82,11 +82,12 @@ def _look_at_pictures(path: Path, pictures: Sequence[Picture]) -> str:
     """What to know of a file whose pictures are not listed; empty where its list fits."""
     beside = path.with_suffix(_LIST_SUFFIX)
     if not beside.is_file():
+        file, wanted = printable(str(path)), printable(beside.name)
         return (
-            f"Nothing tells which pictures {printable(str(path))} learned from. If pictures of val or test were "
+            f"Nothing tells which pictures {file} learned from. If pictures of val or test were "
             "among them, as where split.* or the data differ, its figures and those of the "
-            "ensemble are too good. Put the data/split.csv of its experiment there as "
-            f"{printable(beside.name)}, and this is checked."
+            f"ensemble are too good. Put the data/split.csv of its experiment there as {wanted}, "
+            "and this is checked."
         )
     try:
         seen = read_manifest(beside)
