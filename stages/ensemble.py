@@ -35,8 +35,8 @@ def main(params: Params) -> None:
     candidates, left_out = find_candidates(own, Path(config.files), pictures)
     for line in left_out:
         print(f"warning: {line}")
-    logits = run_candidates(candidates, val.images, info, batch_size)
-    ensemble = build_ensemble(candidates, logits, val.labels, config.size, info.image_size)
+    probs = run_candidates(candidates, val.images, info, batch_size)
+    ensemble = build_ensemble(candidates, probs, val.labels, config.size, info.image_size)
     with atomic_directory(file.parent) as out:
         save_model(ensemble.model, out / file.name, info)
         figures = measure(out / file.name, val.images, val.labels, batch_size)

@@ -14,12 +14,7 @@ from classifiers import run_code
 
 from pawprint.data.manifest import Picture, write_manifest
 from pawprint.ensembles.library import find_candidates
-from pawprint.ensembles.selection import (
-    choose_members,
-    fit_joint_temperature,
-    mean_loss,
-    weighted_mean,
-)
+from pawprint.ensembles.selection import choose_members, mean_loss
 from pawprint.inference.classifier import Classifier
 from pawprint.inference.gradcam import TailLayer, compute_heatmaps, parse_tail, save_tail
 from pawprint.inference.members import MEMBER, SHARE, check_tails, mean_heatmaps
@@ -51,24 +46,6 @@ def test_picks_are_those_of_the_best_mean_on_the_way():
     assert choose_members([a, b], y_true, size=5) == [3, 2]
     assert choose_members([b, a], y_true, size=4) == [1, 2]  # the order of the models is no matter
     assert choose_members([a, a], y_true, size=4) == [1, 0]  # of equal means that of fewer picks
-
-
-def test_the_joint_temperature_is_where_the_log_loss_of_the_mean_is_lowest():
-    rng = np.random.default_rng(0)
-    y_true = rng.integers(0, 3, 400)
-    signal = 2 * np.eye(3)[y_true]
-    logits = [signal + rng.normal(0, 1.4, (400, 3)) for _ in range(2)]
-    shares = [0.25, 0.75]
-    found = fit_joint_temperature(logits, shares, y_true)
-    losses = [
-        mean_loss(weighted_mean(logits, shares, found * factor), y_true)
-        for factor in (0.98, 1.0, 1.02)
-    ]
-    assert losses[1] == min(losses)
-    assert fit_joint_temperature([9 * signal], [1.0], y_true) == 1.0  # all of them right
-    assert weighted_mean([np.log(said(0.9)), np.log(said(0.5))], [0.25, 0.75])[0, 0] == (
-        pytest.approx(0.25 * 0.9 + 0.75 * 0.5)
-    )
 
 
 PICTURES = [
@@ -234,15 +211,15 @@ class Images:  # in memory, as a ShardedArray is on the disk
         return (pictures[i : i + size] for i in range(0, len(pictures), size))
 library = [LibraryModel(n, Path(f"{n}.keras"), "beware" * (n == "first")) for n in networks]
 info = ModelInfo(names, 32)
-logits = run_candidates(library, Images(), info, 4)
+said = run_candidates(library, Images(), info, 4)
 half = keras.ops.convert_to_numpy(build_resizing(32, 16)(pictures.astype("float32")))
-direct = [build_predictor(networks[name])(pictures)[0] for name in ("first", "second")]
-direct.append(keras.ops.convert_to_numpy(networks["third"](half)))
-np.savez("logits.npz", logits=logits, direct=direct)
-shares, temperature = [0.5, 0.2, 0.3], 0.8
+direct = [build_predictor(add_probs(networks[n]))(pictures)[0] for n in ("first", "second")]
+direct.append(keras.ops.convert_to_numpy(add_probs(networks["third"])(half)))
+np.savez("members.npz", probs=said, direct=direct)
+shares = [0.5, 0.2, 0.3]
 members = [JoinedModel(n, load_model(Path(f"{n}.keras")), s) for n, s in zip(networks, shares)]
 for copy in ("one", "two"):
-    save_model(join_models(members, 32, temperature), Path(f"{copy}.keras"), info)
+    save_model(join_models(members, 32), Path(f"{copy}.keras"), info)
 ensemble = load_model(Path("one.keras"))
 Path("layers.txt").write_text("\\n".join(layer.name for layer in ensemble.layers))
 card = ModelCard("ensemble", names, 32, 10_000, {"flip": True}, {}, {}, {})
@@ -250,10 +227,10 @@ save_classifier(ensemble, card, Path("exported"))
 save_classifier(load_model(Path("two.keras")), replace(card, tta=2), Path("averaged"))
 probs, means = (average_views(build_predictor(ensemble), n)(pictures)[0] for n in (1, 2))
 np.savez("ensemble.npz", probs=probs, means=means)
-made = build_ensemble(library, logits, labels, 4, 32)
+made = build_ensemble(library, said, labels, 4, 32)
 save_model(made.model, Path("made.keras"), info)
 figures = measure(Path("made.keras"), Images(), labels, 4)
-alone = join_models([replace(members[2], share=1.0)], 32, 1.0)
+alone = join_models([replace(members[2], share=1.0)], 32)
 save_model(alone, Path("alone.keras"), info)
 np.savez("alone.npz", probs=build_predictor(alone)(pictures)[0])
 import json
@@ -263,7 +240,7 @@ refused = []
 for wrong in (
     lambda: run_candidates([LibraryModel("e", Path("one.keras"))], Images(), info, 4),
     lambda: run_candidates(library, Images(), ModelInfo(["cat", "dog", "gnu"], 32), 4),
-    lambda: join_models(members * 60, 32, 1.0),
+    lambda: join_models(members * 60, 32),
 ):
     try:
         wrong()
@@ -271,7 +248,7 @@ for wrong in (
         refused.append(str(error))
 Path("refused.txt").write_text("\\n".join(refused))
 """
-SHARES, TEMPERATURE = [0.5, 0.2, 0.3], 0.8
+SHARES = np.array([0.5, 0.2, 0.3])
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 IMAGES = np.random.default_rng(3).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 
@@ -286,9 +263,9 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_saved_network_gives_the_weighted_mean_and_equal_ensembles_are_equal_files(joined):
-    logits = np.load(joined / "logits.npz")
-    assert np.abs(logits["logits"] - logits["direct"]).max() < 1e-4  # the third one sees 16 px
-    expected = weighted_mean(list(logits["direct"]), SHARES, TEMPERATURE)
+    members = np.load(joined / "members.npz")
+    assert np.abs(members["probs"] - members["direct"]).max() < 1e-5  # the third one sees 16 px
+    expected = np.tensordot(SHARES, members["direct"], axes=1)
     found = np.load(joined / "ensemble.npz")["probs"]
     assert np.abs(found - expected).max() < 1e-5
     assert np.ptp(found, axis=0).max() > 0.01  # pictures matter
@@ -315,21 +292,20 @@ def test_an_exported_ensemble_gives_the_same_to_the_bit(joined):
 
 
 def test_an_ensemble_of_one_is_that_model_at_the_size_of_this_run(joined):
-    expected = weighted_mean([np.load(joined / "logits.npz")["direct"][2]], [1.0])
+    expected = np.load(joined / "members.npz")["direct"][2]
     assert np.abs(np.load(joined / "alone.npz")["probs"] - expected).max() < 1e-5
 
 
 def test_figures_are_those_of_the_saved_file(joined):
     made = json.loads((joined / "made.json").read_text())
-    found = np.load(joined / "logits.npz")["logits"]
-    logits = dict(zip(("first", "second", "third"), found, strict=True))
+    found = np.load(joined / "members.npz")["probs"]
+    members = dict(zip(("first", "second", "third"), found, strict=True))
     shares = made["members"]
-    probs = weighted_mean([logits[n] for n in shares], list(shares.values()), made["temperature"])
+    probs = sum(share * members[name] for name, share in shares.items())
     assert made["val_log_loss"] == pytest.approx(mean_loss(probs, LABELS), abs=2e-6)
     assert made["val_accuracy"] == pytest.approx((probs.argmax(1) == LABELS).mean(), abs=1e-6)
     assert made["candidates"] == {
-        name: pytest.approx(mean_loss(weighted_mean([one], [1.0]), LABELS), abs=1e-6)
-        for name, one in logits.items()
+        name: pytest.approx(mean_loss(one, LABELS), abs=1e-6) for name, one in members.items()
     }
     told = (joined / "told.txt").read_text()
     assert f"val_log_loss {made['val_log_loss']:.4f}" in told

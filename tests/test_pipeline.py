@@ -541,7 +541,7 @@ def test_an_ensemble_is_a_model_like_the_others(copied):
     figures = json.loads(copied.read("metrics/ensemble.json"))
     assert set(figures["candidates"]) == set(MODELS)
     assert sum(figures["members"].values()) == pytest.approx(1, abs=1e-5)
-    assert figures["val_log_loss"] <= min(figures["candidates"].values())
+    assert figures["val_log_loss"] <= min(figures["candidates"].values()) + 2e-6
     for name, stage in STAGE_OF.items():
         trained = json.loads(copied.read(f"metrics/{stage}.json"))
         assert trained["val_log_loss"] == pytest.approx(figures["candidates"][name], abs=1e-5)

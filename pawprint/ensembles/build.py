@@ -12,14 +12,9 @@ import numpy as np
 
 from pawprint.ensembles.joining import JoinedModel, join_models
 from pawprint.ensembles.library import LibraryModel
-from pawprint.ensembles.selection import (
-    choose_members,
-    fit_joint_temperature,
-    mean_loss,
-    weighted_mean,
-)
+from pawprint.ensembles.selection import choose_members, mean_loss
 from pawprint.evaluation.metrics import Array
-from pawprint.networks.architectures import LOGITS, without_probs
+from pawprint.networks.architectures import LOGITS
 from pawprint.networks.model_files import ModelInfo, check_classes, load_model, open_model
 from pawprint.networks.predictor import build_predictor, predict_all
 from pawprint.runner.errors import ModelError
@@ -32,8 +27,8 @@ class Ensemble:
 
     Attributes:
         model: pixels → probabilities.
-        summary: what was chosen, fit for JSON: ``members``, name → share; ``temperature`` of their
-            logits; ``candidates``, name → validation log loss; ``remarks``, what to know of them.
+        summary: what was chosen, fit for JSON: ``members``, name → share; ``candidates``, name →
+            validation log loss; ``remarks``, what to know of the members.
     """
 
     model: keras.Model
@@ -54,8 +49,7 @@ class Ensemble:
             [
                 "validation log loss: "
                 + ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()),
-                f"the ensemble is {parts}{alone}; logits at temperature "
-                f"{self.summary['temperature']:.4f}",
+                f"the ensemble is {parts}{alone}",
                 f"the saved model: val_accuracy {figures['val_accuracy']:.4f}, val_log_loss "
                 f"{figures['val_log_loss']:.4f} ({best} alone: {losses[best]:.4f}); {metrics} "
                 "holds these",
@@ -67,7 +61,7 @@ class Ensemble:
 def run_candidates(
     candidates: Sequence[LibraryModel], images: ShardedArray, info: ModelInfo, batch_size: int
 ) -> list[Array]:
-    """The logits of each model, float32 [n, classes].
+    """The probabilities of each model, float32 [n, classes].
 
     Args:
         candidates: the models.
@@ -79,7 +73,7 @@ def run_candidates(
     Raises:
         ModelError: a file is damaged, of other classes, or an ensemble.
     """
-    logits = []
+    probs = []
     for candidate in candidates:
         with open_model(candidate.path) as file:
             check_classes(file.path, file.info.class_names, info.class_names)
@@ -89,17 +83,16 @@ def run_candidates(
                 f"{candidate.path}: expected a model of one network, found an ensemble; put its "
                 "members there instead"
             )
-        network = join_models([JoinedModel(candidate.name, model, 1.0)], info.image_size, 1.0)
-        predictor = build_predictor(without_probs(network))
-        logits.append(predict_all(predictor, images, batch_size, candidate.name))
-        if not np.isfinite(logits[-1]).all():
+        network = join_models([JoinedModel(candidate.name, model, 1.0)], info.image_size)
+        probs.append(predict_all(build_predictor(network), images, batch_size, candidate.name))
+        if not np.isfinite(probs[-1]).all():
             raise ModelError(f"{candidate.path}: gives NaN or infinity; train it again")
-    return logits
+    return probs
 
 
 def build_ensemble(
     candidates: Sequence[LibraryModel],
-    logits: Sequence[Array],
+    probs: Sequence[Array],
     labels: Array,
     size: int,
     size_px: int,
@@ -108,30 +101,27 @@ def build_ensemble(
 
     Args:
         candidates: the models.
-        logits: what each says of the n validation pictures, float [n, classes].
+        probs: what each says of the n validation pictures, float32 [n, classes].
         labels: int64 [n].
         size: how many picks at the most.
         size_px: side of the pictures that the ensemble takes.
     """
-    probs = [weighted_mean([one], [1.0]) for one in logits]
     picks = choose_members(probs, labels, size)
     chosen = [i for i, count in enumerate(picks) if count]
     shares = [picks[i] / sum(picks) for i in chosen]
-    temperature = fit_joint_temperature([logits[i] for i in chosen], shares, labels)
     members = [
         JoinedModel(candidates[i].name, load_model(candidates[i].path), share)
         for i, share in zip(chosen, shares, strict=True)
     ]
     summary = {
         "members": {member.name: round(member.share, 6) for member in members},
-        "temperature": temperature,
         "candidates": {
             candidate.name: round(mean_loss(one, labels), 6)
             for candidate, one in zip(candidates, probs, strict=True)
         },
         "remarks": [candidates[i].remark for i in chosen if candidates[i].remark],
     }
-    return Ensemble(join_models(members, size_px, temperature), summary)
+    return Ensemble(join_models(members, size_px), summary)
 
 
 def measure(path: Path, images: ShardedArray, labels: Array, batch_size: int) -> dict[str, float]:

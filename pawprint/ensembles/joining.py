@@ -20,7 +20,7 @@ import keras
 from keras import layers
 
 from pawprint.inference.members import SHARE, member_layer
-from pawprint.networks.architectures import FEATURE_MAP, LOGITS, PROBS, build_resizing
+from pawprint.networks.architectures import FEATURE_MAP, PROBS, build_resizing
 from pawprint.networks.config_bounds import MAX_LAYERS
 from pawprint.runner.errors import ModelError
 
@@ -42,14 +42,13 @@ class JoinedModel:
     share: float
 
 
-def join_models(members: Sequence[JoinedModel], size_px: int, temperature: float) -> keras.Model:
+def join_models(members: Sequence[JoinedModel], size_px: int) -> keras.Model:
     """One network of several classifiers, with copies of their weights.
 
     Args:
         members: at least one; none of them an ensemble. Of a single one, its own layers come back.
         size_px: side of the pictures that it takes; those of a member of another size are resized
             within the network.
-        temperature: by which the logits of each member are divided.
 
     Returns:
         float32 [n, size_px, size_px, 3] in 0...255 → float32 [n, classes], in a layer ``probs``.
@@ -75,17 +74,7 @@ def join_models(members: Sequence[JoinedModel], size_px: int, temperature: float
             f"ensemble of {names}: {len(whole.configs):,} layers, more than the {MAX_LAYERS:,} "
             "that a model file may have; lower ensemble.size, or remove files from ensemble.files"
         )
-    model = whole.build(ends[0])
-    scale_members(model, len(members), temperature)
-    return model
-
-
-def scale_members(model: keras.Model, count: int, temperature: float) -> None:
-    """Divide the logits of all members of an ensemble by a temperature, in their weights."""
-    names = [member_layer(i, LOGITS) for i in range(1, count + 1)] if count > 1 else [LOGITS]
-    for name in names:
-        layer = model.get_layer(name)
-        layer.set_weights([weights / temperature for weights in layer.get_weights()])
+    return whole.build(ends[0])
 
 
 def _build_mean(shares: Sequence[float], num_classes: int) -> keras.Model:
