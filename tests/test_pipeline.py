@@ -544,7 +544,7 @@ def test_an_ensemble_is_a_model_like_the_others(copied):
     assert figures["val_log_loss"] <= min(figures["candidates"].values()) + 2e-6
     for name, stage in STAGE_OF.items():
         trained = json.loads(copied.read(f"metrics/{stage}.json"))
-        assert trained["val_log_loss"] == pytest.approx(figures["candidates"][name], abs=1e-5)
+        assert trained["val_log_loss"] == pytest.approx(figures["candidates"][name], abs=1e-3)
     scores = json.loads(copied.read("metrics/scores/ensemble.json"))
     assert set(scores) == SCORES
     assert scores["val_log_loss"] == figures["val_log_loss"]
