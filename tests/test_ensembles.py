@@ -314,6 +314,8 @@ def test_figures_are_those_of_the_saved_file(joined):
 
 def test_what_cannot_join_is_refused_in_a_line(joined):
     nested, classes, large = (joined / "refused.txt").read_text().splitlines()
-    assert nested.startswith("one.keras: expected a model of one network, found an ensemble; ")
+    assert nested.startswith(
+        "one.keras: expected a model as the trainings save it, found another network; "
+    )
     assert classes.startswith("first.keras: expected the classes of the data, cat, dog, gnu; ")
     assert re.match("ensemble of first, .* layers, more than the 600 that a model file ", large)

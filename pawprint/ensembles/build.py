@@ -14,7 +14,7 @@ from pawprint.ensembles.joining import JoinedModel, join_models
 from pawprint.ensembles.library import LibraryModel
 from pawprint.ensembles.selection import choose_members, mean_loss
 from pawprint.evaluation.metrics import Array
-from pawprint.networks.architectures import LOGITS
+from pawprint.networks.architectures import FEATURE_MAP, LOGITS, PROBS
 from pawprint.networks.model_files import ModelInfo, check_classes, load_model, open_model
 from pawprint.networks.predictor import build_predictor, predict_all
 from pawprint.runner.errors import ModelError
@@ -78,16 +78,23 @@ def run_candidates(
         with open_model(candidate.path) as file:
             check_classes(file.path, file.info.class_names, info.class_names)
             model = file.load()
-        if LOGITS not in {layer.name for layer in model.layers}:
-            raise ModelError(
-                f"{candidate.path}: expected a model of one network, found an ensemble; put its "
-                "members there instead"
-            )
+        _check_network(candidate.path, model, file.info)
         network = join_models([JoinedModel(candidate.name, model, 1.0)], info.image_size)
         probs.append(predict_all(build_predictor(network), images, batch_size, candidate.name))
         if not np.isfinite(probs[-1]).all():
             raise ModelError(f"{candidate.path}: gives NaN or infinity; train it again")
     return probs
+
+
+def _check_network(path: Path, model: keras.Model, info: ModelInfo) -> None:
+    size_px, num_classes = info.image_size, len(info.class_names)
+    expected = (None, size_px, size_px, 3), (None, num_classes)
+    missing = {FEATURE_MAP, LOGITS, PROBS} - {layer.name for layer in model.layers}
+    if missing or (model.input_shape, model.output_shape) != expected:
+        raise ModelError(
+            f"{path}: expected a model as the trainings save it, found another network; of an "
+            "ensemble, put the members there instead"
+        )
 
 
 def build_ensemble(
