@@ -548,7 +548,7 @@ def test_an_ensemble_is_a_model_like_the_others(copied):
     scores = json.loads(copied.read("metrics/scores/ensemble.json"))
     assert set(scores) == SCORES
     assert scores["val_log_loss"] == figures["val_log_loss"]
-    assert "| ensemble |" in copied.read("metrics/evaluate/report.md")
+    assert "\n## ensemble\n" in copied.read("metrics/evaluate/report.md")
     exported = json.loads(copied.read("metrics/export.json"))
     assert exported["model"] == json.loads(copied.read("models/export/model.json"))["name"]
     assert exported["model"] == "ensemble"
