@@ -69,6 +69,7 @@ PLUMBING = {
     "processes": "starts and ends processes",
     "schema": "tells editors what params.yaml may hold; no stage imports it",
     "stage": "what comes before and after main",
+    "times": "writes down how long a stage took, beside its results",
 }
 
 

@@ -52,9 +52,10 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[An
         if not isinstance(key_node, yaml.ScalarNode):
             continue  # construct_mapping refuses it
         if key_node.value in seen:
+            mark = key_node.start_mark
             raise ParamsError(
-                f"params.yaml, line {key_node.start_mark.line + 1}: "
-                f"key {key_node.value!r} stands twice; remove one"
+                f"{mark.name}, line {mark.line + 1}: key {key_node.value!r} stands twice; "
+                "remove one"
             )
         seen.add(key_node.value)
     return loader.construct_mapping(node, deep=True)

@@ -17,6 +17,7 @@ from pawprint.runner.fingerprint import fingerprint
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import end_with_dvc
+from pawprint.runner.times import note_time
 
 
 def run_stage(main: Callable[[Params], None]) -> None:
@@ -24,7 +25,8 @@ def run_stage(main: Callable[[Params], None]) -> None:
     end_with_dvc()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        main(load_params())
+        with note_time(_stage_name(), _is_unfinished()):
+            main(load_params())
     except PawprintError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -37,11 +39,21 @@ def run_stage(main: Callable[[Params], None]) -> None:
 
 
 def _what_comes_next() -> str:
-    """What the next run does with the stage that is being stopped: it bears its script's name."""
-    kept = (UNFINISHED / Path(sys.argv[0]).stem).rglob("*")
-    if any(path.is_file() and path.suffix != ".tmp" for path in kept):
+    """What the next run does with the stage that is being stopped."""
+    if _is_unfinished():
         return "continues this stage where it was"
     return "starts this stage again"
+
+
+def _stage_name() -> str:
+    """That of its script."""
+    return Path(sys.argv[0]).stem
+
+
+def _is_unfinished() -> bool:
+    """Whether something is kept that the stage can go on with."""
+    kept = (UNFINISHED / _stage_name()).rglob("*")
+    return any(path.is_file() and path.suffix != ".tmp" for path in kept)
 
 
 @contextmanager

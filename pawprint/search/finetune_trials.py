@@ -6,6 +6,7 @@ It takes what training and fine-tuning take, for each trial, and is judged on th
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -85,7 +86,12 @@ def open_trials(keys: Sequence[str], figures: str, directory: Path) -> Iterator[
 def as_override(value: Any) -> str:
     """A value as ``dvc exp run -S`` reads it.
 
-    >>> as_override([256, 64]), as_override(True), as_override("cosine")
-    ('[256,64]', 'true', 'cosine')
+    >>> as_override([256, 64]), as_override(True), as_override("cosine"), as_override("a (b)")
+    ('[256,64]', 'true', 'cosine', "'a (b)'")
     """
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if not isinstance(value, str):
+        return json.dumps(value, separators=(",", ":"))
+    if re.fullmatch(r"[\w./+-]+", value, re.ASCII):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
