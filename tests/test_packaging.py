@@ -146,7 +146,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(
         ROOT / "pawprint", source / "pawprint", ignore=shutil.ignore_patterns("__pycache__")
     )
-    for name in ("stages", "tests", "bench", "verify"):  # none of them is to be packed
+    for name in ("stages", "studies", "tests", "bench", "verify"):  # none of them is to be packed
         (source / name).mkdir()
         (source / name / "__init__.py").touch()
     for name in ("pyproject.toml", "README.md", "LICENSE"):

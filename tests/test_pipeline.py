@@ -1,4 +1,4 @@
-# covers: C1, C4, C5, C6, C7, B1, B2, B5, B6, B8, R6, R7, R9, R11, R12, R13, R14, R17
+# covers: C1, C4, C5, C6, C7, B1, B2, B5, B6, B8, R6, R7, R9, R11, R12, R13, R14, R16, R17
 """The whole pipeline, run by DVC in projects of its own, on a few pictures of ten classes."""
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from project import Project, make_project
+from project import ROOT, Project, make_project
 from served import serving
 
 from pawprint.inference.classifier import Classifier
@@ -747,3 +748,54 @@ def test_a_candidate_that_was_ranked_is_taken_without_computing_it_again(copied:
     figures = json.loads(copied.read("metrics/crossval.json"))
     for name in ("log_loss", "log_loss_se", "accuracy", "accuracy_se"):
         assert candidate[name] == pytest.approx(figures[name], abs=2e-6), name
+
+
+def write_vgg16(path: Path) -> None:
+    """Random weights of VGG16 without its top, in the layout of the file that Keras downloads."""
+    rng, channels = np.random.default_rng(0), 3
+    layers = ["input_1"]
+    with h5py.File(path, "w") as file:
+        for block, (filters, convolutions) in enumerate(
+            ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), start=1
+        ):
+            for number in range(1, convolutions + 1):
+                layers.append(f"block{block}_conv{number}")
+                group = file.create_group(layers[-1])
+                kernel = rng.normal(size=(3, 3, channels, filters)) * (2 / 9 / channels) ** 0.5
+                weights = {"W_1:0": kernel, "b_1:0": np.zeros(filters)}
+                for name, values in weights.items():
+                    group[f"{layers[-1]}_{name}"] = values.astype(np.float32)
+                group.attrs["weight_names"] = [f"{layers[-1]}_{name}".encode() for name in weights]
+                channels = filters
+            layers.append(f"block{block}_pool")
+        for name in layers:
+            file.require_group(name).attrs.setdefault("weight_names", [])
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+
+
+def test_the_vgg16_study_runs_with_a_file_of_weights(copied: Project) -> None:
+    shutil.copytree(ROOT / "studies", copied.root / "studies")
+    write_vgg16(copied.root / "data/weights/vgg16.h5")
+    settings = {
+        "model.weights": "file",
+        "model.weights_file": "data/weights/vgg16.h5",
+        "preprocess.image_size": 32,
+        "baseline.epochs": 2,  # as it has run before
+    }
+    assigned = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    command = (sys.executable, "-m", "studies", "vgg16", "--rows", "all layers trained")
+    found = copied.run(*command, *assigned, "--out", ".resume/out")
+    assert " s: features, train_head, finetune, evaluate\n" in found.text
+    (file,) = (copied.root / ".resume/out").glob("vgg16-*.json")
+    (row,) = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    (experiment,) = row["experiments"]
+    assert row["values"]["model.backbone"] == "VGG16"
+    assert row["seconds"] > 0
+    shutil.rmtree(copied.root / "studies")
+    copied.dvc("exp", "apply", experiment)
+    assert copied.dvc("repro", "evaluate").stages == []
+    scores = json.loads(copied.read("metrics/scores/finetuned.json"))
+    assert row["accuracy"]["median"] == pytest.approx(scores["accuracy"], abs=2e-6)
+    assert row["log_loss"]["median"] == pytest.approx(scores["log_loss"], abs=2e-6)
+    info = read_model_info(copied.root / "models/finetuned.keras")
+    assert len(info.class_names) == 10

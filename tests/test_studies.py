@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +23,13 @@ from project import ROOT, Project, environment
 from pawprint.data.manifest import Picture, write_manifest
 from pawprint.evaluation.predictions import Prediction
 from pawprint.registry.backbones import BACKBONES
-from pawprint.runner.errors import DataError, ParamsError
+from pawprint.runner.errors import DataError, ParamsError, StageError
 from pawprint.runner.params import Params
 from pawprint.runner.times import StageTime, note_time, read_times
+from studies.__main__ import main
 from studies.chart import render_chart
 from studies.report import Report, Reported, as_values, render_report
-from studies.runs import SCORES, SETTLED, STAGES, TIMED, Journal
+from studies.runs import SCORES, SETTLED, STAGES, TIMED, Journal, Result
 from studies.scores import judge
 from studies.study_file import Row, Study, read_study
 
@@ -41,6 +43,7 @@ STUDY: dict[str, Any] = {
     ],
 }
 LITE0 = {"model.backbone": "EfficientNetLite0"}
+PICTURES = [Picture(path, "cat", "test", f"{i:064}", path) for i, path in enumerate("abcd")]
 
 
 def read(
@@ -335,6 +338,59 @@ def test_a_damaged_journal_is_begun_anew(tmp_path):
         assert Journal.open(tmp_path / "journal.json").runs == {}
 
 
+# --- the command ---
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's root with a study and a manifest, in which this process works."""
+    for folder in ("studies", "data/groups"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "studies/rates.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    write_manifest(tmp_path / "data/split.csv", PICTURES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_row_that_failed_is_told_and_the_others_are_shown(here, monkeypatch, capsys):
+    results = {
+        "study-rates-low": StageError("finetune", "out of memory"),
+        "study-rates-high-rate": Result("study-rates-high-rate", said("1110"), 0.6),
+    }
+    monkeypatch.setattr("studies.runs.run_study", lambda study, say: results)
+    assert main(["rates"]) == 1
+    text = (here / "studies/results/rates.md").read_text(encoding="utf-8")
+    assert "- low: stage finetune: out of memory\n" in text
+    assert "| high rate |" in text
+    assert "drawn pictures (seed 0), 4 pictures" in text
+    results["study-rates-high-rate"] = results["study-rates-low"]
+    assert main(["rates"]) == 2
+    assert capsys.readouterr().err == (
+        "error: no row has results; the first failed: stage finetune: out of memory\n"
+    )
+
+
+def test_studies_and_rows_are_listed(here, capsys):
+    assert main([]) == 0
+    assert capsys.readouterr().out == "rates       Two rates\n"
+    assert main(["rates", "--list", "--set", "head.lr=1e-3"]) == 0
+    assert capsys.readouterr().out == (
+        "low  (finetuned)\n    study-rates-0-001-low: finetune.epochs=1, head.lr=0.001, "
+        "finetune.lr=1e-05\nhigh rate  (finetuned)\n    study-rates-0-001-high-rate: "
+        "finetune.epochs=1, head.lr=0.001, finetune.lr=0.001\n"
+    )
+    assert {path.name for path in here.iterdir()} == {"data", "params.yaml", "studies"}
+
+
+def test_a_wrong_command_is_one_line(here, capsys):
+    assert main(["vgg61"]) == 2
+    assert capsys.readouterr().err == "error: no study 'vgg61' in studies/; known: rates\n"
+    with pytest.raises(SystemExit):
+        main(["rates", "--set", "head.lr"])
+    assert "--set: expected KEY=VALUE, as model.cut=input, found head.lr" in capsys.readouterr().err
+
+
 # --- run by real DVC, with stages that take no time ---
 
 STEP = """
@@ -399,8 +455,7 @@ def make_steps(directory: Path) -> Project:
     for path, text in files.items():
         (project.root / path).parent.mkdir(parents=True, exist_ok=True)
         (project.root / path).write_text(text, encoding="utf-8")
-    pictures = [Picture(path, "cat", "test", f"{i:064}", path) for i, path in enumerate("abcd")]
-    write_manifest(project.root / "given.csv", pictures)
+    write_manifest(project.root / "given.csv", PICTURES)
     project.run("git", "init", "--quiet")
     project.dvc("init", "--quiet")
     project.dvc("repro", "--quiet", SETTLED)
