@@ -13,8 +13,8 @@ from studies.scores import Against, Interval, Judged, Judgement, Score
 from studies.study_file import Row, Study
 
 _HEADER = (
-    *("row", "accuracy %", "interval", "against the first", "only first / only this", "p (Holm)"),
-    *("log loss", "against the first", "validation log loss", "seconds (CPU)"),
+    *("row", "accuracy %", "interval", "points from first", "only first / only this", "p (Holm)"),
+    *("log loss", "log loss from first", "validation log loss", "seconds (CPU)"),
 )
 
 

@@ -25,6 +25,7 @@ from pawprint.runner.times import ASKED, StageTime, read_times
 from pawprint.search.experiments import find_experiment
 from pawprint.search.finetune_trials import as_override
 from pawprint.storage.tables import read_json, write_json
+from pawprint.workplaces.dvc_process import own_environment
 from pawprint.workplaces.workplace import Workplace, open_workplace
 from studies.study_file import Row, Run, Study
 
@@ -132,7 +133,7 @@ class _Bench:
     def __init__(self, workplace: Workplace, study: Study, directory: Path) -> None:
         self._workplace, self._directory = workplace, directory
         self._journal = Journal.open(directory / "journal.json")
-        self._tree = _write_tree(workplace.root)
+        self._files = _list_files(workplace.root)
         self._count = len(study.runs)
         # Each run changes the same keys, as DVC leaves its values in the clone
         self._common = sorted({key for run in study.runs for key in run.values})
@@ -184,10 +185,10 @@ class _Bench:
         return {key: as_override(content[section][name]) for key, section, name in pairs}
 
     def _key(self, run: Run) -> str:
-        """Of the files that git knows, uncommitted changes included; data by dvc.lock."""
+        """Of code, uncommitted changes included, and data (by dvc.lock), weights and values."""
         weights = Path(run.params.model.weights_file)
         given = hash_output(weights) if weights.exists() else ""
-        parts = [self._tree, given, self._changes(run)]
+        parts = [self._files, given, run.params.model_dump()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _find(self, run: Run) -> str:
@@ -230,12 +231,13 @@ def _stage_keys(lock: Path) -> dict[str, str]:
     return {stage: hashlib.sha256(text.encode()).hexdigest() for stage, text in made_of.items()}
 
 
-def _write_tree(root: Path) -> str:
-    """Git's hash of all that it knows of the clone, as it was opened."""
+def _list_files(root: Path) -> list[str]:
+    """The files that git knows of the clone, as it was opened: mode, hash, path; no studies."""
+    command = ["git", "ls-files", "--stage", "-z", "--", ".", ":(exclude)studies"]
     done = subprocess.run(
-        ["git", "write-tree"], cwd=root, check=True, capture_output=True, text=True
+        command, cwd=root, env=own_environment(), check=True, capture_output=True, text=True
     )
-    return done.stdout.strip()
+    return done.stdout.split("\0")
 
 
 @contextmanager
