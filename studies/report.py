@@ -14,7 +14,7 @@ from studies.study_file import Row, Study
 
 _HEADER = (
     *("row", "accuracy %", "interval", "points from first", "only first / only this", "p (Holm)"),
-    *("log loss", "log loss from first", "validation log loss", "seconds (CPU)"),
+    *("log loss", "log loss from first", "validation log loss", "CPU-seconds (clock)"),
 )
 
 
@@ -115,10 +115,10 @@ def _notes(report: Report) -> list[str]:
         f"`only first / only this`: pictures that `{first}` alone has right, and that this row "
         "alone has right; p is McNemar's exact test of these two numbers, in brackets raised by "
         "Holm's rule for the number of rows.",
-        "Seconds: by the clock, in brackets of all cores together, of the stages that make the "
-        "judged model from the decoded pictures (features, train_head, finetune); a stage that "
-        "rows share counts in each. What else the machine did meanwhile makes them longer. "
-        f"{report.machine}.",
+        "CPU-seconds: of all cores together, in brackets seconds by the clock, of the stages that "
+        "make the judged model from the decoded pictures (features, train_head, finetune); a stage "
+        "that rows share counts in each. What else the machine did meanwhile makes those by the "
+        f"clock longer. {report.machine}.",
     ]
     if seeds > 1:
         notes.insert(
@@ -155,7 +155,7 @@ def _cells(row: Reported, seeds: int) -> list[str]:
         _with_spread(loss, 1, 4, seeds),
         "" if against is None else _difference(against.log_loss, against.log_loss_interval, 1, 4),
         f"{val:.4f}",
-        "-" if seconds is None or cpu is None else f"{part}{seconds:.0f} ({cpu:.0f})",
+        "-" if seconds is None or cpu is None else f"{part}{cpu:.0f} ({seconds:.0f})",
     ]
 
 

@@ -285,7 +285,7 @@ def test_the_table_says_what_it_shows(tmp_path, committed):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     table = {row[0]: row[1:] for row in rows if len(row) == 10}
     assert table["low"] == [
-        *("75.00", "30.06 to 95.44", "", "", "", "0.6931", "", "0.7000", "≥ 30 (59)")
+        *("75.00", "30.06 to 95.44", "", "", "", "0.6931", "", "0.7000", "≥ 59 (30)")
     ]
     assert table["high rate"] == [
         *("25.00", "4.56 to 69.94", "-50.00 (-100.00 to +42.11)", "3 / 1", "0.625 (0.625)"),
