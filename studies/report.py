@@ -14,7 +14,7 @@ from studies.study_file import Row, Study
 
 _HEADER = (
     *("row", "accuracy %", "interval", "points from first", "only first / only this", "p (Holm)"),
-    *("log loss", "log loss from first", "validation log loss", "CPU-seconds (clock)"),
+    *("log loss", "interval", "log loss from first", "validation log loss", "CPU-seconds (clock)"),
 )
 
 
@@ -153,6 +153,7 @@ def _cells(row: Reported, seeds: int) -> list[str]:
         _interval(accuracy.interval, 100, 2),
         *_against(against),
         _with_spread(loss, 1, 4, seeds),
+        _interval(loss.interval, 1, 4),
         "" if against is None else _difference(against.log_loss, against.log_loss_interval, 1, 4),
         f"{val:.4f}",
         "-" if seconds is None or cpu is None else f"{part}{cpu:.0f} ({seconds:.0f})",

@@ -283,13 +283,24 @@ def test_the_table_says_what_it_shows(tmp_path, committed):
     report = make_report(committed, tmp_path)
     text = render_report(report, "rates.png")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    table = {row[0]: row[1:] for row in rows if len(row) == 10}
+    table = {row[0]: row[1:] for row in rows if len(row) == 11}
     assert table["low"] == [
-        *("75.00", "30.06 to 95.44", "", "", "", "0.6931", "", "0.7000", "≥ 59 (30)")
+        *(
+            "75.00",
+            "30.06 to 95.44",
+            "",
+            "",
+            "",
+            "0.6931",
+            "0.6931 to 0.6931",
+            "",
+            "0.7000",
+            "≥ 59 (30)",
+        )
     ]
     assert table["high rate"] == [
         *("25.00", "4.56 to 69.94", "-50.00 (-100.00 to +42.11)", "3 / 1", "0.625 (0.625)"),
-        *("1.3863", "+0.6931", "0.6000", "-"),
+        *("1.3863", "1.3863 to 1.3863", "+0.6931", "0.6000", "-"),
     ]
     assert "Data: some.zip, 40 pictures, 4 test pictures judged." in text
     assert "Changed for all rows: `head.dropout=0.5`." in text
