@@ -785,7 +785,7 @@ def test_the_vgg16_study_runs_with_a_file_of_weights(copied: Project) -> None:
     assigned = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     command = (sys.executable, "-m", "studies", "vgg16", "--rows", "all layers trained")
     found = copied.run(*command, *assigned, "--out", ".resume/out")
-    assert " s: features, train_head, finetune, evaluate\n" in found.text
+    assert " s: preprocess, features, train_head, finetune, evaluate\n" in found.text
     (file,) = (copied.root / ".resume/out").glob("vgg16-*.json")
     (row,) = json.loads(file.read_text(encoding="utf-8"))["rows"]
     (experiment,) = row["experiments"]
