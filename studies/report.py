@@ -129,8 +129,8 @@ def _notes(report: Report) -> list[str]:
         )
     if judgement.grouped:
         notes.append(
-            f"{judgement.grouped} pictures belong together with others: the intervals count them "
-            "as one, McNemar's test does not."
+            f"{judgement.grouped} pictures belong together with others: intervals and tests are "
+            "over groups there."
         )
     if judgement.dropped:
         notes.append(f"{judgement.dropped} pictures that only some rows could read are left out.")

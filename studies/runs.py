@@ -29,7 +29,15 @@ from pawprint.workplaces.dvc_process import own_environment
 from pawprint.workplaces.workplace import Workplace, open_workplace
 from studies.study_file import Row, Run, Study
 
-STAGES = ("preprocess", "train_baseline", "features", "train_head", "finetune", "evaluate")
+STAGES = (
+    "preprocess",
+    "train_baseline",
+    "features",
+    "train_head",
+    "finetune",
+    "ensemble",
+    "evaluate",
+)
 SETTLED = "split"  # whose results they start from
 PLACE = UNFINISHED / "studies"
 SCORES = "metrics/scores/{}.json"

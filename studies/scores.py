@@ -11,12 +11,11 @@ import numpy as np
 from pawprint.choosing.scores import mean_interval, number_groups, share_interval
 from pawprint.comparison.differences import SMALLEST_WRITTEN
 from pawprint.comparison.intervals import (
-    grouped_share_interval,
     holm,
     paired_mean_interval,
     paired_share_interval,
+    paired_share_test,
 )
-from pawprint.evaluation.metrics import mcnemar
 from pawprint.evaluation.predictions import Prediction
 from pawprint.runner.errors import DataError
 
@@ -52,7 +51,7 @@ class Against:
         log_loss: likewise; ``log_loss_interval``: None where the pictures do not allow one.
         only_first: pictures that the first row alone has right, by most of its seeds.
         only_this: that this row alone has right.
-        p_value: of McNemar's exact test of these two numbers.
+        p_value: of McNemar's exact test of these, over groups.
         p_holm: raised by Holm's rule, over all rows.
     """
 
@@ -151,22 +150,20 @@ def _score(values: np.ndarray, interval: Sequence[float]) -> Score:
 
 
 def _compare(first: _Table, this: _Table, groups: np.ndarray, confidence: float) -> Against:
-    most = [table.right.mean(0) > 0.5 for table in (first, this)]
-    test = mcnemar(np.ones(len(groups), bool), *most)
+    by_most = [(table.right.mean(0) > 0.5).astype(np.float64) for table in (first, this)]
+    changed = by_most[1] - by_most[0]
     gained = this.right.mean(0) - first.right.mean(0)
-    alone = len(np.unique(groups)) == len(groups)
-    if alone and len(first.right) == len(this.right) == 1:
-        counts = test["only_a_right"], test["only_b_right"]
-        interval = paired_share_interval(*counts, len(groups), confidence)
-    else:
-        interval, _ = grouped_share_interval(gained, groups, confidence)
+    interval = paired_share_interval(changed, groups, confidence)
+    if len(first.right) > 1 or len(this.right) > 1:  # then gains are shares of seeds
+        found, _ = paired_mean_interval(gained, groups, confidence)
+        interval = (max(found[0], -1.0), min(found[1], 1.0)) if found else interval
     lost = this.losses.mean(0) - first.losses.mean(0)
     return Against(
         float(gained.mean()),
         interval,
         float(lost.mean()),
         paired_mean_interval(lost, groups, confidence)[0],
-        test["only_a_right"],
-        test["only_b_right"],
-        test["p_value"],
+        int((changed < 0).sum()),
+        int((changed > 0).sum()),
+        paired_share_test(changed, groups),
     )

@@ -14,7 +14,7 @@ import yaml
 from pawprint.backbones.lite import LITES
 from pawprint.ranking.weights import has_imagenet_weights, keras_file
 from pawprint.registry.backbones import AUTO, BACKBONES, INPUT, find_backbone
-from pawprint.registry.models import MODEL_NAMES
+from pawprint.registry.models import TRAINED
 from pawprint.runner.errors import ParamsError, one_line
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import change_params, load_yaml
@@ -198,9 +198,10 @@ def _check_values(values: Any, place: str) -> dict[str, Any]:
 
 
 def _check_model(name: Any, place: str) -> str:
-    if name not in MODEL_NAMES:
-        known = ", ".join(MODEL_NAMES)
-        raise ParamsError(f"{place}: model: expected one of {known}, found {name!r}")
+    known = [model.name for model in TRAINED]
+    if name not in known:
+        expected = ", ".join(known)
+        raise ParamsError(f"{place}: model: expected one of {expected}, found {name!r}")
     return str(name)
 
 

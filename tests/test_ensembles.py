@@ -240,6 +240,7 @@ refused = []
 for wrong in (
     lambda: run_candidates([LibraryModel("e", Path("one.keras"))], Images(), info, 4),
     lambda: run_candidates(library, Images(), ModelInfo(["cat", "dog", "gnu"], 32), 4),
+    lambda: run_candidates(library, Images(), replace(info, resize="crop"), 4),
     lambda: join_models(members * 60, 32),
 ):
     try:
@@ -313,9 +314,13 @@ def test_figures_are_those_of_the_saved_file(joined):
 
 
 def test_what_cannot_join_is_refused_in_a_line(joined):
-    nested, classes, large = (joined / "refused.txt").read_text().splitlines()
+    nested, classes, squares, large = (joined / "refused.txt").read_text().splitlines()
     assert nested.startswith(
         "one.keras: expected a model as the trainings save it, found another network; "
     )
     assert classes.startswith("first.keras: expected the classes of the data, cat, dog, gnu; ")
+    assert squares == (
+        "first.keras: expected preprocess.resize crop, as in this run, found stretch; train it on "
+        "the same squares, or remove it"
+    )
     assert re.match("ensemble of first, .* layers, more than the 600 that a model file ", large)

@@ -437,6 +437,7 @@ DEPS = {
     "features": "preprocess.out",
     "train_head": "features.out",
     "finetune": "train_head.out",
+    "ensemble": "finetune.out",
     "evaluate": "finetune.out",
 }
 
@@ -503,7 +504,7 @@ def test_a_study_that_was_killed_goes_on_and_runs_nothing_twice(tmp_path: Path) 
 
     printed, told = finish(project)
     assert "1 of 2: study-rates-low: done before\n2 of 2: study-rates-high-rate\n" in told
-    assert " s: finetune, evaluate\n" in told
+    assert " s: finetune, ensemble, evaluate\n" in told
     text, values = read_results(project)
     assert printed.startswith(text)
     low, high = values["rows"]

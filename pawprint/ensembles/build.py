@@ -66,17 +66,23 @@ def run_candidates(
     Args:
         candidates: the models.
         images: uint8 [n, size, size, 3].
-        info: classes and image size of this run. A model of another size gets the pictures as the
-            ensemble will hand them to it.
+        info: what a model of this run says of itself. A model of another size gets the pictures as
+            the ensemble will hand them to it.
         batch_size: pictures at a time.
 
     Raises:
-        ModelError: a file is damaged, of other classes, or an ensemble.
+        ModelError: a file is damaged, of other classes, an ensemble, or was trained on squares that
+            were made in another way.
     """
     probs = []
     for candidate in candidates:
         with open_model(candidate.path) as file:
             check_classes(file.path, file.info.class_names, info.class_names)
+            if file.info.resize != info.resize:
+                raise ModelError(
+                    f"{file.path}: expected preprocess.resize {info.resize}, as in this run, found "
+                    f"{file.info.resize}; train it on the same squares, or remove it"
+                )
             model = file.load()
         _check_network(candidate.path, model, file.info)
         network = join_models([JoinedModel(candidate.name, model, 1.0)], info.image_size)
