@@ -1,9 +1,6 @@
 """Pixels → models/baseline.keras: a CNN trained from scratch, the score to beat."""
 
-from dataclasses import replace
 from pathlib import Path
-
-import cv2
 
 from pawprint.data.datasets import read_class_names, read_labelled_images, steps_per_epoch
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
@@ -21,7 +18,6 @@ def main(params: Params) -> None:
     check_all_class_weights(params, read_class_names(processed))
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.baseline.quick_form import quick_form
-    from pawprint.baseline.resized_pixels import resize_pixels
     from pawprint.data.pixel_batches import pixel_batches
     from pawprint.networks.architectures import add_probs, build_baseline, build_resizing, chain
     from pawprint.networks.model_files import ModelInfo, save_model
@@ -31,11 +27,8 @@ def main(params: Params) -> None:
     info = ModelInfo(read_class_names(processed), train.images.shape[1], params.preprocess.resize)
     weights = weigh_classes(config, "baseline", train.labels, info.class_names)
     resizing = build_resizing(info.image_size, config.image_size)
+    batches, inputs = pixel_batches(train, val, params.augment, config, config.image_size, resizing)
     with unfinished_work("train_baseline", params) as work:
-        resized = replace(train, images=resize_pixels(train.images, resizing, work / "resized"))
-        batches, inputs = pixel_batches(
-            resized, val, params.augment, config, resizing, cv2.INTER_CUBIC
-        )
         with choose_strategy().scope():
             trained = train_model(
                 build_baseline(config, len(info.class_names)),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pawprint.baseline.quick_form import FusedBatchNormalization, quick_form
-from pawprint.baseline.resized_pixels import resize_pixels
+from pawprint.data.pixel_batches import resize
 from pawprint.networks.architectures import LOGITS, build_baseline, build_resizing
 from pawprint.runner.params import BaselineParams, Params
-from pawprint.storage.shards import ShardedArray, write_shard
 
-# covers: R1, R8, B1, B3
+# covers: R1, R8, B1
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -105,24 +102,11 @@ def test_batch_norm_by_hand() -> None:
     np.testing.assert_allclose(still, (values - 0.4) / np.sqrt(1.4 + 1e-3), rtol=1e-5)
 
 
-def test_pictures_are_resized_once_and_a_stopped_run_goes_on(tmp_path: Path) -> None:
-    images = RNG.integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
-    (tmp_path / "large").mkdir()
-    write_shard(tmp_path / "large/00000.npy", images)
-    large, resizing = ShardedArray(tmp_path / "large"), build_resizing(8, 4)
-    asked: list[int] = []
-
-    def resize(rows: np.ndarray) -> np.ndarray:
-        asked.append(len(rows))
-        if len(asked) == 3:
-            raise KeyboardInterrupt
-        return resizing(rows)
-
-    with pytest.raises(KeyboardInterrupt):
-        resize_pixels(large, resize, tmp_path / "small")
-    resized = resize_pixels(large, resize, tmp_path / "small")
-    assert asked == [128, 128, 44, 44]  # the third was begun twice, the first two not
-    assert resized.shape == (300, 4, 4, 3)
+def test_training_pictures_are_resized_as_the_model_does_it() -> None:
+    images = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    resized = resize(images, 12)
+    assert resized.shape == (3, 12, 12, 3)
     assert resized.dtype == np.uint8
-    exact = resizing(images).numpy()
-    np.testing.assert_allclose(resized.gather(range(300)), exact, atol=0.501)
+    exact = build_resizing(32, 12)(images).numpy()
+    np.testing.assert_allclose(resized, exact, atol=1.01)  # rounded after width and after height
+    assert resize(images, 32) is images

@@ -1,1 +1,1 @@
-"""How the CNN from scratch is trained quickly: its form, and its pictures."""
+"""The form in which the CNN from scratch is trained quickly."""

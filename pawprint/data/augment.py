@@ -61,16 +61,12 @@ def draw_transforms(
     return table
 
 
-def apply_transforms(
-    images: np.ndarray, transforms: np.ndarray, interpolation: int = cv2.INTER_LINEAR
-) -> np.ndarray:
+def apply_transforms(images: np.ndarray, transforms: np.ndarray) -> np.ndarray:
     """Change a batch of pictures.
 
     Args:
         images: uint8 [n, size, size, 3], RGB in 0...255.
         transforms: float32 [n, 9], see ``draw_transforms``.
-        interpolation: OpenCV's, of values between pixels. Linear blurs by less than a pixel, which
-            small pictures cannot afford: cubic, in three times the time, does not.
 
     Returns:
         uint8 [n, size, size, 3]. Places from outside the picture mirror its inside.
@@ -81,7 +77,7 @@ def apply_transforms(
             image,
             transform[:6].reshape(2, 3),
             image.shape[1::-1],
-            flags=interpolation | cv2.WARP_INVERSE_MAP,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT,
         )
         cv2.transform(moved, _colour_matrix(moved, *transform[6:]), dst=target)

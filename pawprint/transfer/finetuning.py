@@ -44,7 +44,7 @@ def read_inputs(
     """
     to_float = lambda x: tf.cast(x, tf.float32)  # noqa: E731
     if not cut.layer:
-        return pixel_batches(train, val, augment, params, to_float)
+        return pixel_batches(train, val, augment, params, train.images.shape[1], to_float)
     if cut.cached:
         read, read_val = _cached(boundary / "train"), _cached(boundary / "val")
     else:
