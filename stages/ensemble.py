@@ -1,6 +1,6 @@
 """Trained models → models/ensemble/: one file, whose probabilities are a weighted mean of theirs.
 
-With ``ensemble.size: 0`` the directory stays empty, and the other stages know of no ensemble.
+With ``ensemble.picks: 0`` the directory stays empty, and the other stages know of no ensemble.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ from pawprint.storage.tables import write_json
 def main(params: Params) -> None:
     config, processed, file = params.ensemble, Path("data/processed"), Path(ENSEMBLE.file)
     metrics, batch_size = Path("metrics/ensemble.json"), params.evaluate.batch_size
-    if not config.size:
+    if not config.picks:
         with atomic_directory(file.parent):
             write_json(metrics, {})
-        print("ensemble.size is 0: no ensemble is made")
+        print("ensemble.picks is 0: no ensemble is made")
         return
     start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.ensembles.build import build_ensemble, measure, run_candidates
@@ -36,7 +36,7 @@ def main(params: Params) -> None:
     for line in left_out:
         print(f"warning: {line}")
     probs = run_candidates(candidates, val.images, info, batch_size)
-    ensemble = build_ensemble(candidates, probs, val.labels, config.size, info.image_size)
+    ensemble = build_ensemble(candidates, probs, val.labels, config.picks, info.image_size)
     with atomic_directory(file.parent) as out:
         save_model(ensemble.model, out / file.name, info)
         figures = measure(out / file.name, val.images, val.labels, batch_size)

@@ -57,7 +57,7 @@ PARAMS: dict[str, Any] = {
     "finetune.batch_size": 16,
     "finetune.lr": 1e-3,
     "finetune.freeze_depthwise": False,
-    "ensemble.size": 3,
+    "ensemble.picks": 3,
     "export.model": "finetuned",
     "export.int8": True,
     "export.calibration": 10,

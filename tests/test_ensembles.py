@@ -116,9 +116,9 @@ def test_a_list_of_something_else_is_refused(tmp_path, text):
 def test_exporting_an_ensemble_that_is_not_made_is_refused():
     content = load_params(ROOT / "params.yaml").model_dump()
     content["export"]["model"] = "ensemble"
-    with pytest.raises(ValueError, match=r"export.model: found ensemble, but ensemble.size is 0"):
+    with pytest.raises(ValueError, match=r"export.model: found ensemble, but ensemble.picks is 0"):
         Params(**content)
-    content["ensemble"]["size"] = 1
+    content["ensemble"]["picks"] = 1
     assert Params(**content).export.model == "ensemble"
 
 

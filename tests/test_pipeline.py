@@ -534,7 +534,7 @@ def test_head_starts_from_cached_features(copied):
 def test_an_ensemble_is_a_model_like_the_others(copied):
     before = copied.lock()
     shutil.copy(copied.root / "models/head.keras", copied.root / "data/members/same.keras")
-    changes = ("ensemble.size=4", "export.model=ensemble", "evaluate.tta=2")
+    changes = ("ensemble.picks=4", "export.model=ensemble", "evaluate.tta=2")
     outcome = copied.dvc("exp", "run", *(x for c in changes for x in ("-S", c)))
     assert outcome.stages == ["params", "ensemble", "evaluate", "export", "gradcam"]
     left_out = "data/members/same.keras: left out, as it is the same model as head"
@@ -785,7 +785,7 @@ def test_the_vgg16_study_runs_with_a_file_of_weights(copied: Project) -> None:
     assigned = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     command = (sys.executable, "-m", "studies", "vgg16", "--rows", "all layers trained")
     found = copied.run(*command, *assigned, "--out", ".resume/out")
-    assert " s: preprocess, features, train_head, finetune, evaluate\n" in found.text
+    assert " s: preprocess, features, train_head, finetune, ensemble, evaluate\n" in found.text
     (file,) = (copied.root / ".resume/out").glob("vgg16-*.json")
     (row,) = json.loads(file.read_text(encoding="utf-8"))["rows"]
     (experiment,) = row["experiments"]

@@ -72,7 +72,7 @@ def join_models(members: Sequence[JoinedModel], size_px: int) -> keras.Model:
         names = ", ".join(member.name for member in members)
         raise ModelError(
             f"ensemble of {names}: {len(whole.configs):,} layers, more than the {MAX_LAYERS:,} "
-            "that a model file may have; lower ensemble.size, or remove files from ensemble.files"
+            "that a model file may have; lower ensemble.picks, or remove files from ensemble.files"
         )
     return whole.build(ends[0])
 

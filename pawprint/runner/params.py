@@ -271,7 +271,7 @@ class FinetuneParams(TrainingParams):
 
 
 class EnsembleParams(Section):
-    size: Annotated[int, Field(ge=0, le=1000)]
+    picks: Annotated[int, Field(ge=0, le=1000)]
     files: Annotated[str, Field(min_length=1)]
 
 
@@ -348,9 +348,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _exported_ensemble_is_made(self) -> Params:
-        if self.export.model == ENSEMBLE.name and not self.ensemble.size:
+        if self.export.model == ENSEMBLE.name and not self.ensemble.picks:
             raise ValueError(
-                "export.model: found ensemble, but ensemble.size is 0, so that there is none; set "
-                "ensemble.size to the number of picks, such as 10, or export.model to best"
+                "export.model: found ensemble, but ensemble.picks is 0, so that there is none; set "
+                "ensemble.picks to the number of picks, such as 10, or export.model to best"
             )
         return self
