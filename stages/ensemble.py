@@ -1,6 +1,6 @@
 """Trained models → models/ensemble/: one file, whose probabilities are a weighted mean of theirs.
 
-With ``ensemble.picks: 0`` the directory stays empty, and the other stages know of no ensemble.
+With ``ensemble.picks: 0`` the directory holds a note alone, and the other stages know of no ensemble.
 """
 
 from pathlib import Path
@@ -19,9 +19,11 @@ def main(params: Params) -> None:
     config, processed, file = params.ensemble, Path("data/processed"), Path(ENSEMBLE.file)
     metrics, batch_size = Path("metrics/ensemble.json"), params.evaluate.batch_size
     if not config.picks:
-        with atomic_directory(file.parent):
-            write_json(metrics, {})
-        print("ensemble.picks is 0: no ensemble is made")
+        none = "ensemble.picks is 0: no ensemble is made"
+        with atomic_directory(file.parent) as out:
+            (out / "none.txt").write_text(f"{none}\n", "utf-8")  # DVC warns of an empty directory
+        write_json(metrics, {})
+        print(none)
         return
     start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.ensembles.build import build_ensemble, measure, run_candidates
