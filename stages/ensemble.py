@@ -1,6 +1,6 @@
 """Trained models → models/ensemble/: one file, whose probabilities are a weighted mean of theirs.
 
-With ``ensemble.picks: 0`` the directory holds a note alone, and the other stages know of no ensemble.
+With ``ensemble.picks: 0`` a note lies there instead, and the other stages know of no ensemble.
 """
 
 from pathlib import Path
