@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from pawprint.data.augment import apply_transforms, draw_transforms
+from pawprint.networks.architectures import resizing_matrix
 from pawprint.runner.params import AugmentParams
 
 # covers: R4, R17
@@ -156,3 +157,25 @@ def test_a_picture_does_not_depend_on_its_batch() -> None:
     for i in range(8):
         alone = apply_transforms(images[i : i + 1], table[i : i + 1])
         np.testing.assert_array_equal(alone[0], together[i])
+
+
+@pytest.mark.parametrize(
+    ("size_px", "seen_px"), [(64, 32), (96, 32), (128, 32), (80, 30), (20, 32)]
+)
+def test_smaller_pictures_are_those_of_the_resizing_of_the_model(
+    size_px: int, seen_px: int
+) -> None:
+    """Smooth ones, as photographs are: the middle of a wave, turned by nothing, and mirrored."""
+    x = np.arange(size_px) / size_px
+    wave = 127 + 60 * np.sin(9 * x)[:, None] + 60 * np.cos(7 * x)
+    image = np.stack([wave, 255 - wave, wave.T], -1).round().astype(np.uint8)
+    mirrored = (-1, 0, size_px - 1, 0, 1, 0, 0, 1, 1)
+    found = apply_transforms(
+        np.stack([image, image]), np.array([IDENTITY, mirrored], np.float32), seen_px
+    )
+    assert found.shape == (2, seen_px, seen_px, 3)
+    weights = resizing_matrix(size_px, seen_px)
+    expected = np.einsum("ij,jkc,lk->ilc", weights, image.astype(np.float64), weights)
+    inner = slice(2, -2)
+    assert np.abs(found[0] - expected)[inner, inner].max() < 2.5
+    assert np.abs(found[1] - expected[:, ::-1])[inner, inner].max() < 2.5

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pawprint.baseline.quick_form import FusedBatchNormalization, quick_form
-from pawprint.data.pixel_batches import resize
-from pawprint.networks.architectures import LOGITS, build_baseline, build_resizing
+from pawprint.networks.architectures import LOGITS, build_baseline
 from pawprint.runner.params import BaselineParams, Params
 
 # covers: R1, R8, B1
@@ -100,13 +99,3 @@ def test_batch_norm_by_hand() -> None:
     layer.trainable = False
     still = layer(values, training=True)
     np.testing.assert_allclose(still, (values - 0.4) / np.sqrt(1.4 + 1e-3), rtol=1e-5)
-
-
-def test_training_pictures_are_resized_as_the_model_does_it() -> None:
-    images = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    resized = resize(images, 12)
-    assert resized.shape == (3, 12, 12, 3)
-    assert resized.dtype == np.uint8
-    exact = build_resizing(32, 12)(images).numpy()
-    np.testing.assert_allclose(resized, exact, atol=1.01)  # rounded after width and after height
-    assert resize(images, 32) is images

@@ -61,27 +61,63 @@ def draw_transforms(
     return table
 
 
-def apply_transforms(images: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+def apply_transforms(
+    images: np.ndarray, transforms: np.ndarray, seen_px: int | None = None
+) -> np.ndarray:
     """Change a batch of pictures.
 
     Args:
         images: uint8 [n, size, size, 3], RGB in 0...255.
         transforms: float32 [n, 9], see ``draw_transforms``.
+        seen_px: side of the results; None: ``size``.
 
     Returns:
-        uint8 [n, size, size, 3]. Places from outside the picture mirror its inside.
+        uint8 [n, seen_px, seen_px, 3]. Places from outside the picture mirror its inside.
     """
-    changed = np.empty(images.shape, np.uint8)
+    size_px = images.shape[1]
+    seen_px = seen_px or size_px
+    factor = max(1, size_px // seen_px)  # what is left of the scale is below 2, and needs no filter
+    side = seen_px * factor
+    changed = np.empty((len(images), seen_px, seen_px, 3), np.uint8)
     for image, transform, target in zip(images, transforms, changed, strict=True):
         moved = cv2.warpAffine(
             image,
-            transform[:6].reshape(2, 3),
-            image.shape[1::-1],
+            _between_pixels(transform[:6].reshape(2, 3), size_px / side),
+            (side, side),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT,
         )
+        moved = _reduce(moved, factor)
         cv2.transform(moved, _colour_matrix(moved, *transform[6:]), dst=target)
     return changed
+
+
+def _between_pixels(matrix: np.ndarray, scale: float) -> np.ndarray:
+    """A map between places of two pictures, float64 [2, 3], for results of another size.
+
+    Args:
+        matrix: [2, 3], for results as large as the source.
+        scale: pixels of the source to one of the result.
+    """
+    wide = matrix.astype(np.float64)
+    wide[:, 2] += wide[:, :2] @ np.full(2, (scale - 1) / 2)  # pixels are places of their centres
+    wide[:, :2] *= scale
+    return wide
+
+
+def _reduce(image: np.ndarray, factor: int) -> np.ndarray:
+    """Antialiased bilinear reduction of uint8 [size, size, 3], as ``build_resizing`` has it.
+
+    Its triangle is a mean over ``factor`` pixels, of pixels that are filtered before.
+    """
+    if factor == 1:
+        return image
+    box = np.ones(factor)
+    filter_ = np.convolve(box, [1, 1]) if factor % 2 == 0 else box
+    filter_ /= filter_.sum()
+    smooth = cv2.sepFilter2D(image, -1, filter_, filter_, borderType=cv2.BORDER_REFLECT)
+    side = len(image) // factor
+    return cv2.resize(smooth, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def _colour_matrix(

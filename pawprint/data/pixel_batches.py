@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from pawprint.data.augment import apply_transforms, draw_transforms
 from pawprint.data.datasets import Inputs, LabelledImages, plain_batches, training_batches
@@ -31,7 +30,7 @@ def pixel_batches(
         val: pictures that stay as they are.
         augment: the largest changes.
         params: the stage's section: batch size, epochs, seed.
-        seen_px: side of the pictures that the model sees; training pictures are resized to it.
+        seen_px: side of the pictures that the model sees; training pictures come in it.
         transform: of validation: uint8 [k, size, size, 3] as a tensor → float32
             [k, seen_px, seen_px, 3].
     """
@@ -41,28 +40,9 @@ def pixel_batches(
 
     def gather(epoch: int, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         table = draw_transforms(augment, len(train), size_px, params.seed, epoch)
-        return (resize(apply_transforms(train.images.gather(rows), table[rows]), seen_px),)
+        return (apply_transforms(train.images.gather(rows), table[rows], seen_px),)
 
     return (
         training_batches(gather, train.labels, params, lambda x: tf.cast(x, tf.float32)),
         plain_batches(val.images.gather, len(val), params.batch_size, transform),
     )
-
-
-def resize(images: np.ndarray, seen_px: int) -> np.ndarray:
-    """Antialiased bilinear, rounded: as ``build_resizing`` does it, in less time.
-
-    Args:
-        images: uint8 [n, size, size, 3].
-        seen_px: side of the results.
-
-    Returns:
-        uint8 [n, seen_px, seen_px, 3].
-    """
-    if images.shape[1] == seen_px:
-        return images
-    resized = np.empty((len(images), seen_px, seen_px, 3), np.uint8)
-    for image, target in zip(images, resized, strict=True):
-        seen = Image.fromarray(image).resize((seen_px, seen_px), Image.Resampling.BILINEAR)
-        target[:] = np.asarray(seen)
-    return resized
