@@ -20,6 +20,7 @@ COMMANDS = {
     "rank": ("pawprint.cli.rank", "backbones and image sizes, by a head on their features"),
     "learning-curve": ("pawprint.cli.learning_curve", "what more pictures would bring"),
     "search": ("pawprint.cli.search", "better settings of the head, within a budget of time"),
+    "review": ("pawprint.review.server", "suspects in a page, decided by one key each"),
     "clear-downloads": ("pawprint.cli.downloads", "remove what was downloaded and is kept"),
 }
 
@@ -30,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     program = "pawprint" if Path(sys.argv[0]).stem == "pawprint" else "python -m pawprint"
     parser = argparse.ArgumentParser(
         prog=program,
-        description="Use a trained model, compare experiments, look ahead, tidy up. Commands:\n"
-        + commands,
+        description="Use a trained model, review pictures, compare experiments, look ahead, tidy "
+        "up. Commands:\n" + commands,
         epilog=f"{program} COMMAND --help says more",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -15,6 +15,7 @@ from pawprint.storage.tables import read_json, write_json
 def main(params: Params) -> None:
     start_engine(params.runtime.engine, params.runtime.threads)
     from pawprint.evaluation.results import read_history, write_charts, write_figures, write_metrics
+    from pawprint.evaluation.reviewed import place_classes
     from pawprint.networks.model_files import check_classes, open_model
     from pawprint.networks.predictor import average_views, build_predictor, predict_all
 
@@ -28,11 +29,14 @@ def main(params: Params) -> None:
         probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
 
     bins, labels = config.calibration_bins, test.labels
-    leaked = leaked_pictures(read_manifest(Path("data/split.csv")), "test", ("train", "val"))
+    manifest = read_manifest(Path("data/split.csv"))
+    leaked = leaked_pictures(manifest, "test", ("train", "val"))
+    source = {picture.path: picture.source_class for picture in manifest}
+    y_source = place_classes([source[path] for path in test.paths], class_names)
     losses = {m.name: read_json(Path(m.figures))["val_log_loss"] for m in models}
     remarks = read_json(Path(ENSEMBLE.figures)).get("remarks", [])
     table = write_metrics(
-        metrics, test.paths, labels, probs, class_names, losses, config, leaked, remarks
+        metrics, test.paths, labels, probs, class_names, losses, config, leaked, remarks, y_source
     )
     write_charts(Path("plots/evaluate"), labels, probs, class_names, bins)
     results = [metrics / "scores", metrics / "evaluate", *(Path(m.file) for m in models)]

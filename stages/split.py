@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.data.decisions import apply_decisions, describe_decided, read_decisions
 from pawprint.data.groups import read_groups, unite
 from pawprint.data.manifest import (
     assign_splits,
@@ -26,23 +27,35 @@ def main(params: Params) -> None:
     archive = Path("data/raw/images.zip")
     max_pixels, max_value = params.preprocess.max_pixels, params.preprocess.max_value
     pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
-    check_all_class_weights(params, sorted({picture.class_name for picture in pictures}))
+    class_names = sorted({picture.class_name for picture in pictures})
+    check_all_class_weights(params, class_names)
     names = [picture.path for picture in pictures]
-    groups = read_groups(params.split, pictures)
+    decisions_file = Path(params.split.decisions)
+    groups, decisions = (
+        read_groups(params.split, pictures),
+        read_decisions(class_names, decisions_file),
+    )
     with unfinished_work("split", params) as work:
         pixels, journal = work / "thumbnails", work / "journal"
         thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal, max_value)
         grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
     together = unite(grouped, groups) if groups else {}
-    divided = assign_splits(grouped, params.split, together)
+    decided = apply_decisions(assign_splits(grouped, params.split, together), decisions)
+    divided = decided.pictures  # by the labels that came: a decision moves no other picture
     check_splits(divided, together)
+    seen = dict(zip(names, thumbnails, strict=True))
+    thumbnails = [seen[picture.path] for picture in divided]
     remarks = list_remarks(divided, thumbnails, max_value, groups, together)
     write_manifest(Path("data/split.csv"), divided)
     with atomic_directory(Path("data/report")) as report:
-        write_data_report(report, divided, thumbnails, links, remarks, groups)
+        write_data_report(report, divided, thumbnails, links, remarks, groups, decided)
     summary = summarize(divided) | ({"groups": len(groups.names)} if groups else {})
+    if decided.decided:
+        summary |= {"relabelled": decided.counts["relabel"], "dropped": decided.counts["drop"]}
     write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
+    for line in describe_decided(decided, decisions_file):
+        print(line)
     for remark in remarks:
         print(f"warning: {remark}")
     for sentence in describe_leaks(divided):

@@ -20,6 +20,7 @@ from pawprint.cli.compare import PLACES
 from pawprint.cli.rank import DECODED, FEATURES, MANIFEST, NETWORK, PREDICTIONS, SETTLED
 from pawprint.cli.rank import STAGES as RANKED_BY
 from pawprint.registry.models import MODELS, TRAINED
+from pawprint.review.server import SHOWN
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import Params, Section
 from pawprint.runner.params_file import load_params
@@ -49,6 +50,7 @@ LAYERS = (
     {"pawprint/workplaces"},
     {"pawprint/ranking", "pawprint/search"},
     {"pawprint/cli", "pawprint/serving", "stages"},
+    {"pawprint/review"},
     {"pawprint"},  # __main__: names the commands
 )
 
@@ -450,6 +452,10 @@ PATHS_BELOW_THE_STAGES = {
         f"pawprint/cli/rank.py: {path}": "what stages leave in a clone"
         for path in (PREDICTIONS, MANIFEST, NETWORK, DECODED, *FEATURES)
     },
+    **{
+        f"pawprint/review/server.py: {path}": "what the page shows, as stages wrote it"
+        for path in map(str, asdict(SHOWN).values())
+    },
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},
@@ -478,6 +484,11 @@ def test_what_is_compared_is_what_stages_write():
     assert {PLACES.manifest} <= outputs("split")
     assert {str(Path(PLACES.predictions).parent)} <= outputs("evaluate")
     assert {str(Path(PLACES.crossval).parent)} <= outputs("crossval")
+
+
+def test_what_is_reviewed_is_what_stages_write():
+    assert {str(SHOWN.archive)} <= outputs("download")
+    assert {str(SHOWN.manifest)} <= outputs("split")
 
 
 def test_what_is_ranked_is_what_stages_write():

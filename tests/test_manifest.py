@@ -44,6 +44,7 @@ def params(
         similarity=0.62,
         groups_file="data/groups",
         groups_pattern="",
+        decisions="data/decisions.csv",
     )
 
 

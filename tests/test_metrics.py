@@ -17,6 +17,7 @@ from sklearn import metrics as sk
 
 from pawprint.evaluation import curves, metrics, reports, results
 from pawprint.evaluation.predictions import Prediction
+from pawprint.evaluation.reviewed import GONE, place_classes
 from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import Params
 from pawprint.training.temperature import fit_temperature
@@ -438,7 +439,11 @@ NAMES = ["cat 1.jpg", 'ca"t<b>|.jpg', "größe\n2.jpg", "dog.jpg"]
 
 
 def write_report(
-    directory: Path, leaked: list[str], committed: Params, remarks: tuple[str, ...] = ()
+    directory: Path,
+    leaked: list[str],
+    committed: Params,
+    remarks: tuple[str, ...] = (),
+    y_source: np.ndarray = FOUR_Y,
 ) -> tuple[str, str]:
     """report.md of one model, and what the stage prints."""
     probs = {"head": FOUR_PROBS}
@@ -453,6 +458,7 @@ def write_report(
         committed.evaluate,
         leaked,
         remarks,
+        y_source,
     )
     return (directory / "evaluate/report.md").read_text(encoding="utf-8"), printed
 
@@ -469,6 +475,25 @@ def test_a_leak_stands_at_the_top_of_the_report_and_is_printed(
     assert printed in text
     assert printed.endswith(plain.split("\n\n", 1)[1].split("\n\n## head")[0].rstrip() + "\n")
     assert "Warning" not in write_report(tmp_path / "no", ["quarantined.jpg"], committed)[0]
+
+
+def test_relabelled_test_pictures_are_scored_by_both_labels(
+    tmp_path: Path, committed: Params
+) -> None:
+    """It says 0, 0, 0, 1, and three of four are right; the first came as what is no class now."""
+    classes = ["cat", "dog"]
+    y_source = place_classes(["wolf", *(classes[y] for y in FOUR_Y[1:])], classes)
+    assert y_source.tolist() == [GONE, *FOUR_Y[1:].tolist()]
+    text, _ = write_report(tmp_path / "gone", [], committed, y_source=y_source)
+    assert "1 of 4 test pictures were relabelled in the file split.decisions" in text
+    came, reviewed = (
+        next(line for line in text.splitlines() if line.startswith(f"| Accuracy, labels {kind}"))
+        for kind in ("as they came", "as reviewed")
+    )
+    assert "50.00 %" in came
+    assert "75.00 %" in reviewed
+    assert re.search(r"\| Log loss, labels as they came +\| +n/a \|", text)
+    assert "relabelled" not in write_report(tmp_path / "plain", [], committed)[0]
 
 
 def test_what_to_know_of_members_stands_above_the_figures(

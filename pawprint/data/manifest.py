@@ -31,6 +31,8 @@ class Picture:
         sha256: of its bytes, in hexadecimal.
         group: equal for pictures that must stay in one split: the same bytes, or, once
             ``pawprint.inspection.duplicates`` has looked, near duplicates.
+        source_class: the class that it came with; another than ``class_name`` where a person has
+            decided so. In tables of revisions that knew no decisions it is missing: the same.
     """
 
     path: str
@@ -38,6 +40,11 @@ class Picture:
     split: str
     sha256: str
     group: str
+    source_class: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.source_class:
+            object.__setattr__(self, "source_class", self.class_name)
 
 
 @contextmanager

@@ -104,6 +104,25 @@ def headline_metrics(y_true: Array, probs: Array, confidence: float, bins: int) 
     return {key: round(float(value), 6) for key, value in values.items()}
 
 
+def short_scores(y_true: Array, probs: Array, confidence: float) -> dict[str, float]:
+    """The figures that matter most, of at least one picture.
+
+    Args:
+        y_true: int64 [n]; below 0: a class that the model does not know.
+        probs: float32 [n, c].
+        confidence: of the interval.
+
+    Returns:
+        accuracy, accuracy_low, accuracy_high (Wilson's interval); log_loss if each class is known.
+    """
+    right = int((probs.argmax(axis=1) == y_true).sum())
+    low, high = wilson_interval(right, len(y_true), confidence) or (0.0, 1.0)
+    scores = {"accuracy": round(right / len(y_true), 6), "accuracy_low": low, "accuracy_high": high}
+    if (y_true >= 0).all():
+        scores["log_loss"] = round(float(picture_losses(y_true, probs).mean()), 6)
+    return scores
+
+
 def undefined_metrics(y_true: Array) -> list[str]:
     """Names of the headline metrics that these labels leave without meaning."""
     return [] if len(np.unique(y_true)) > 1 else ["roc_auc", "average_precision"]

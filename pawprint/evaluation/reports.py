@@ -19,10 +19,9 @@ from pawprint.evaluation.metrics import (
     headline_metrics,
     mcnemar_pairs,
     metric_intervals,
-    picture_losses,
     reliability_curve,
+    short_scores,
     undefined_metrics,
-    wilson_interval,
 )
 from pawprint.evaluation.predictions import Prediction
 from pawprint.evaluation.selection import worst_pictures
@@ -99,17 +98,10 @@ def _without_seen(
     if seen is None or not seen.any():
         return None
     left = int((~seen).sum())
-    models = {}
-    for name, probs in predictions.items() if left else ():
-        actual, kept = y_true[~seen], probs[~seen]
-        right = int((kept.argmax(axis=1) == actual).sum())
-        low, high = wilson_interval(right, left, confidence) or (0.0, 1.0)
-        models[name] = {
-            "accuracy": round(right / left, 6),
-            "accuracy_low": low,
-            "accuracy_high": high,
-            "log_loss": round(float(picture_losses(actual, kept).mean()), 6),
-        }
+    models = {
+        name: short_scores(y_true[~seen], probs[~seen], confidence)
+        for name, probs in (predictions.items() if left else ())
+    }
     return {"pictures": int(seen.sum()), "left": left, "models": models}
 
 

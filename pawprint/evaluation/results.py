@@ -28,6 +28,7 @@ from pawprint.evaluation.reports import (
     views_text,
     wrong_pictures_text,
 )
+from pawprint.evaluation.reviewed import reviewed_text, scores_as_came
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import EvaluateParams
 from pawprint.storage.tables import write_csv, write_json
@@ -45,10 +46,12 @@ def write_metrics(
     params: EvaluateParams,
     leaked: Collection[str],
     remarks: Sequence[str],
+    y_source: Array,
 ) -> str:
     """Write ``scores/`` and ``evaluate/``; return the comparison table.
 
-    If there is a leak, a warning stands above the table; so do remarks.
+    If there is a leak, a warning stands above the table; so do remarks. If labels were reviewed,
+    the scores by both stand there, too.
 
     Args:
         directory: where, such as ``metrics``.
@@ -61,18 +64,21 @@ def write_metrics(
             were made, is written down: it is what stage export then exports.
         leaked: paths of the test pictures that are in train or val, too; others do not count.
         remarks: what to know of the members of an ensemble, a sentence or two each.
+        y_source: see ``scores_as_came``.
     """
     seen = np.isin(paths, list(leaked)) if leaked else None
     found = details(
         y_true, predictions, class_names, params.confidence, params.calibration_bins, seen
     )
     found["tta"] = params.tta
+    found["as_came"] = scores_as_came(y_source, y_true, predictions, params.confidence)
     with atomic_directory(directory / "scores") as scores:
         for name, model in found["models"].items():
             chosen = {key: model["metrics"][key] for key in SCORES}
             write_json(scores / f"{name}.json", {**chosen, "val_log_loss": val_log_losses[name]})
     warnings = [leak_text(found), *(f"**Warning**: {remark}" for remark in remarks)]
-    table = "\n\n".join(filter(None, [*warnings, views_text(found), comparison_table(found)]))
+    parts = [*warnings, views_text(found), reviewed_text(found), comparison_table(found)]
+    table = "\n\n".join(filter(None, parts))
     said = make_predictions(paths, y_true, predictions, class_names)
     sections = [
         f"## {name}\n\n{class_report_text(model['report'])}\n"

@@ -5,6 +5,7 @@ duplicates.csv      every picture that is in the data more than once, group by g
 conflicts.csv       those of them whose group has more than one class
 across_splits.csv   those of them whose group is in more than one split
 parted_groups.csv   pictures of named groups that are in more than one split, if groups are named
+decided.csv         pictures that were decided, and what was done with them, if any
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
+from pawprint.data.decisions import Decided
 from pawprint.data.groups import Groups, parted_groups
 from pawprint.data.manifest import (
     SPLITS,
@@ -31,7 +33,7 @@ from pawprint.inspection.thumbnails import Header, Thumbnail
 from pawprint.runner.files import atomic_write
 from pawprint.storage.tables import write_csv
 
-PARTED = "parted_groups.csv"
+PARTED, DECIDED = "parted_groups.csv", "decided.csv"
 COLUMNS = ("group", "path", "class", "split", "kind", "similarity", "most_like")
 _LISTED = 20  # files named in report.md; the tables have them all
 
@@ -43,6 +45,7 @@ def write_data_report(
     links: Sequence[Link],
     remarks: Sequence[str] = (),
     groups: Groups | None = None,
+    decided: Decided | None = None,
 ) -> None:
     """Write the files described at the top of this module.
 
@@ -53,9 +56,11 @@ def write_data_report(
         links: the near duplicates among them.
         remarks: see ``pawprint.inspection.remarks``.
         groups: the named ones.
+        decided: what a person decided of single pictures.
     """
     duplicates = [members for members in group_members(pictures).values() if len(members) > 1]
-    most_like = _most_like(links)
+    left = {picture.sha256 for picture in pictures}
+    most_like = _most_like(link for link in links if {link.first, link.second} <= left)
     tables = {
         "duplicates": duplicates,
         "conflicts": [members for members in duplicates if in_conflict(members)],
@@ -68,10 +73,17 @@ def write_data_report(
         parted = parted_groups(pictures, groups)
         rows = [(name, p.path, p.class_name, p.split) for name in parted for p in parted[name]]
         write_csv(out / PARTED, ("group", "path", "class", "split"), rows)
+    if decided and decided.decided:
+        done = [
+            (p.path, p.split, p.source_class, p.class_name, verdict)
+            for p, verdict in decided.decided
+        ]
+        write_csv(out / DECIDED, ("path", "split", "source_class", "class", "decision"), done)
     headers = [thumbnail.header for thumbnail in thumbnails if thumbnail.header is not None]
     sections = [
         _counts(pictures),
         *([_remarks(remarks)] if remarks else ()),
+        *([_decided(decided)] if decided and decided.decided else ()),
         _duplicates(pictures, duplicates),
         *([_named_groups(pictures, groups)] if groups else ()),
         _sizes(headers),
@@ -100,8 +112,9 @@ def _duplicate_rows(
     rows: list[tuple[str | float, ...]] = []
     for p in members:
         same = [path for path in paths[p.sha256] if path != p.path]
-        similarity, other = (1.0, "") if same else most_like[p.sha256]
-        like = same[0] if same else paths[other][0]
+        # what joined it with the others may have been dropped by a decision
+        similarity, other = (1.0, "") if same else most_like.get(p.sha256, ("", ""))
+        like = same[0] if same else paths.get(other, [""])[0]
         kind = "exact" if same else "near"
         rows.append((p.group, p.path, p.class_name, p.split, kind, similarity, like))
     return rows
@@ -165,6 +178,16 @@ def _duplicates(pictures: Sequence[Picture], groups: Sequence[Sequence[Picture]]
             "to have the division made anew.\n"
         )
     return text
+
+
+def _decided(decided: Decided) -> str:
+    counts = decided.counts
+    rows: list[list[object]] = [
+        ["relabelled", counts["relabel"], DECIDED],
+        ["dropped; counted nowhere else", counts["drop"], DECIDED],
+        ["kept as they came", counts["keep"], DECIDED],
+    ]
+    return "## Decisions\n\n" + _table(["pictures", "how many", "listed in"], rows)
 
 
 def _sizes(headers: Sequence[Header]) -> str:

@@ -135,6 +135,7 @@ class SplitParams(Section):
     similarity: Annotated[float, Field(ge=0.5, le=1)]  # below, different pictures are alike
     groups_file: Annotated[str, Field(min_length=1)]
     groups_pattern: Annotated[str, AfterValidator(_finds_a_group)]
+    decisions: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitParams:

@@ -1,0 +1,1 @@
+"""Suspects looked at by a person: a page on this machine, and what is decided there."""

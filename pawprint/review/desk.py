@@ -1,0 +1,73 @@
+"""What is decided, one picture at a time: each decision is on the disk before it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from threading import Lock
+
+from pawprint.data.decisions import Decision, Verdict, read_decisions, write_decisions
+from pawprint.runner.errors import DataError
+
+
+class Desk:
+    """The file of decisions, read anew for each of them: others may write it meanwhile.
+
+    Args:
+        path: of the file; made with the first decision if missing.
+        class_names: that a picture can be given.
+        who: decides.
+    """
+
+    def __init__(self, path: Path, class_names: Collection[str], who: str = "") -> None:
+        self._path, self._class_names, self._who = path, class_names, who
+        self._lock = Lock()
+
+    def read(self) -> dict[str, Decision]:
+        """All decisions.
+
+        Raises:
+            DataError: see ``read_decisions``.
+        """
+        if not self._path.exists():
+            return {}
+        return read_decisions(self._class_names, self._path)
+
+    def decide(self, sha256: str, decision: str, label: str = "", why: str = "") -> int:
+        """Write one decision in the place of an earlier one on the same picture.
+
+        Args:
+            sha256: of the picture.
+            decision: a ``Verdict``.
+            label: of a picture to be relabelled.
+            why: as the person says it; in one line.
+
+        Returns:
+            How many decisions there are now.
+
+        Raises:
+            DataError: the decision, its label, or the file as it is now, is wrong.
+            OSError: it cannot be written.
+        """
+        try:
+            verdict = Verdict(decision)
+        except ValueError:
+            raise DataError(
+                f"decision: expected {', '.join(Verdict)}, found {decision!r}"
+            ) from None
+        if (label not in self._class_names) if verdict is Verdict.RELABEL else label:
+            raise DataError(f"label: expected one of {', '.join(self._class_names)}")
+        with self._lock:
+            decisions = self.read()
+            why = " ".join(why.split())
+            decisions[sha256] = Decision(sha256, verdict, label, self._who, why)
+            write_decisions(decisions, self._path)
+            return len(decisions)
+
+    def reopen(self, sha256: str) -> int:
+        """Take a decision back; see ``decide``."""
+        with self._lock:
+            decisions = self.read()
+            if decisions.pop(sha256, None):
+                write_decisions(decisions, self._path)
+            return len(decisions)

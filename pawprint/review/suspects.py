@@ -1,0 +1,123 @@
+"""The pictures to be looked at, with what is known of each: from tables, without a network."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pawprint.data.manifest import Picture, read_manifest
+from pawprint.runner.errors import DataError
+from pawprint.storage.tables import read_csv
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie.
+
+    Attributes:
+        suspects: what stage suspects ranked.
+        details: its directory with probabilities.csv and neighbours.csv.
+        manifest: what stage split wrote.
+        archive: the canonical one, with the pictures.
+    """
+
+    suspects: Path
+    details: Path
+    manifest: Path
+    archive: Path
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A picture to look at.
+
+    Attributes:
+        picture: it, with its label.
+        suggested: the class that it may be of; may be empty.
+        why: the reasons, as stage suspects says them.
+        probabilities: class and probability, the most probable first.
+        neighbours: the pictures most like it, with their similarity up to 1.
+    """
+
+    picture: Picture
+    suggested: str
+    why: str
+    probabilities: list[tuple[str, float]]
+    neighbours: list[tuple[Picture, float]]
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """All of them in order.
+
+    Attributes:
+        suspects: a picture once; copies of one file are decided together.
+        remarks: sentences on the whole data set, such as shortcuts.
+        pictures: sha256 → a picture of the data set.
+        class_names: that pictures came with, sorted.
+        unknown: rows whose picture the data set has no more.
+    """
+
+    suspects: list[Suspect]
+    remarks: list[str]
+    pictures: Mapping[str, Picture]
+    class_names: list[str]
+    unknown: int
+
+
+def read_suspects(places: Places) -> Suspects:
+    """Read what stages split and suspects wrote.
+
+    Raises:
+        DataError: a table is missing, or not as the stage writes it.
+    """
+    for path in (places.suspects, places.manifest, places.archive):
+        if not path.is_file():
+            raise DataError(
+                f"{path}: expected the result of a stage, found none; run `dvc repro suspects`, "
+                "or `dvc pull` where a remote has it"
+            )
+    try:
+        return _join(places)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{places.suspects}: expected the tables that stage suspects wrote, found {error!r}; "
+            "run `dvc repro -f suspects`"
+        ) from None
+
+
+def _join(places: Places) -> Suspects:
+    pictures = {picture.path: picture for picture in read_manifest(places.manifest)}
+    probabilities: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for row in _read_if_there(places.details / "probabilities.csv"):
+        probabilities[row["path"]].append((row["class"], float(row["probability"])))
+    neighbours: dict[str, list[tuple[Picture, float]]] = defaultdict(list)
+    for row in _read_if_there(places.details / "neighbours.csv"):
+        if row["neighbour"] in pictures:
+            neighbour = (pictures[row["neighbour"]], float(row["similarity"]))
+            neighbours[row["path"]].append(neighbour)
+    suspects: dict[str, Suspect] = {}
+    remarks, unknown = [], 0
+    for row in read_csv(places.suspects):
+        path = row["path"]
+        if not path:
+            remarks.append(row["why"])
+        elif path not in pictures:
+            unknown += 1
+        else:
+            likely = sorted(probabilities[path], key=lambda one: -one[1])
+            new = Suspect(pictures[path], row["suggested"], row["why"], likely, neighbours[path])
+            suspects.setdefault(new.picture.sha256, new)
+    return Suspects(
+        list(suspects.values()),
+        remarks,
+        {picture.sha256: picture for picture in pictures.values()},
+        sorted({picture.source_class for picture in pictures.values()}),
+        unknown,
+    )
+
+
+def _read_if_there(path: Path) -> list[dict[str, str]]:
+    return read_csv(path) if path.is_file() else []

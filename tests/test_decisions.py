@@ -1,0 +1,148 @@
+"""What a person decides of single pictures: read, written, and carried into the division."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pawprint.data.decisions import (
+    Decision,
+    Verdict,
+    apply_decisions,
+    describe_decided,
+    read_decisions,
+    write_decisions,
+)
+from pawprint.data.manifest import Picture, read_manifest, write_manifest
+from pawprint.inspection.data_report import write_data_report
+from pawprint.inspection.duplicates import Link
+from pawprint.inspection.thumbnails import Header, Thumbnail
+from pawprint.runner.errors import DataError
+
+# covers: B11
+
+CLASSES = ["cat", "dog"]
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+HEADER = "sha256,decision,label,who,why\n"
+
+
+def picture(path: str, sha256: str, split: str = "train") -> Picture:
+    return Picture(path, path.split("/")[0], split, sha256, sha256[:16])
+
+
+PICTURES = [
+    picture("cat/1.jpg", A),
+    picture("cat/2.jpg", B, "test"),
+    picture("dog/1.jpg", C),
+    picture("dog/copy of 1.jpg", C, "val"),
+]
+
+
+def read(tmp_path: Path, text: str) -> dict[str, Decision]:
+    path = tmp_path / "decisions.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_decisions(CLASSES, path)
+
+
+def test_written_decisions_are_sorted_and_read_again(tmp_path):
+    decisions = {
+        B: Decision(B, Verdict.RELABEL, "dog", "Ada", 'has a "bark", and\nbarks'),
+        A: Decision(A, Verdict.DROP),
+    }
+    path = tmp_path / "decisions.csv"
+    write_decisions(decisions, path)
+    assert read_decisions(CLASSES, path) == decisions
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == [HEADER.strip(), f"{A},drop,,,"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected the columns sha256,decision,label,who,why in its first line, found nothing"),
+        ("path,label\n", "first line, found path,label; write them so"),
+        (f"{HEADER}{A[:40]},drop,,,\n", "line 2: sha256: expected 64 hexadecimal digits"),
+        (f"{HEADER}{A},delete,,,\n", "line 2: decision: expected keep, relabel, drop, found 'del"),
+        (f"{HEADER}{A},relabel,,,\n", "expected a class of the data, one of cat, dog, found none"),
+        (f"{HEADER}{A},relabel,dgo,,\n", "one of cat, dog, found dgo"),
+        (f"{HEADER}{A},drop,dog,,\n", "label of a picture to drop: expected none, found dog"),
+        (f"{HEADER}{A},drop\n", "line 2: expected 5 columns"),
+        (f"{HEADER}{A},drop,,,,\n", "line 2: expected 5 columns"),
+        (f"{HEADER}<<<<<<< HEAD\n{A},drop,,,\n", "line 2: expected a decision, found git's mark"),
+        (f"<<<<<<< HEAD\n{HEADER}", "line 1: expected a decision, found git's mark"),
+        (f"{HEADER}{A},drop,,,\n{A},keep,,,\n", "is decided as keep, but as drop in line 2"),
+    ],
+)
+def test_wrong_tables_are_refused_in_one_line(tmp_path, text, message):
+    with pytest.raises(DataError, match=r"decisions\.csv") as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_decision_twice_is_one(tmp_path):
+    found = read(tmp_path, f"{HEADER}{A},drop,,Ada,\n{A},drop,,Bob,blurred\n")
+    assert list(found) == [A]
+
+
+def test_decisions_relabel_drop_and_keep_by_content_and_move_nothing():
+    decided = apply_decisions(
+        PICTURES,
+        {
+            A: Decision(A, Verdict.RELABEL, "dog"),
+            B: Decision(B, Verdict.KEEP),
+            C: Decision(C, Verdict.DROP),
+        },
+    )
+    assert [(p.path, p.class_name, p.source_class, p.split) for p in decided.pictures] == [
+        ("cat/1.jpg", "dog", "cat", "train"),
+        ("cat/2.jpg", "cat", "cat", "test"),
+    ]
+    assert decided.counts == {"keep": 1, "relabel": 1, "drop": 2}  # both copies
+    assert describe_decided(decided, Path("d.csv")) == [
+        "decided in d.csv: 1 pictures relabelled, 2 dropped, 1 kept as they came"
+    ]
+
+
+def test_relabelled_as_what_it_was_is_kept():
+    decided = apply_decisions(PICTURES, {A: Decision(A, Verdict.RELABEL, "cat")})
+    assert decided.pictures == PICTURES
+    assert decided.counts == {"keep": 1, "relabel": 0, "drop": 0}
+
+
+def test_decisions_that_match_nothing_are_named():
+    lost = {hashlib.sha256(bytes([i])).hexdigest() for i in range(5)}
+    decided = apply_decisions(PICTURES, {one: Decision(one, Verdict.DROP) for one in lost})
+    (line,) = describe_decided(decided, Path("d.csv"))
+    first = min(lost)[:12]
+    assert line.startswith("warning: 5 of the decisions in d.csv match no picture: ")
+    assert f"{first}… (drop)" in line
+    assert " and 2 more; they do nothing" in line
+
+
+def test_manifest_keeps_the_class_that_a_picture_came_with(tmp_path):
+    path = tmp_path / "split.csv"
+    decided = apply_decisions(PICTURES, {A: Decision(A, Verdict.RELABEL, "dog")})
+    write_manifest(path, decided.pictures)
+    assert read_manifest(path) == decided.pictures
+    older = path.read_text().replace(",source_class", "").splitlines()
+    path.write_text("\n".join([older[0], f"cat/1.jpg,cat,train,{A},{A[:16]}"]) + "\n")
+    assert [p.source_class for p in read_manifest(path)] == ["cat"]  # of an earlier revision
+
+
+def test_report_lists_decisions_and_bears_a_dropped_link_between_duplicates(tmp_path):
+    """A is like B, and C like B: with B dropped, nothing says what A and C are most like."""
+    group = A[:16]
+    chain = [Picture(f"cat/{d[0]}.jpg", "cat", "train", d, group) for d in (A, B, C)]
+    decided = apply_decisions(chain, {B: Decision(B, Verdict.DROP)})
+    thumbnails = [Thumbnail(Header(8, 8, "JPEG", "RGB"))] * 2
+    links = [Link(A, B, 0.9), Link(B, C, 0.8)]
+    write_data_report(tmp_path, decided.pictures, thumbnails, links, decided=decided)
+    assert (tmp_path / "decided.csv").read_text() == (
+        "path,split,source_class,class,decision\ncat/b.jpg,train,cat,cat,drop\n"
+    )
+    rows = (tmp_path / "duplicates.csv").read_text().splitlines()[1:]
+    assert rows == [f"{group},cat/{d}.jpg,cat,train,near,," for d in "ac"]
+    assert "| dropped; counted nowhere else | 1" in (tmp_path / "report.md").read_text()
