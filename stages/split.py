@@ -30,11 +30,8 @@ def main(params: Params) -> None:
     class_names = sorted({picture.class_name for picture in pictures})
     check_all_class_weights(params, class_names)
     names = [picture.path for picture in pictures]
-    decisions_file = Path(params.split.decisions)
-    groups, decisions = (
-        read_groups(params.split, pictures),
-        read_decisions(class_names, decisions_file),
-    )
+    groups, decided_in = read_groups(params.split, pictures), Path(params.split.decisions)
+    decisions = read_decisions(class_names, decided_in)
     with unfinished_work("split", params) as work:
         pixels, journal = work / "thumbnails", work / "journal"
         thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal, max_value)
@@ -54,7 +51,7 @@ def main(params: Params) -> None:
         summary |= {"relabelled": decided.counts["relabel"], "dropped": decided.counts["drop"]}
     write_json(Path("metrics/data.json"), summary)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
-    for line in describe_decided(decided, decisions_file):
+    for line in describe_decided(decided, decided_in):
         print(line)
     for remark in remarks:
         print(f"warning: {remark}")

@@ -110,8 +110,8 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             if header != DECISION_COLUMNS:
                 _refuse_conflict(path, 1, "".join(header[:1]))
                 raise DataError(
-                    f"{path}: expected the columns {','.join(DECISION_COLUMNS)} in its first line, found "
-                    f"{one_line(','.join(header)) or 'nothing'}; write them so"
+                    f"{path}: expected the columns {','.join(DECISION_COLUMNS)} in its first line, "
+                    f"found {one_line(','.join(header)) or 'nothing'}; write them so"
                 )
             rows = []
             for row in table:

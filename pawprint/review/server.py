@@ -15,6 +15,7 @@ from pawprint.review.suspects import Places, read_suspects
 from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import held_alone
 from pawprint.serving.server import address, listen
+from pawprint.serving.settings import whole
 
 LOOPBACK = "127.0.0.1"
 OPEN_REVIEW = Path(".resume/review")  # held by the one that is open
@@ -74,10 +75,14 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Look at the suspects of metrics/suspects.csv, and decide: keep, relabel or "
-        "drop. Each decision is written to the file split.decisions at once; the pictures are never changed.",
+        "drop. Each decision is written to the file split.decisions at once; the pictures are "
+        "never changed.",
     )
     parser.add_argument(
-        "--port", type=int, default=8001, help="of the page, on this machine alone; 0: any"
+        "--port",
+        type=whole(0, 65535),
+        default=8001,
+        help="of the page, on this machine alone; 0: any",
     )
     parser.add_argument("--who", default="", help="your name, to stand beside your decisions")
     return parser.parse_args(arguments)

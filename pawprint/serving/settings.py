@@ -43,7 +43,7 @@ def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[
     return convert
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def whole(low: int, high: int) -> Callable[[str], int]:
     return _number(int, low, high)
 
 
@@ -154,14 +154,14 @@ class Settings:
         False, _switch, "the second model sees every picture and answers none of them"
     )
     host: str = _option("127.0.0.1", str, "address to listen on; 0.0.0.0: every interface")
-    port: int = _option(8000, _whole(0, 65535), "0: any free one")
-    cores: int = _option(0, _whole(0, 1024), "that the model may use; 0: all")
-    max_batch: int = _option(8, _whole(1, 1024), "pictures that the model is given at a time")
+    port: int = _option(8000, whole(0, 65535), "0: any free one")
+    cores: int = _option(0, whole(0, 1024), "that the model may use; 0: all")
+    max_batch: int = _option(8, whole(1, 1024), "pictures that the model is given at a time")
     max_wait_ms: float = _option(
         5, _real(0, 1000), "how long a batch waits for pictures that are being decoded"
     )
-    queue: int = _option(256, _whole(1, 100_000), "pictures accepted and not yet answered")
-    max_files: int = _option(64, _whole(1, 10_000), "pictures of one request")
+    queue: int = _option(256, whole(1, 100_000), "pictures accepted and not yet answered")
+    max_files: int = _option(64, whole(1, 10_000), "pictures of one request")
     max_body_mb: float = _option(32, _real(0.001, 1000), "size of a request")
     max_memory_mb: float = _option(
         0,
@@ -170,11 +170,11 @@ class Settings:
         "0: 512 for requests, and --max-picture-mb a decoder",
     )
     max_pixels: int = _option(
-        ANSWERED_PIXELS, _whole(0, 178_956_970), "of a picture; 0: as many as in the model's card"
+        ANSWERED_PIXELS, whole(0, 178_956_970), "of a picture; 0: as many as in the model's card"
     )
     max_request_pixels: int = _option(
         100_000_000,
-        _whole(1, 10**12),
+        whole(1, 10**12),
         "of all pictures of a request; those of large JPEGs count an eighth",
     )
     max_picture_mb: float = _option(
@@ -186,7 +186,7 @@ class Settings:
     max_request_s: float = _option(
         2, _real(0.1, 1e6), "of processor time that decoding all pictures of a request may take"
     )
-    decoders: int = _option(0, _whole(0, 1024), "processes that decode; 0: two a core")
+    decoders: int = _option(0, whole(0, 1024), "processes that decode; 0: two a core")
     read_timeout_s: float = _option(
         30, _real(0.1, 3600), "until the headers, and until the body of a request has arrived"
     )
@@ -194,14 +194,14 @@ class Settings:
         30, _real(0.1, 3600), "until 16 kB of an answer, or what is left of it, have been taken"
     )
     keep_alive_s: int = _option(
-        5, _whole(1, 3600), "until the next request; behind a proxy, more than the proxy waits"
+        5, whole(1, 3600), "until the next request; behind a proxy, more than the proxy waits"
     )
     timeout_s: float = _option(30, _real(0.1, 3600), "until a request is answered")
     drain_s: float = _option(
         1, _real(0, 600), "after SIGTERM, how long /readyz says 503 before no more is accepted"
     )
     max_connections: int = _option(
-        512, _whole(1, 100_000), "open at a time; /healthz and /readyz answer to some more"
+        512, whole(1, 100_000), "open at a time; /healthz and /readyz answer to some more"
     )
     allowed_hosts: str = _option(
         "",
@@ -217,7 +217,7 @@ class Settings:
     )
     log_peer: bool = _option(False, _switch, "lines of requests have the client's address")
     log_lines_per_s: int = _option(
-        200, _whole(1, 1_000_000), "lines of one kind; the next one says how many were left out"
+        200, whole(1, 1_000_000), "lines of one kind; the next one says how many were left out"
     )
     api_key: str = field(default="", repr=False)
 
