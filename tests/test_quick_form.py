@@ -96,6 +96,7 @@ def test_batch_norm_by_hand() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert float(layer.moving_mean[0]) == pytest.approx(0.4)
     assert float(layer.moving_variance[0]) == pytest.approx(0.9 + 0.1 * 5)
+    np.testing.assert_allclose(layer(values), (values - 0.4) / np.sqrt(1.4 + 1e-3), rtol=1e-5)
     layer.trainable = False
     still = layer(values, training=True)
     np.testing.assert_allclose(still, (values - 0.4) / np.sqrt(1.4 + 1e-3), rtol=1e-5)

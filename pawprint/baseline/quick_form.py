@@ -23,17 +23,18 @@ class FusedBatchNormalization(layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if not training or not self.trainable:
-            return super().call(inputs, training=training, mask=mask)
+        learning = bool(training and self.trainable)
         found = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma,
             offset=self.beta,
-            mean=[],
-            variance=[],
+            mean=[] if learning else self.moving_mean,
+            variance=[] if learning else self.moving_variance,
             epsilon=self.epsilon,
-            is_training=True,
+            is_training=learning,
         )
+        if not learning:
+            return found.y
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
         variance = found.batch_variance * (count - 1) / count  # it is the unbiased one
         for moving, batch in (

@@ -34,7 +34,9 @@ def build_baseline(params: BaselineParams, num_classes: int) -> keras.Model:
     x = layers.Dense(params.dense, activation="relu", name="dense")(x)
     x = layers.Dropout(params.dropout, seed=params.seed, name="dropout")(x)
     logits = layers.Dense(num_classes, name=LOGITS)(x)
-    return keras.Model(pixels, logits, name="baseline")
+    model = keras.Model(pixels, logits, name="baseline")
+    model.jit_compile = False  # by XLA its convolutions take twenty times as long on CPUs
+    return model
 
 
 def build_resizing(size_px: int, target_px: int) -> keras.Model:
