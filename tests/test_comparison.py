@@ -442,3 +442,46 @@ def test_comparing_imports_no_tensorflow() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert (done.stdout, done.stderr, done.returncode) == ("[]\n", "", 0)
+
+
+def test_reviewed_labels_judge_both_revisions() -> None:
+    """Two pictures were called cats; in the second revision a person has decided that one is a dog.
+
+    By the labels that came the first model has both right; by the review it has one wrong, at 0.1.
+    """
+    before = {path: Prediction(path, "cat", "cat", 0.9, 0.9) for path in ("x", "y")}
+    after = {
+        "x": Prediction("x", "cat", "cat", 0.9, 0.9),
+        "y": Prediction("y", "dog", "dog", 0.8, 0.8),
+    }
+    base = revision("a", {"head": before})
+    decided = replace(base.pictures["y"], class_name="dog", source_class="cat")
+    other = revision("b", {"head": after}, pictures={**base.pictures, "y": decided})
+    for first, second, sides in ((base, other, (1, 0)), (other, base, (0, 1))):
+        (found,) = compare_revisions(first, [second], 0.95)
+        assert (found.models["head"].mended, found.models["head"].broken) == sides
+        assert found.test.reviewed == 1
+        assert pictures_of(first, found) == [
+            "Compared on the same 2 test pictures; 1 have another class in each, both are judged by "
+            "the reviewed one."
+        ]
+    (found,) = compare_revisions(base, [other], 0.95)
+    assert found.models["head"].log_losses == pytest.approx(
+        ((-np.log(0.9) - np.log(0.1)) / 2, (-np.log(0.9) - np.log(0.8)) / 2)
+    )
+
+
+def test_of_more_classes_a_reviewed_picture_counts_where_its_probability_is_known() -> None:
+    """The first model said cat at 0.6: what it gave wolf or dog alone is not known."""
+    classes = ("cat", "dog", "wolf")
+    before = {path: Prediction(path, "cat", "cat", 0.6, 0.6) for path in "xyz"}
+    after = {"x": before["x"]} | {p: Prediction(p, "dog", "dog", 0.8, 0.8) for p in "yz"}
+    after["z"] = Prediction("z", "dog", "cat", 0.5, 0.2)
+    before["y"] = Prediction("y", "cat", "dog", 0.7, 0.2)
+    base = revision("a", {"head": before}, class_names=classes)
+    dogs = {p: replace(base.pictures[p], class_name="dog", source_class="cat") for p in "yz"}
+    pictures = {**base.pictures, **dogs}
+    other = revision("b", {"head": after}, pictures=pictures, class_names=classes)
+    (found,) = compare_revisions(base, [other], 0.95)
+    assert found.test.paths == ("x", "y")
+    assert (found.test.reviewed, found.test.other_labels) == (1, 1)

@@ -14,6 +14,7 @@ from pawprint.comparison.intervals import (
     paired_share_interval,
     paired_share_test,
 )
+from pawprint.comparison.labels import Said, find_reviewed, judge_anew
 from pawprint.comparison.records import Change, find_changes, find_other_inputs
 from pawprint.comparison.revisions import CROSSVAL, Revision
 from pawprint.data.manifest import Picture
@@ -21,8 +22,6 @@ from pawprint.evaluation.predictions import DECIMALS, Prediction
 from pawprint.runner.errors import DataError
 
 SMALLEST_WRITTEN = 0.5 * 10**-DECIMALS  # a probability of 0 in the table is below it
-
-Said = Mapping[str, Prediction]  # path → what one model said
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,10 @@ class Shared:
         after: how many the second has.
         other_bytes: of the common paths, how many are other files; left out.
         other_labels: of the common pictures, how many have another class; left out, for what would
-            be right there is not agreed upon.
+            be right there is not agreed upon, or what the models gave the right class not known.
         groups: int64 [n] of the compared pictures, from 0; equal where they belong together.
+        reviewed: of the compared pictures, how many have another class in each; both revisions are
+            judged by the one that a person decided on.
     """
 
     paths: tuple[str, ...]
@@ -45,6 +46,7 @@ class Shared:
     other_bytes: int
     other_labels: int
     groups: np.ndarray
+    reviewed: int = 0
 
     @property
     def grouped(self) -> int:
@@ -169,20 +171,27 @@ def _compare(base: Revision, other: Revision, confidence: float) -> Comparison:
             f"{base} has the models {_names(set(base.said))}, {other} {_names(set(other.said))}: "
             "none in common"
         )
-    test = share_pictures(base, other, base.said[models[0]], other.said[models[0]])
+    labels = find_reviewed(base, other)
+    tables, reviewed = judge_anew(
+        [revision.said[name] for revision in (base, other) for name in models],
+        labels,
+        len(base.class_names),
+    )
+    said = {name: (tables[i], tables[len(models) + i]) for i, name in enumerate(models)}
+    test = share_pictures(base, other, *said[models[0]], reviewed)
     if not test.paths:
         raise DataError(
             f"{base} tested {test.before:,} pictures, {other} {test.after:,}: none are the same"
             f"{_left_out(test)}; compare revisions with the same data and split"
         )
-    found = {
-        name: compare_models(base.said[name], other.said[name], test, confidence) for name in models
-    }
+    found = {name: compare_models(*said[name], test, confidence) for name in models}
     crossval = None
     if base.crossval and other.crossval:
-        crossval = share_pictures(base, other, base.crossval, other.crossval)
+        folds = [base.crossval, other.crossval]
+        (before, after), reviewed = judge_anew(folds, labels, len(base.class_names))
+        crossval = share_pictures(base, other, before, after, reviewed)
         if crossval.paths:
-            found[CROSSVAL] = compare_models(base.crossval, other.crossval, crossval, confidence)
+            found[CROSSVAL] = compare_models(before, after, crossval, confidence)
     return Comparison(
         other,
         test,
@@ -194,8 +203,13 @@ def _compare(base: Revision, other: Revision, confidence: float) -> Comparison:
     )
 
 
-def share_pictures(base: Revision, other: Revision, before: Said, after: Said) -> Shared:
-    """The pictures that can be compared: the same path, the same file, the same class."""
+def share_pictures(
+    base: Revision, other: Revision, before: Said, after: Said, reviewed: int = 0
+) -> Shared:
+    """The pictures that can be compared: the same path, the same file, the same class.
+
+    ``reviewed`` of them were judged anew.
+    """
     common = sorted(before.keys() & after.keys())
     same_bytes = [
         path
@@ -211,6 +225,7 @@ def share_pictures(base: Revision, other: Revision, before: Said, after: Said) -
         len(common) - len(same_bytes),
         len(same_bytes) - len(paths),
         number_groups(_join_groups(base.group_of, other.group_of, paths)),
+        reviewed,
     )
 
 

@@ -66,8 +66,13 @@ def pictures_of(base: Revision, one: Comparison) -> list[str]:
 def _shared_line(kind: str, shared: Shared) -> str:
     count = len(shared.paths)
     if shared.before == shared.after == count:
-        return f"Compared on the same {count:,} {kind}."
-    parts = [f"Compared on {count:,} of {shared.before:,} and {shared.after:,} {kind}"]
+        parts = [f"Compared on the same {count:,} {kind}"]
+    else:
+        parts = [f"Compared on {count:,} of {shared.before:,} and {shared.after:,} {kind}"]
+    if shared.reviewed:
+        parts.append(
+            f"{shared.reviewed:,} have another class in each, both are judged by the reviewed one"
+        )
     if shared.other_bytes:
         parts.append(f"{shared.other_bytes:,} of the same name are other files, left out")
     if shared.other_labels:
@@ -295,6 +300,7 @@ def _shared_values(shared: Shared) -> dict[str, int]:
         "after": shared.after,
         "other_files": shared.other_bytes,
         "other_classes": shared.other_labels,
+        "reviewed": shared.reviewed,
         "grouped": shared.grouped,
     }
 
