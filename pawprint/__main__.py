@@ -21,6 +21,7 @@ COMMANDS = {
     "learning-curve": ("pawprint.cli.learning_curve", "what more pictures would bring"),
     "search": ("pawprint.cli.search", "better settings of the head, within a budget of time"),
     "review": ("pawprint.review.server", "suspects in a page, decided by one key each"),
+    "suggest": ("pawprint.cli.suggest", "unlabelled pictures that are worth a label"),
     "clear-downloads": ("pawprint.cli.downloads", "remove what was downloaded and is kept"),
 }
 

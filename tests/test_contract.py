@@ -46,7 +46,7 @@ LAYERS = (
         "pawprint/answers",
     },
     {"pawprint/choosing", "pawprint/ensembles"},
-    {"pawprint/comparison", "pawprint/learning_curve"},
+    {"pawprint/comparison", "pawprint/learning_curve", "pawprint/suggestions"},
     {"pawprint/workplaces"},
     {"pawprint/ranking", "pawprint/search"},
     {"pawprint/cli", "pawprint/serving", "stages"},
@@ -456,6 +456,8 @@ PATHS_BELOW_THE_STAGES = {
         f"pawprint/review/server.py: {path}": "what the page shows, as stages wrote it"
         for path in map(str, asdict(SHOWN).values())
     },
+    "pawprint/cli/suggest.py: data/split.csv": "which pictures have a label already",
+    "pawprint/cli/suggest.py: models/export": "default of an option",
     "pawprint/serving/settings.py: models/export": "default of an option",
     "pawprint/runner/params.py: data/source": "the value that says: not set",
     **{f"pawprint/registry/models.py: {model.file}": "the table of models" for model in MODELS},

@@ -81,7 +81,7 @@ def main(arguments: list[str], prog: str) -> int:
         limits = DecodingLimits.of_pixels(most)
         with (
             open_decoders(available_cores(), limits, classifier.card.image_size) as decoders,
-            _progress(len(sources)) as bar,
+            picture_bar(len(sources)) as bar,
         ):
             reader = Reader(decoders, classifier.card, most)
             for answers in predict_pictures(
@@ -130,13 +130,13 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="picture, folder, glob, or - (standard input)")
     add("--model", default="models/export", help="exported model or .keras file (%(default)s)")
-    add("--top", type=_whole(1), default=5, metavar="K", help="classes to name (%(default)s)")
+    add("--top", type=whole_number(1), default=5, metavar="K", help="classes to name (%(default)s)")
     add("--gradcam", metavar="DIR", help="write a PNG for each picture: where its class is seen")
     add("--opacity", type=_share, default=0.4, help="of the heatmaps of --gradcam (%(default)s)")
     add("--tta", type=_views, default=1, metavar="N", help=f"views of a picture: {VIEWS} (1)")
     add(
         "--max-pixels",
-        type=_whole(0),
+        type=whole_number(0),
         default=ANSWERED_PIXELS,
         metavar="N",
         help="of a picture, from which the time and memory follow that it may take to decode "
@@ -155,7 +155,7 @@ def _views(text: str) -> int:
     return int(text)
 
 
-def _whole(low: int) -> Callable[[str], int]:
+def whole_number(low: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         if not text.isdecimal() or int(text) < low:
             raise argparse.ArgumentTypeError(f"expected a whole number from {low}, found {text!r}")
@@ -170,7 +170,7 @@ def _share(text: str) -> float:
     return float(text)
 
 
-def _progress(total: int) -> tqdm:
+def picture_bar(total: int) -> tqdm:
     """A bar for whoever watches, once a second has passed; in a log a line every ten seconds."""
     watched = sys.stderr.isatty()
     return tqdm(

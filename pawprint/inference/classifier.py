@@ -201,6 +201,20 @@ class Classifier:
         """
         return self._predictor(images)[0]
 
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What it says of pictures, and what it sees in them; one caller at a time.
+
+        Args:
+            images: uint8 [n, size, size, 3].
+
+        Returns:
+            Probabilities, float32 [n, classes], and the means of the feature map's channels,
+            float32 [n, d]; of an ensemble, those of all members side by side.
+        """
+        probs, *feature_maps = self._predictor(images)
+        means = [found.mean(axis=(1, 2), dtype=np.float32) for found in feature_maps]
+        return probs, np.concatenate(means, axis=1)
+
     def heatmaps(self, images: np.ndarray, classes: Sequence[int] | np.ndarray) -> np.ndarray:
         """Where the evidence for a class of each picture lies; one caller at a time.
 

@@ -1,0 +1,174 @@
+"""``python -m pawprint suggest``: from unlabelled pictures, the next ones worth a label."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pawprint.answers.decoders import open_decoders, prepare_decoders
+from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
+from pawprint.cli.predict import AHEAD, BATCH_SIZE, find_pictures, picture_bar, whole_number
+from pawprint.cli.reading import STDIN, Reader, Source
+from pawprint.data.manifest import read_manifest
+from pawprint.inference.classifier import Classifier
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.files import atomic_write
+from pawprint.runner.processes import available_cores
+from pawprint.storage.tables import printable, write_csv
+from pawprint.suggestions.choice import choose_diverse
+from pawprint.suggestions.sheet import SUGGESTION_COLUMNS, Suggestion, render_sheet
+
+TABLE, SHEET = "suggestions.csv", "sheet.html"
+LABELLED = Path("data/split.csv")  # pictures in it have a label
+PRINTED = 10  # suggestions; the files have them all
+
+
+def main(arguments: list[str], prog: str) -> int:
+    """Write the list and the sheet, and print the first of them.
+
+    Args:
+        arguments: behind the command's name.
+        prog: how the command was called, for its help.
+
+    Returns:
+        The exit code: 0, or 1 if some of the pictures could not be read.
+
+    Raises:
+        PawprintError: no picture without a label was found, or the model cannot be used.
+        OSError: the files cannot be written.
+    """
+    options = _parse(arguments, prog)
+    sources = find_pictures([options.folder])
+    unlabelled, notes = leave_out_known(sources, LABELLED)
+    prepare_decoders()
+    classifier = Classifier.open(Path(options.model))
+    warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
+    card = classifier.card
+    limits = DecodingLimits.of_pixels(ANSWERED_PIXELS)
+    with open_decoders(available_cores(), limits, card.image_size) as decoders:
+        reader = Reader(decoders, card, ANSWERED_PIXELS)
+        read, probs, features, errors = look_at(classifier, reader, unlabelled)
+        if not read:
+            raise PawprintError(
+                f"{options.folder}: {len(sources)} files, expected a picture that can be read and "
+                f"has no label{_because([*notes, *errors])}; name another folder"
+            )
+        rows = choose_diverse(features, probs, options.count, options.seed)
+        suggestions = [
+            Suggestion(read[i].path, card.class_names[probs[i].argmax()], float(probs[i].max()))
+            for i in rows
+        ]
+        again = reader.read_ahead([read[i] for i in rows], AHEAD)
+        images = [image if isinstance(image, np.ndarray) else None for _, image in again]
+    heading = (
+        f"{len(suggestions)} of {len(read)} pictures without a label in {options.folder}, chosen "
+        f"by model {card.name} with seed {options.seed}: those it is unsure of, unlike each other."
+    )
+    out = Path(options.out)
+    table = [
+        (rank, one.path, one.predicted, f"{one.probability:.6f}")
+        for rank, one in enumerate(suggestions, 1)
+    ]
+    write_csv(out / TABLE, SUGGESTION_COLUMNS, table)
+    with atomic_write(out / SHEET) as file:
+        file.write(render_sheet(suggestions, images, heading).encode(errors="backslashreplace"))
+    for note in [*notes, *errors]:
+        print(f"warning: {printable(note)}", file=sys.stderr)
+    for rank, one in enumerate(suggestions[:PRINTED], 1):
+        print(printable(f"{rank:>3} {one.path}: {one.predicted} {100 * one.probability:.1f} %"))
+    print(printable(f"{heading} The list: {out / TABLE}; thumbnails: {out / SHEET}"))
+    return int(bool(errors))
+
+
+def leave_out_known(sources: Sequence[Source], labelled: Path) -> tuple[list[Source], list[str]]:
+    """Pictures that have no label yet, each once.
+
+    Args:
+        sources: as found.
+        labelled: the table of stage split; missing: no picture has a label.
+
+    Returns:
+        The pictures that are left, and sentences on those that are not.
+    """
+    known = {p.sha256 for p in read_manifest(labelled)} if labelled.is_file() else set()
+    left, seen, counts = [], set(), {"known": 0, "again": 0}
+    for source in sources:
+        digest = "" if source.error or source.path == STDIN else _digest(source.path)
+        if digest and digest in known:
+            counts["known"] += 1
+        elif digest and digest in seen:
+            counts["again"] += 1
+        else:
+            left.append(source)
+            seen.add(digest)
+    notes = []
+    if counts["known"]:
+        notes.append(f"{counts['known']} pictures are left out: {labelled} has them already")
+    if counts["again"]:
+        notes.append(f"{counts['again']} pictures are left out: copies of others in the folder")
+    return left, notes
+
+
+def _digest(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # told where it is read
+        return ""
+
+
+def look_at(
+    classifier: Classifier, reader: Reader, sources: Sequence[Source]
+) -> tuple[list[Source], np.ndarray, np.ndarray, list[str]]:
+    """What the model says of pictures, and what it sees in them.
+
+    Returns:
+        n pictures that could be read; their probabilities, float32 [n, classes]; their features,
+        float32 [n, d]; and why others could not be read.
+    """
+    read: list[Source] = []
+    errors: list[str] = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    decoded = reader.read_ahead(sources, AHEAD)
+    with picture_bar(len(sources)) as bar:
+        while batch := list(islice(decoded, BATCH_SIZE)):
+            good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
+            errors += [f"{s.path}: {image}" for s, image in batch if isinstance(image, str)]
+            read += [source for source, _ in good]
+            if good:
+                found.append(classifier.features(np.stack([image for _, image in good])))
+            bar.update(len(batch))
+    if not found:
+        return [], np.empty((0, 0)), np.empty((0, 0)), errors
+    probs, features = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return read, probs, features, errors
+
+
+def _because(reasons: Sequence[str]) -> str:
+    return f" ({'; '.join(printable(reason) for reason in reasons[:3])})" if reasons else ""
+
+
+def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Choose pictures of a folder that are worth a label: those that the model is "
+        "unsure of, and that are unlike each other. Pictures that the data set has are left out.",
+    )
+    add = parser.add_argument
+    add("folder", help="with pictures, also in folders below it")
+    add("--count", type=whole_number(1), default=50, help="how many (%(default)s)")
+    add("--seed", type=whole_number(0), default=0, help="of the choice (%(default)s)")
+    add("--model", default="models/export", help="exported model or .keras file (%(default)s)")
+    add("--out", default="suggestions", metavar="DIR", help="of the two files (%(default)s)")
+    options = parser.parse_args(arguments)
+    if not os.path.isdir(options.folder):
+        parser.error(f"FOLDER: expected a folder, found {printable(options.folder)!r}")
+    return options

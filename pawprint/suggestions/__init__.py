@@ -1,0 +1,1 @@
+"""Unlabelled pictures: which of them are worth a label."""
