@@ -462,8 +462,8 @@ def test_reviewed_labels_judge_both_revisions() -> None:
         assert (found.models["head"].mended, found.models["head"].broken) == sides
         assert found.test.reviewed == 1
         assert pictures_of(first, found) == [
-            "Compared on the same 2 test pictures; 1 have another class in each, both are judged by "
-            "the reviewed one."
+            "Compared on the same 2 test pictures; 1 have another class in each, both are judged "
+            "by the reviewed one."
         ]
     (found,) = compare_revisions(base, [other], 0.95)
     assert found.models["head"].log_losses == pytest.approx(
