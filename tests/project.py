@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 COPIED = (
     *("pawprint", "stages", "data/source/.gitignore", "data/source/README.md"),
     *("data/weights/.gitignore", "data/weights/README.md", "data/groups/README.md"),
+    "data/decisions.csv",
     *("data/members/.gitignore", "data/members/README.md"),
     *("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"),
     *(".dvc/plots", ".dvc/plots.html"),
