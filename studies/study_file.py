@@ -29,7 +29,7 @@ SECTIONS = (
 _FILE_KEYS = ("about", "model", "seeds", "each", "params", "rows")
 _ROW_KEYS = ("name", "model", "params")
 _EACH = {"block": "model.cut", "backbone": "model.backbone"}
-_LONGEST_SUFFIX = 40
+_LONGEST_SUFFIX = 40  # of the values in a study's name
 _NAME = re.compile(r"[\w+][\w+.,() -]{0,59}", re.ASCII)
 
 
@@ -117,9 +117,12 @@ def read_study(
     content = _read(path)
     model = _check_model(content.get("model", ""), str(path))
     common = _check_values(content.get("params", {}), f"{path}: params")
-    for key in _check_values(settings, "--set"):
-        common[key] = settings[key]
     seeds = _check_seeds(content.get("seeds", []), path)
+    for key in _check_values(settings, "--set"):
+        _check_seed_key(key, seeds, f"{path}: --set")
+        common[key] = settings[key]
+    for key in common:
+        _check_seed_key(key, seeds, f"{path}: params")
     drafts = _draft_rows(content, path, model, _find_backbone_of(params, common, str(path)))
     _check_names(drafts, path)
     chosen = _choose(drafts, named, path)
@@ -129,8 +132,7 @@ def read_study(
         for key in draft.values:
             if key in settings:
                 raise ParamsError(f"{place}: {key}: --set would make its rows the same; leave it")
-            if seeds and key in SEED_KEYS:
-                raise ParamsError(f"{place}: {key}: the file's `seeds` set it; remove one of them")
+            _check_seed_key(key, seeds, place)
         rows.append(_make_row(draft, {**common, **draft.values}, seeds, params, name, place))
     wanted = [row for row, d in zip(rows, chosen, strict=True) if named or not _left(row, d)]
     left_out = [row for row in rows if row not in wanted]
@@ -153,7 +155,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ParamsError(f"{path}: not valid YAML: {one_line(error)}") from None
     content = _check_keys(content, _FILE_KEYS, str(path))
     each = content.get("each")
-    if each is not None and each not in _EACH:
+    if each is not None and (not isinstance(each, str) or each not in _EACH):
         raise ParamsError(f"{path}: each: expected one of {', '.join(_EACH)}, found {each!r}")
     if not isinstance(content.get("rows", []), list) or not (each or content.get("rows")):
         raise ParamsError(f"{path}: rows: expected a list of at least one row, or `each`")
@@ -212,6 +214,11 @@ def _check_seeds(seeds: Any, path: Path) -> tuple[int, ...]:
             f"{path}: seeds: expected a list of different whole numbers from 0, found {seeds!r}"
         )
     return tuple(seeds)
+
+
+def _check_seed_key(key: str, seeds: Sequence[int], place: str) -> None:
+    if seeds and key in SEED_KEYS:
+        raise ParamsError(f"{place}: {key}: the file's `seeds` set it; remove one of them")
 
 
 def _find_backbone_of(params: Params, values: Mapping[str, Any], place: str) -> str:
@@ -322,11 +329,16 @@ def _find_missing(params: Params, current: Params, place: str) -> str:
 
 
 def _name_study(path: Path, settings: Mapping[str, Any]) -> str:
-    """So that the same file with other settings replaces no experiment."""
-    changed = _slug(" ".join(map(str, settings.values())))
-    if len(changed) > _LONGEST_SUFFIX:
-        changed = hashlib.sha256(changed.encode()).hexdigest()[:12]
-    return "-".join(filter(None, [path.stem, changed]))
+    """So that the same file with other settings replaces no experiment: their values and a hash.
+
+    The hash tells apart the same value of two keys, and values that look the same in a name.
+    """
+    if not settings:
+        return path.stem
+    pairs = sorted(settings.items())  # in whatever order they were given
+    shown = _slug(" ".join(str(value) for _, value in pairs))[:_LONGEST_SUFFIX].strip("-")
+    digest = hashlib.sha256(repr(pairs).encode()).hexdigest()[:6]
+    return "-".join(filter(None, [path.stem, shown, digest]))
 
 
 def _slug(text: str) -> str:

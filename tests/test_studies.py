@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,14 +62,34 @@ def read(
 def test_a_row_is_params_yaml_with_its_values(tmp_path, committed):
     study = read(tmp_path, committed, STUDY, {"head.hidden": [8]})
     low, high = study.runs
-    assert [run.experiment for run in study.runs] == [
-        "study-rates-8-low",
-        "study-rates-8-high-rate",
-    ]
+    assert low.experiment == f"study-{study.name}-low"
+    assert high.experiment == f"study-{study.name}-high-rate"
     assert low.params.finetune == replace_params(committed.finetune, epochs=1, lr=1e-5)
     assert high.params.finetune == replace_params(committed.finetune, epochs=1, lr=1e-3)
     assert low.params.head == replace_params(committed.head, hidden=[8])
     assert low.params.baseline == committed.baseline
+
+
+def test_other_settings_are_other_experiments(tmp_path, committed):
+    """The same value of another key, too, and values that a name cannot tell apart."""
+    settings: list[dict[str, Any]] = [
+        {},
+        {"head.epochs": 2},
+        {"baseline.epochs": 2},
+        {"head.hidden": [2]},
+        {"head.dropout": 0.25, "baseline.dropout": 0.5},
+        {"head.dropout": 0.5, "baseline.dropout": 0.25},
+        {"augment.flip": True},
+        {"head.batch_norm": True},
+    ]
+    names = [read(tmp_path, committed, STUDY, each).name for each in settings]
+    assert names[0] == "rates"
+    assert len(set(names)) == len(settings)
+    assert re.fullmatch("rates-2-[0-9a-f]{6}", names[1])
+    turned = dict(reversed(settings[4].items()))
+    assert read(tmp_path, committed, STUDY, turned).name == names[4]
+    long = read(tmp_path, committed, STUDY, {"model.weights_file": "a/" * 90}).name
+    assert len(long) < 60
 
 
 def replace_params(section: Any, **values: Any) -> Any:
@@ -93,6 +114,11 @@ def test_seeds_are_an_experiment_each(tmp_path, committed):
         ({"seeds": [1, 1]}, r"seeds: expected a list of different whole numbers .* \[1, 1\]"),
         ({"seeds": [True]}, r"seeds: expected a list .*, found \[True\]"),
         ({"each": "layer"}, r"each: expected one of block, backbone, found 'layer'"),
+        ({"each": ["block"]}, r"each: expected one of block, backbone, found \['block'\]"),
+        (
+            {"seeds": [1], "params": {"head.seed": 2}},
+            r"params: head\.seed: the file's `seeds` set it; remove one of them",
+        ),
         ({"rows": []}, r"rows: expected a list of at least one row, or `each`"),
         ({"params": {"head.units": 1}}, r"params: head\.units: unknown key; known: head\.epochs, "),
         (
@@ -166,6 +192,8 @@ def test_wrong_options_are_told(tmp_path, committed):
         read(tmp_path, committed, STUDY, rows=("lowest",))
     with pytest.raises(ParamsError, match=r"^--set: head\.units: unknown key"):
         read(tmp_path, committed, STUDY, {"head.units": 1})
+    with pytest.raises(ParamsError, match=r"--set: finetune\.seed: the file's `seeds` set it"):
+        read(tmp_path, committed, STUDY | {"seeds": [0, 1]}, {"finetune.seed": 7})
 
 
 def test_unfreezing_has_a_row_for_each_block_of_any_backbone(committed):
@@ -386,9 +414,10 @@ def test_studies_and_rows_are_listed(here, capsys):
     assert main([]) == 0
     assert capsys.readouterr().out == "rates       Two rates\n"
     assert main(["rates", "--list", "--set", "head.lr=1e-3"]) == 0
-    assert capsys.readouterr().out == (
-        "low  (finetuned)\n    study-rates-0-001-low: finetune.epochs=1, head.lr=0.001, "
-        "finetune.lr=1e-05\nhigh rate  (finetuned)\n    study-rates-0-001-high-rate: "
+    listed = re.sub("rates-0-001-[0-9a-f]{6}-", "NAME-", capsys.readouterr().out)
+    assert listed == (
+        "low  (finetuned)\n    study-NAME-low: finetune.epochs=1, head.lr=0.001, "
+        "finetune.lr=1e-05\nhigh rate  (finetuned)\n    study-NAME-high-rate: "
         "finetune.epochs=1, head.lr=0.001, finetune.lr=0.001\n"
     )
     assert {path.name for path in here.iterdir()} == {"data", "params.yaml", "studies"}
