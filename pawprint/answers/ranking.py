@@ -12,7 +12,8 @@ Ranking = list[tuple[str, float]]  # (class, probability), the likeliest first
 def rank_classes(probs: np.ndarray, class_names: Sequence[str], top: int) -> Ranking:
     """The likeliest classes of one picture.
 
-    Probabilities keep just the digits that tell them from other float32 numbers.
+    Probabilities keep just the digits that tell them from other float32 numbers. A mean of several
+    models may be above 1 by its last bit, which no answer is.
 
     Args:
         probs: float32 [classes].
@@ -21,6 +22,8 @@ def rank_classes(probs: np.ndarray, class_names: Sequence[str], top: int) -> Ran
 
     >>> rank_classes(np.array([0.1, 0.7, 0.2], np.float32), ["cat", "dog", "owl"], 2)
     [('dog', 0.7), ('owl', 0.2)]
+    >>> rank_classes(np.array([0, 1.0000001], np.float32), ["cat", "dog"], 1)
+    [('dog', 1.0)]
     """
     order = np.argsort(-probs, kind="stable")[:top]
-    return [(class_names[i], float(str(probs[i]))) for i in order]
+    return [(class_names[i], min(float(str(probs[i])), 1.0)) for i in order]
