@@ -151,6 +151,17 @@ def test_what_others_lack_is_taken_as_it_was_when_one_was_chosen(chosen):
     assert staleness(chosen) == ""
 
 
+def test_an_ensemble_that_is_no_longer_made_is_noticed(project):
+    file, figures = project / "models/ensemble/ensemble.keras", project / "metrics/ensemble.json"
+    change_card(project, name="ensemble", hashes={file.relative_to(project).as_posix(): "0" * 32})
+    assert staleness(project) == ""  # as where DVC has brought the export alone
+    figures.parent.mkdir()
+    figures.write_text("{}")  # as the stage leaves it
+    assert "before ensemble.picks became 0, so that there is no ensemble" in staleness(project)
+    figures.write_text('{"val_log_loss": 0.1}')
+    assert staleness(project) == ""
+
+
 def test_a_training_of_a_rival_that_was_stopped_is_noticed(chosen):
     (chosen / ".resume/train_head/key").mkdir(parents=True)
     (chosen / FIGURES["head"]).unlink()

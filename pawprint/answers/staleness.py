@@ -7,7 +7,7 @@ import os
 from pathlib import Path, PurePath
 
 from pawprint.inference.classifier import ModelCard
-from pawprint.registry.models import MODELS, find_best
+from pawprint.registry.models import ENSEMBLE, MODELS, find_best
 from pawprint.runner.files import UNFINISHED, file_digest
 
 
@@ -29,6 +29,7 @@ def find_staleness(card: ModelCard, directory: Path) -> str:
     event = (
         _find_change(card, root)
         or _find_training(card, root)
+        or _find_end_of_ensemble(card, root)
         or _find_better(card, root)
         or _find_views(card, root)
     )
@@ -53,6 +54,16 @@ def _find_training(card: ModelCard, root: Path) -> str:
             whose = "its training" if model.name == card.name else f"the training of {model.name}"
             return f"{whose} was begun anew, which has not made {model.file} yet"
     return ""
+
+
+def _find_end_of_ensemble(card: ModelCard, root: Path) -> str:
+    """An ensemble that is no longer made: its stage has left no model, and no figures."""
+    figures = root / ENSEMBLE.figures
+    if ENSEMBLE.file not in card.hashes or (root / ENSEMBLE.file).is_file():
+        return ""
+    if not figures.is_file() or _read_figure(figures, "val_log_loss") is not None:
+        return ""
+    return "ensemble.picks became 0, so that there is no ensemble any more"
 
 
 def _find_better(card: ModelCard, root: Path) -> str:
