@@ -105,7 +105,23 @@ def test_a_model_that_knows_pictures_of_val_or_test_is_refused(tmp_path, place, 
         assert find_candidates({}, tmp_path, PICTURES)[0][0].remark == ""
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "path,class_name,split,sha256,group\n"])
+def test_a_copy_is_checked_by_its_list_and_may_have_the_list_that_the_first_lacks(tmp_path):
+    for name in ("a.keras", "b.keras"):
+        write_model(tmp_path / name, b"same")
+    write_manifest(tmp_path / "b.csv", PICTURES)
+    (tmp_path / "gone.keras").symlink_to(tmp_path / "nowhere.keras")
+    (found,), left_out = find_candidates({}, tmp_path, PICTURES)
+    assert (found.name, found.remark) == ("a.keras", "")
+    assert "b.keras: left out, as it is the same model as a.keras" in left_out[0]
+    assert "gone.keras: not read, as it is a link to nothing" in left_out[1]
+    write_manifest(tmp_path / "b.csv", [replace(p, split="train") for p in PICTURES])
+    with pytest.raises(ModelError, match="b.keras: it learned from 1 of the validation pictures"):
+        find_candidates({}, tmp_path, PICTURES)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", "path,class_name,split,sha256,group\n", "long" * 50_000]
+)
 def test_a_list_of_something_else_is_refused(tmp_path, text):
     write_model(tmp_path / "x.keras", b"x")
     (tmp_path / "x.csv").write_text(text, encoding="utf-8")

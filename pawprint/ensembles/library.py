@@ -8,8 +8,9 @@ would be too good. A model file does not say which pictures it has seen, but the
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pawprint.data.manifest import Picture, read_manifest
@@ -59,23 +60,37 @@ def find_candidates(
             f"params.yaml: ensemble.files: expected a folder of .keras files, which may be empty; "
             f"found none at {str(directory)!r}; make it, or set it back to data/members"
         )
-    found = [LibraryModel(name, path) for name, path in own.items()]
+    found = {name: LibraryModel(name, path) for name, path in own.items()}
     digests = {file_digest(path): name for name, path in own.items()}
-    left_out = []
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    files, left_out = _list_files(directory)
     for path in files:
         name = path.relative_to(directory).as_posix()
-        if path.suffix != _SUFFIX:
-            belongs = path.suffix == _LIST_SUFFIX and path.with_suffix(_SUFFIX) in files
-            if not belongs and path.name not in _OF_GIT:
-                left_out.append(f"{path}: not read, as it is no .keras file, nor the list of one")
-            continue
+        remark = _look_at_pictures(path, pictures)  # of a copy, too: its list may tell more
         same = digests.setdefault(file_digest(path), name)
-        if same != name:
-            left_out.append(f"{path}: left out, as it is the same model as {same}")
-        else:
-            found.append(LibraryModel(name, path, _look_at_pictures(path, pictures)))
-    return found, left_out
+        if same == name:
+            found[name] = LibraryModel(name, path, remark)
+            continue
+        left_out.append(f"{path}: left out, as it is the same model as {same}")
+        if not remark:
+            found[same] = replace(found[same], remark="")
+    return list(found.values()), sorted(left_out)
+
+
+def _list_files(directory: Path) -> tuple[list[Path], list[str]]:
+    """The ``.keras`` files of a folder, and a line for each file that is not read."""
+    files, left_out = [], []
+    everything = sorted(path for path in directory.rglob("*") if not path.is_dir())
+    for path in everything:
+        if path.suffix == _SUFFIX:
+            if path.is_file():
+                files.append(path)
+            else:
+                left_out.append(f"{path}: not read, as it is a link to nothing, or no file")
+        elif path.suffix == _LIST_SUFFIX and path.with_suffix(_SUFFIX) in everything:
+            continue
+        elif path.name not in _OF_GIT:
+            left_out.append(f"{path}: not read, as it is no .keras file, nor the list of one")
+    return files, left_out
 
 
 def _look_at_pictures(path: Path, pictures: Sequence[Picture]) -> str:
@@ -91,7 +106,7 @@ def _look_at_pictures(path: Path, pictures: Sequence[Picture]) -> str:
         )
     try:
         seen = read_manifest(beside)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, csv.Error):
         seen = []
     if not {"train", "val"} & {picture.split for picture in seen}:
         raise DataError(
