@@ -196,6 +196,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         key, equals, value = text.partition("=")
         if not equals:
             parser.error(f"--set: expected KEY=VALUE, as model.cut=input, found {text}")
+        if key in options.settings:
+            parser.error(f"--set: {key}: given twice; leave one away")
         try:
             options.settings[key] = parse_value(value)
         except PawprintError as error:

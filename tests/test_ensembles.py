@@ -192,7 +192,7 @@ from dataclasses import replace
 from pathlib import Path
 from pawprint.ensembles.build import build_ensemble, measure, run_candidates
 from pawprint.ensembles.joining import JoinedModel, join_models
-from pawprint.ensembles.library import LibraryModel
+from pawprint.ensembles.library import LibraryModel, find_candidates
 from pawprint.inference.classifier import ModelCard, save_classifier
 from pawprint.networks.architectures import *
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
@@ -253,9 +253,13 @@ import json
 Path("made.json").write_text(json.dumps(made.summary | figures))
 Path("told.txt").write_text(made.describe(figures, Path("metrics/ensemble.json")))
 refused = []
+Path("members").mkdir()
+Path("members/cut short.keras").write_bytes(Path("first.keras").read_bytes()[:5000])
+fetched, _ = find_candidates({}, Path("members"), [])
 for wrong in (
     lambda: run_candidates([LibraryModel("e", Path("one.keras"))], Images(), info, 4),
     lambda: run_candidates(library, Images(), ModelInfo(["cat", "dog", "gnu"], 32), 4),
+    lambda: run_candidates(fetched, Images(), info, 4),
     lambda: run_candidates(library, Images(), replace(info, resize="crop"), 4),
     lambda: join_models(members * 60, 32),
 ):
@@ -330,11 +334,12 @@ def test_figures_are_those_of_the_saved_file(joined):
 
 
 def test_what_cannot_join_is_refused_in_a_line(joined):
-    nested, classes, squares, large = (joined / "refused.txt").read_text().splitlines()
+    nested, classes, short, squares, large = (joined / "refused.txt").read_text().splitlines()
     assert nested.startswith(
         "one.keras: expected a model as the trainings save it, found another network; "
     )
     assert classes.startswith("first.keras: expected the classes of the data, cat, dog, gnu; ")
+    assert re.match("members/cut short.keras: not a model of Pawprint .*; fetch it again ", short)
     assert squares == (
         "first.keras: expected preprocess.resize crop, as in this run, found stretch; train it on "
         "the same squares, or remove it"

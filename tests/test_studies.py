@@ -429,6 +429,9 @@ def test_a_wrong_command_is_one_line(here, capsys):
     with pytest.raises(SystemExit):
         main(["rates", "--set", "head.lr"])
     assert "--set: expected KEY=VALUE, as model.cut=input, found head.lr" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["rates", "--list", "--set", "head.lr=0.1", "--set", "head.lr=0.2"])
+    assert "--set: head.lr: given twice; leave one away" in capsys.readouterr().err
 
 
 # --- run by real DVC, with stages that take no time ---

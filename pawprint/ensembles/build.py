@@ -76,8 +76,9 @@ def run_candidates(
     """
     probs = []
     for candidate in candidates:
-        with open_model(candidate.path) as file:
-            check_classes(file.path, file.info.class_names, info.class_names)
+        with open_model(candidate.path, candidate.remedy) as file:
+            names = file.info.class_names
+            check_classes(file.path, names, info.class_names, candidate.remedy)
             if file.info.resize != info.resize:
                 raise ModelError(
                     f"{file.path}: expected preprocess.resize {info.resize}, as in this run, found "

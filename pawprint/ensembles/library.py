@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pawprint.data.manifest import Picture, read_manifest
+from pawprint.networks.model_files import REMEDY
 from pawprint.runner.errors import DataError, ModelError, ParamsError
 from pawprint.runner.files import file_digest
 from pawprint.storage.tables import printable
 
 _SUFFIX, _LIST_SUFFIX = ".keras", ".csv"
+_REMEDY = "fetch it again with `dvc get`, or another one, or remove it"
 _OF_GIT = ("README.md", ".gitignore")
 
 
@@ -30,11 +32,13 @@ class LibraryModel:
         name: of a model of this run, or the path of a file below ``ensemble.files``.
         path: of its ``.keras`` file.
         remark: what to know if it does join in; empty if there is nothing.
+        remedy: what to do where it cannot be used.
     """
 
     name: str
     path: Path
     remark: str = ""
+    remedy: str = REMEDY
 
 
 def find_candidates(
@@ -68,7 +72,7 @@ def find_candidates(
         remark = _look_at_pictures(path, pictures)  # of a copy, too: its list may tell more
         same = digests.setdefault(file_digest(path), name)
         if same == name:
-            found[name] = LibraryModel(name, path, remark)
+            found[name] = LibraryModel(name, path, remark, _REMEDY)
             continue
         left_out.append(f"{path}: left out, as it is the same model as {same}")
         if not remark:

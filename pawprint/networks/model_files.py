@@ -34,6 +34,7 @@ MAX_MODEL_BYTES = 600_000_000  # six times ResNet50
 MAX_IMAGE_SIZE = 4096
 MAX_CLASSES = 65_536
 MAX_NAME_LENGTH = 1000
+REMEDY = "run dvc repro"  # where a model of the pipeline cannot be used
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,14 @@ class ModelFile:
         info: what it says of itself.
         digest: the SHA-256 of what was read, in hexadecimal.
         copy: of it, which is nobody else's.
+        remedy: what a user can do where it cannot be loaded.
     """
 
     path: Path
     info: ModelInfo
     digest: str
     copy: Path
+    remedy: str = REMEDY
 
     def load(self) -> keras.Model:
         """The model, for inference.
@@ -107,7 +110,7 @@ class ModelFile:
             check_outputs(model)
         except Exception as error:  # any byte can be damaged, and Keras has errors of many types
             reason = one_line(error)
-            raise ModelError(f"{self.path}: cannot be loaded ({reason}); run dvc repro") from None
+            raise ModelError(f"{self.path}: cannot be loaded ({reason}); {self.remedy}") from None
         return model
 
 
@@ -141,11 +144,15 @@ def save_model(model: keras.Model, path: Path, info: ModelInfo) -> None:
 
 
 @contextmanager
-def open_model(path: Path) -> Iterator[ModelFile]:
+def open_model(path: Path, remedy: str = REMEDY) -> Iterator[ModelFile]:
     """Read a model file; what is copied of it is deleted at the end of the block.
 
     Keras loads from nothing but a path. What it opens is therefore a copy: the file itself may be
     another one a moment later.
+
+    Args:
+        path: of the file.
+        remedy: what a user can do where it cannot be used.
 
     Raises:
         ModelError: the file is missing, damaged, or was not written by ``save_model``.
@@ -156,11 +163,11 @@ def open_model(path: Path) -> Iterator[ModelFile]:
             digest = copy_bounded(path, copy, MAX_MODEL_BYTES)
             info = _read_info(copy)
         except FileNotFoundError:
-            raise ModelError(f"{path}: no such file; run dvc repro") from None
+            raise ModelError(f"{path}: no such file; {remedy}") from None
         except ValueError as error:
             reason = one_line(error)
-            raise ModelError(f"{path}: not a model of Pawprint ({reason}); run dvc repro") from None
-        yield ModelFile(path, info, digest, copy)
+            raise ModelError(f"{path}: not a model of Pawprint ({reason}); {remedy}") from None
+        yield ModelFile(path, info, digest, copy, remedy)
 
 
 def _read_info(file: Path) -> ModelInfo:
@@ -205,13 +212,19 @@ def read_model_info(path: Path) -> ModelInfo:
         return file.info
 
 
-def check_classes(path: Path, found: list[str], expected: list[str]) -> None:
+def check_classes(
+    path: Path,
+    found: list[str],
+    expected: list[str],
+    remedy: str = f"train it on this data: {REMEDY}",
+) -> None:
     """Refuse a model of other classes than those of the data, or in another order.
 
     Args:
         path: of the model, for the message.
         found: its classes.
         expected: those of the data.
+        remedy: what a user can do.
 
     Raises:
         ModelError: both lists, the file, and what to do.
@@ -219,7 +232,7 @@ def check_classes(path: Path, found: list[str], expected: list[str]) -> None:
     if found != expected:
         raise ModelError(
             f"{path}: expected the classes of the data, {', '.join(expected)}; found "
-            f"{', '.join(found) or 'none'}; train it on this data: run dvc repro"
+            f"{', '.join(found) or 'none'}; {remedy}"
         )
 
 
