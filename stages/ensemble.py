@@ -37,6 +37,8 @@ def main(params: Params) -> None:
     candidates, left_out = find_candidates(own, Path(config.files), pictures)
     for line in left_out:
         print(f"warning: {line}")
+    others = len(candidates) - len(own)
+    print(f"{len(own)} models of this run and {others} of {config.files}/ may join")
     probs = run_candidates(candidates, val.images, info, batch_size)
     ensemble = build_ensemble(candidates, probs, val.labels, config.picks, info.image_size)
     with atomic_directory(file.parent) as out:
