@@ -754,6 +754,7 @@ def test_dvc_tells_of_a_project_what_comparing_asks(tmp_path):
     assert open_tree(found, "workspace").status("evaluate") == changes
     with contextlib.chdir(project.root), Repo(str(project.root)) as repo:
         assert [out.def_path for stage in repo.index.stages for out in stage.outs] == ["out"]
+        assert [stage.is_data_source for stage in repo.index.stages] == [False]  # not of dvc add
         (stage_of_name,) = repo.stage.collect("evaluate")
         assert [type(dep) for dep in stage_of_name.deps] == [ParamsDependency]
         with repo.config.edit("local") as settings:

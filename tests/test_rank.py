@@ -113,6 +113,18 @@ def state(project: Project) -> tuple[object, ...]:
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_dvc_add_knows_comes_along_as_it_lies_there(here: Project, committed: bool) -> None:
+    here.dvc("add", "--quiet", "weights")
+    if committed:
+        here.commit()
+    (here.root / "weights/w").unlink()  # may be a link into the cache
+    (here.root / "weights/w").write_text("-changed-", encoding="utf-8")
+    with open_workplace(*PLACE) as workplace:
+        assert (workplace.root / "weights/w").read_text(encoding="utf-8") == "-changed-"
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 def test_candidates_are_experiments_of_the_workspace_as_it_is(
     here: Project, tmp_path: Path
 ) -> None:

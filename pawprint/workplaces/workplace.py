@@ -35,7 +35,7 @@ class StageInputs:
     """What stages read that no other stage makes, and what they read that others have made.
 
     Attributes:
-        given: files and directories of the user's, and code.
+        given: files and directories of the user's, also those of `dvc add`, and code.
         made: outputs of stages that are not run here; DVC's cache has them.
     """
 
@@ -147,7 +147,10 @@ def _read_inputs(
         with Repo(str(project.root)) as repo:
             stale = repo.status(targets=[settled], with_deps=True)
             made = {
-                out.def_path: stage.addressing for stage in repo.index.stages for out in stage.outs
+                out.def_path: stage.addressing
+                for stage in repo.index.stages
+                if not stage.is_data_source  # what `dvc add` knows is taken as it lies there
+                for out in stage.outs
             }
             deps = [
                 dep.def_path
