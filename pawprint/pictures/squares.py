@@ -19,7 +19,7 @@ def make_square(image: Image.Image, size_px: int, resize: Resize) -> Image.Image
     the colour ``FILL``. ``crop`` keeps the ratio and shows the square in the centre.
 
     The last two give what Pillow's ``ImageOps.pad`` and ``ImageOps.fit`` do; of very long pictures,
-    which ``pad`` refuses, at least one row or column is left.
+    of which ``pad`` leaves nothing, at least one row or column is left.
 
     Args:
         image: grey or RGB, of 8 bits.
