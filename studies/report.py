@@ -120,6 +120,12 @@ def _notes(report: Report) -> list[str]:
         "that rows share counts in each. What else the machine did meanwhile makes those by the "
         f"clock longer. {report.machine}.",
     ]
+    if (wanted := report.study.rows[0].name) != first:
+        notes.insert(
+            0,
+            f"**`{wanted}`, the first row, has no results: the others are compared with "
+            f"`{first}`.**",
+        )
     if seeds > 1:
         notes.insert(
             1,

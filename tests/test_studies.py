@@ -401,6 +401,7 @@ def test_a_row_that_failed_is_told_and_the_others_are_shown(here, monkeypatch, c
     assert main(["rates"]) == 1
     text = (here / "studies/results/rates.md").read_text(encoding="utf-8")
     assert "- low: stage finetune: out of memory\n" in text
+    assert "`low`, the first row, has no results: the others are compared with `high rate`." in text
     assert "| high rate |" in text
     assert "drawn pictures (seed 0), 4 pictures" in text
     results["study-rates-high-rate"] = results["study-rates-low"]
