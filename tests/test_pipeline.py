@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 from PIL import Image
 from project import ROOT, Project, make_project
 from served import serving
+from test_notebook import NOTEBOOK
 
 from pawprint.inference.classifier import Classifier
 from pawprint.networks.model_files import read_model_info
@@ -133,6 +136,22 @@ def misused(base: Project, work: Path) -> Project:
 
 def read_rows(project: Project, path: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(project.read(path))))
+
+
+def test_the_notebook_explains_this_run(base, work):
+    """Ten classes, with names that are hard to show."""
+    notebook = nbformat.read(NOTEBOOK, 4)
+    place = {"metadata": {"path": str(base.root)}}
+    client = NotebookClient(notebook, kernel_name="python3", resources=place, timeout=300)
+    client.execute()  # raises what a cell raises
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    tables = [o.data["text/markdown"] for o in shown if "text/markdown" in o.get("data", {})]
+    scores = json.loads(base.read("metrics/evaluate/details.json"))["models"]["finetuned"][
+        "metrics"
+    ]
+    (compared,) = [text for text in tables if text.startswith("| model | accuracy |")]
+    assert f"| finetuned | {100 * accuracy:.2f} % |" in compared
+    assert sum("image/png" in output.get("data", {}) for output in shown) >= 5
 
 
 def test_second_run_has_nothing_to_do(base):
