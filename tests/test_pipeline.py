@@ -146,9 +146,8 @@ def test_the_notebook_explains_this_run(base, work):
     client.execute()  # raises what a cell raises
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     tables = [o.data["text/markdown"] for o in shown if "text/markdown" in o.get("data", {})]
-    scores = json.loads(base.read("metrics/evaluate/details.json"))["models"]["finetuned"][
-        "metrics"
-    ]
+    models = json.loads(base.read("metrics/evaluate/details.json"))["models"]
+    accuracy = models["finetuned"]["metrics"]["accuracy"]
     (compared,) = [text for text in tables if text.startswith("| model | accuracy |")]
     assert f"| finetuned | {100 * accuracy:.2f} % |" in compared
     assert sum("image/png" in output.get("data", {}) for output in shown) >= 5
