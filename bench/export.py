@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,11 @@ from pawprint.networks.runtime import start_tensorflow
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.params_file import load_params
 from pawprint.storage.tables import write_json
+
+if TYPE_CHECKING:
+    import keras
+
+    from pawprint.export.parity import Network
 
 EXPORTED = Path("models/export")
 
@@ -63,6 +68,14 @@ def time_network(network: Any, images: np.ndarray, batch_size: int, singles: int
     return {"latency_ms": 1000 * median(latencies), "images_per_s": len(images) / took_s}
 
 
+def keras_network(model: keras.Model, views: int) -> Network:
+    """Keras' own forward pass; ``views`` as for ``average_views``."""
+    from pawprint.networks.predictor import average_views
+
+    plain = average_views(lambda images: [model.predict_on_batch(images.astype(np.float32))], views)
+    return lambda images: plain(images)[0]
+
+
 def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
     params = load_params()
     threads, batch_size = params.runtime.threads, params.evaluate.batch_size
@@ -73,7 +86,7 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
 
     card = Classifier.open(EXPORTED).card
     model = load_model(Path(f"models/{card.name}.keras"))
-    networks = {parity.KERAS: parity.keras_network(model, card.tta)}
+    networks = {parity.KERAS: keras_network(model, card.tta)}
     formats = parity.find_formats(EXPORTED)
     networks |= {form: entry.open(EXPORTED, threads) for form, entry in formats.items()}
     test = read_labelled_images(Path("data/processed/test")).images

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from pawprint.data.datasets import read_labelled_images
 from pawprint.evaluation.predictions import read_predictions
 from pawprint.networks.runtime import start_tensorflow
@@ -31,17 +33,16 @@ def main(params: Params) -> None:
     card = make_card(source, data, params.preprocess, params.augment, evaluated, rivals, tta)
     train, test = (read_labelled_images(processed / split) for split in ("train", "test"))
     said = read_predictions(metrics / "evaluate/predictions.csv")[name]
+    probabilities = np.load(metrics / "evaluate/probabilities" / f"{name}.npy")
+    expected = parity.find_evaluated(probabilities, list(said), test.paths)
     model = load_model(source)
     mirrored = ", which averages a picture and its mirror image" if tta == 2 else ""
     print(f"exporting {name}{mirrored}", flush=True)
     with atomic_directory(Path("models/export")) as out:
         write_formats(source, model, card, out, train.images, config)
-        probs = parity.predict_formats(out, model, tta, test.images, threads, batch_size)
+        probs = parity.predict_formats(out, expected, tta, test.images, threads, batch_size)
         sizes = parity.measure_formats(out, source)
         scores = parity.compare(probs, test.labels, sizes, params.evaluate.confidence)
-        scores[parity.OPENVINO]["evaluated_difference"] = parity.evaluated_difference(
-            said, test.paths, probs[parity.OPENVINO], test.labels
-        )
         parity.check_formats(probs, scores, test.paths, config)
     write_json(metrics / "export.json", {"model": name, **scores})
     with atomic_directory(plots) as charts:

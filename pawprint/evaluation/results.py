@@ -4,6 +4,7 @@ metrics/scores/<model>.json      the few figures by which one chooses
 metrics/evaluate/report.md       comparison, per-class tables, wrong pictures, to read
 metrics/evaluate/details.json    the same and more, for programs
 metrics/evaluate/predictions.csv one row a picture
+metrics/evaluate/probabilities/  <model>.npy: float32 [n, classes], the same pictures in order
 plots/evaluate/                  points of the charts that DVC draws
 plots/figures/                   the charts as pictures
 """
@@ -31,6 +32,7 @@ from pawprint.evaluation.reports import (
 from pawprint.evaluation.reviewed import reviewed_text, scores_as_came
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import EvaluateParams
+from pawprint.storage.shards import write_shard
 from pawprint.storage.tables import write_csv, write_json
 
 SCORES = ("accuracy", "accuracy_low", "accuracy_high", "log_loss")  # on the test pictures
@@ -90,6 +92,8 @@ def write_metrics(
         write_json(reports / "details.json", found)
         (reports / "report.md").write_text(text + "\n", encoding="utf-8")
         write_predictions(reports / "predictions.csv", said)
+        for name, probs in predictions.items():
+            write_shard(reports / "probabilities" / f"{name}.npy", probs)
     return table
 
 

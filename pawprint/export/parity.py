@@ -6,21 +6,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pawprint.evaluation.metrics import Array, wilson_interval
-from pawprint.evaluation.predictions import DECIMALS, Prediction
 from pawprint.export.formats import ONNX, PIXELS, PROBABILITIES, SAVED_MODEL, TFLITE, TFLITE_INT8
 from pawprint.inference.classifier import Classifier
-from pawprint.networks.predictor import average_views, predict_all
+from pawprint.networks.predictor import predict_all
 from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import ExportParams
 from pawprint.storage.shards import ShardedArray
-
-if TYPE_CHECKING:
-    import keras
 
 Network = Callable[[np.ndarray], np.ndarray]  # uint8 [n, size, size, 3] → float32 [n, classes]
 KERAS, OPENVINO, INT8 = "keras", "openvino", "tflite_int8"
@@ -37,12 +33,6 @@ class Format:
 
     files: tuple[str, ...]
     open: Callable[[Path, int], Network]
-
-
-def keras_network(model: keras.Model, views: int) -> Network:
-    """Keras' own forward pass, on whatever backend it runs; ``views`` as for ``average_views``."""
-    plain = average_views(lambda images: [model.predict_on_batch(images.astype(np.float32))], views)
-    return lambda images: plain(images)[0]
 
 
 def _open_saved_model(directory: Path, _threads: int) -> Network:
@@ -96,18 +86,18 @@ def size_bytes(directory: Path, entry: Format) -> int:
 
 def predict_formats(
     directory: Path,
-    model: keras.Model,
+    evaluated: Array,
     views: int,
     images: ShardedArray,
     threads: int,
     batch_size: int,
 ) -> dict[str, Array]:
-    """What Keras and each format of an exported directory say of all pictures.
+    """What each format of an exported directory says of all pictures, beside what was evaluated.
 
     Args:
         directory: the exported one.
-        model: that it was made of.
-        views: 2: what was exported gives means with the mirror image, as Keras' are here.
+        evaluated: what the Keras model said in stage evaluate, float32 [n, classes].
+        views: 2: what was exported gives means with the mirror image, as ``evaluated`` are.
         images: uint8 [n, size, size, 3].
         threads: of each runtime.
         batch_size: pictures at a time; their mirror images count, as they take memory too.
@@ -123,8 +113,7 @@ def predict_formats(
         network = formats[form].open(directory, threads)
         found[form] = _run(network, images, batch_size, form)
         del network
-    found[KERAS] = _run(keras_network(model, views), images, batch_size, KERAS)
-    return {form: found[form] for form in (KERAS, *formats)}
+    return {KERAS: evaluated, **{form: found[form] for form in formats}}
 
 
 def _run(network: Network, images: ShardedArray, batch_size: int, title: str) -> Array:
@@ -226,12 +215,6 @@ def check_formats(
                 f"export: {name}: accuracy {accuracy:.4f} on the test split, below "
                 f"export.min_accuracy = {config.min_accuracy}; train a better model, or lower it"
             )
-    difference = scores[OPENVINO].get("evaluated_difference", 0.0)
-    if difference > config.tolerance:
-        raise ModelError(
-            f"export: {OPENVINO}: probabilities differ by {difference:.3g} from those of stage "
-            f"evaluate, more than export.tolerance = {config.tolerance}; run dvc repro"
-        )
 
 
 def _check_agreement(agreement: float, least: float) -> None:
@@ -264,30 +247,24 @@ def _check_difference(
         )
 
 
-def evaluated_difference(
-    evaluated: Mapping[str, Prediction], paths: Sequence[str], probs: Array, y_true: Array
-) -> float:
-    """How far the actual classes' probabilities are from those that stage evaluate wrote.
+def find_evaluated(evaluated: Array, judged: Sequence[str], paths: Sequence[str]) -> Array:
+    """What stage evaluate found for the test pictures, in their order.
 
     Args:
-        evaluated: what evaluate wrote of the model, by path, with 6 decimals.
-        paths: of the n test pictures.
-        probs: float32 [n, classes], rounded in the same way before they are compared.
-        y_true: int64 [n].
+        evaluated: float32 [n, classes].
+        judged: paths of its n pictures.
+        paths: of the test pictures.
 
     Raises:
         DataError: evaluate saw other pictures.
     """
-    if set(evaluated) != set(paths):
+    rows = {path: row for row, path in enumerate(judged)}
+    if set(rows) != set(paths) or len(evaluated) != len(rows):
         raise DataError(
             f"export: expected the {len(paths)} test pictures in what stage evaluate wrote, found "
-            f"{len(evaluated)}, {len(set(evaluated) & set(paths))} of them the same; run dvc repro"
+            f"{len(evaluated)}, {len(set(rows) & set(paths))} of them the same; run dvc repro"
         )
-    differences = [
-        abs(round(float(row[actual]), DECIMALS) - evaluated[path].actual_probability)
-        for path, row, actual in zip(paths, probs, y_true, strict=True)
-    ]
-    return round(max(differences), DECIMALS)
+    return evaluated[[rows[path] for path in paths]]
 
 
 def table(scores: Mapping[str, Mapping[str, Any]]) -> str:
