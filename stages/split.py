@@ -9,10 +9,11 @@ from pawprint.data.manifest import (
     check_splits,
     describe_leaks,
     read_archive_index,
+    read_archive_sizes,
     summarize,
     write_manifest,
 )
-from pawprint.inspection.data_report import write_data_report
+from pawprint.inspection.data_report import write_data_report, write_facts
 from pawprint.inspection.duplicates import group_near_duplicates
 from pawprint.inspection.remarks import list_remarks
 from pawprint.inspection.thumbnails import write_thumbnails
@@ -46,6 +47,7 @@ def main(params: Params) -> None:
     write_manifest(Path("data/split.csv"), divided)
     with atomic_directory(Path("data/report")) as report:
         write_data_report(report, divided, thumbnails, links, remarks, groups, decided)
+        write_facts(report / "pictures.csv", divided, thumbnails, read_archive_sizes(archive))
     summary = summarize(divided) | ({"groups": len(groups.names)} if groups else {})
     if decided.decided:
         summary |= {"relabelled": decided.counts["relabel"], "dropped": decided.counts["drop"]}

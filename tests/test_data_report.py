@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pawprint.data.manifest import Picture
-from pawprint.inspection.data_report import write_data_report
+from pawprint.inspection.data_report import write_data_report, write_facts
 from pawprint.inspection.duplicates import Link
 from pawprint.inspection.thumbnails import Header, Thumbnail
 
@@ -107,6 +107,20 @@ def test_duplicates_are_listed_group_by_group(out: Path) -> None:
     assert (out / "duplicates.csv").read_text() == header + leak + exact
     assert (out / "conflicts.csv").read_text() == header + leak
     assert (out / "across_splits.csv").read_text() == header + leak
+
+
+def test_facts_of_every_picture_are_listed(tmp_path: Path) -> None:
+    sizes = {picture.path: 1000 + place for place, picture in enumerate(PICTURES)}
+    write_facts(tmp_path / "pictures.csv", PICTURES, THUMBNAILS, sizes)
+    assert (tmp_path / "pictures.csv").read_text(encoding="utf-8").splitlines() == [
+        "path,bytes,width,height,format,mode",
+        "test/dog/1.jpg,1000,200,100,JPEG,RGB",
+        "train/cat/1.jpg,1001,100,100,JPEG,RGB",
+        "train/cat/2|3.jpg,1002,50,100,PNG,P",
+        "train/cat/4.jpg,1003,50,100,PNG,P",
+        "train/dog/5.jpg,1004,,,,",
+        "val/dog/6.jpg,1005,300,400,JPEG,L",
+    ]
 
 
 def test_names_cannot_break_a_table_and_only_some_are_listed(tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ def read_archive_index(path: Path) -> list[Picture]:
     return pictures
 
 
+def read_archive_sizes(path: Path) -> dict[str, int]:
+    """The bytes of each picture of a canonical archive, by its name; errors as ``open_archive``."""
+    with open_archive(path) as archive:
+        return {entry.filename: entry.file_size for entry in archive.infolist()}
+
+
 def is_divided(names: Sequence[str]) -> bool:
     """Whether every name stands in a folder of a split, in which there is a folder of a class."""
     return all(name.split("/")[0] in SPLITS and name.count("/") >= 2 for name in names)

@@ -6,12 +6,13 @@ conflicts.csv       those of them whose group has more than one class
 across_splits.csv   those of them whose group is in more than one split
 parted_groups.csv   pictures of named groups that are in more than one split, if groups are named
 decided.csv         pictures that were decided, and what was done with them, if any
+pictures.csv        of every picture what its file says: bytes, width, height, format, mode
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -35,6 +36,7 @@ from pawprint.storage.tables import write_csv
 
 PARTED, DECIDED = "parted_groups.csv", "decided.csv"
 COLUMNS = ("group", "path", "class", "split", "kind", "similarity", "most_like")
+FACTS = ("path", "bytes", "width", "height", "format", "mode")  # columns of pictures.csv
 _LISTED = 20  # files named in report.md; the tables have them all
 
 
@@ -47,7 +49,7 @@ def write_data_report(
     groups: Groups | None = None,
     decided: Decided | None = None,
 ) -> None:
-    """Write the files described at the top of this module.
+    """Write the files described at the top of this module, but for ``pictures.csv``.
 
     Args:
         out: directory to fill.
@@ -92,6 +94,28 @@ def write_data_report(
     ]
     with atomic_write(out / "report.md") as file:
         file.write("\n".join(["# The pictures\n", *sections]).encode())
+
+
+def write_facts(
+    path: Path,
+    pictures: Sequence[Picture],
+    thumbnails: Sequence[Thumbnail],
+    sizes: Mapping[str, int],
+) -> None:
+    """Write ``pictures.csv``: what the files say of themselves, empty where they cannot be read.
+
+    Args:
+        path: of the table.
+        pictures: in any order.
+        thumbnails: of the same pictures.
+        sizes: path → bytes.
+    """
+    headers = [thumbnail.header for thumbnail in thumbnails]
+    rows = [
+        (p.path, sizes[p.path], *((h.width, h.height, h.format, h.mode) if h else [""] * 4))
+        for p, h in zip(pictures, headers, strict=True)
+    ]
+    write_csv(path, FACTS, rows)
 
 
 def _most_like(links: Iterable[Link]) -> dict[str, tuple[float, str]]:
