@@ -46,7 +46,12 @@ LAYERS = (
         "pawprint/answers",
     },
     {"pawprint/choosing", "pawprint/ensembles"},
-    {"pawprint/comparison", "pawprint/learning_curve", "pawprint/suggestions"},
+    {
+        "pawprint/comparison",
+        "pawprint/learning_curve",
+        "pawprint/suggestions",
+        "pawprint/suspects",
+    },
     {"pawprint/workplaces"},
     {"pawprint/ranking", "pawprint/search"},
     {"pawprint/cli", "pawprint/serving", "stages"},

@@ -264,6 +264,19 @@ class CrossvalParams(Section):
     seed: Seed
 
 
+class SuspectsParams(Section):
+    most: Positive
+    unlike: Share
+    similarity: Annotated[float, Field(ge=0.5, le=1)]
+    dark: BelowOne
+    blurred: BelowOne
+    tiny: BelowOne
+    shape: NonNegative
+    shortcut: OpenShare
+    neighbours: Annotated[int, Field(ge=1, le=100)]
+    batch_size: Positive
+
+
 class FinetuneParams(TrainingParams):
     head_lr: Rate
     freeze_depthwise: bool
@@ -322,6 +335,7 @@ class Params(Section):
     baseline: BaselineParams
     head: HeadParams
     crossval: CrossvalParams
+    suspects: SuspectsParams
     finetune: FinetuneParams
     ensemble: EnsembleParams
     evaluate: EvaluateParams
