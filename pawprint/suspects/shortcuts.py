@@ -18,7 +18,8 @@ from pawprint.choosing.folds import assign_folds
 from pawprint.runner.params import CrossvalParams
 from pawprint.suspects.pictures import JudgedPictures
 
-_LEVEL = 1e-3  # of all properties and classes together: once in a thousand data sets by chance
+_LEVEL = 1e-3  # of all properties and classes together: chance in a thousand data sets, ...
+_CAUTION = 1.25  # ... and more standard errors: out of fold, chance spreads 1.2 times as far
 _LEAVES = 8  # for each two classes
 _CATEGORIES = 50  # the most frequent ones of a property
 _JOINT = "__"
@@ -57,8 +58,8 @@ def find_shortcuts(
     """Find the properties that tell a class, the strongest first; of each, its best class.
 
     A class is told if the share of its own pictures that are taken for it exceeds that of the
-    others by ``least_gain``, and by more than chance: a test of two proportions over groups, at a
-    level of 0.001 for all properties and classes together.
+    others by ``least_gain``, and by more than chance: by a test of two proportions over groups,
+    at a level of 0.001 for all properties and classes together.
 
     Args:
         properties: name → float64 [n, columns].
@@ -70,7 +71,7 @@ def find_shortcuts(
     labels, class_names = judged.labels, judged.class_names
     folds = assign_folds(labels, groups, crossval, len(class_names))
     counts = _count_groups(labels, groups, len(class_names))
-    least_z = norm.isf(_LEVEL / (len(properties) * len(class_names)))
+    least_z = _CAUTION * norm.isf(_LEVEL / (len(properties) * len(class_names)))
     found = []
     for name, columns in properties.items():
         said = predict_out_of_fold(columns, labels, folds)
