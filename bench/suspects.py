@@ -6,7 +6,8 @@ Run it where ``dvc repro train_head crossval`` has run: pixels and features are 
 written. For each share of labels and each seed, other labels are drawn for pictures of all splits,
 and the heads of stage crossval are trained again. The head that judges test is trained on train, as
 in stage train_head, but its epoch is chosen on val and test together. How unlike the others a
-picture is does not depend on labels, and is measured once.
+picture is does not depend on labels, and is measured once. The last two columns are of heads on all
+of train, and on train without the pictures that are listed first, by the labels as they came.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pawprint.choosing.folds import assign_folds
 from pawprint.choosing.pictures import CHOOSING_SPLITS, group_pictures
 from pawprint.data.manifest import read_manifest
 from pawprint.evaluation.markdown import markdown_table
+from pawprint.evaluation.metrics import picture_losses
 from pawprint.networks.runtime import start_engine
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import load_params
@@ -40,6 +42,7 @@ EARLY = 0.03  # of all pictures: where wrong labels should stand
 HEADER = (
     *("labels made wrong", "estimated", "among the first 3 %"),
     *("the same, always in turn", "of the first 50, as in turn"),
+    *("log loss on test", "without the first 3 %"),
 )
 
 
@@ -111,6 +114,7 @@ def measure(
     wrong = rng.permutation(count)[: round(share * count)]
     labels, classes = judged.labels.copy(), len(judged.class_names)
     labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
+    truth = judged.labels
     judged = judge_again(replace(judged, labels=labels), raw, groups, params, seed)
     doubted = doubt_labels(judged)
     conflicts = find_conflicts(judged, likeness, params.suspects.similarity)
@@ -121,7 +125,18 @@ def measure(
         round(100 * float(np.isin(wrong, rows[:early]).mean()), 1) if share else 0
         for rows in (order, in_turn)
     ]
-    return (doubted.expected, *found, len(set(order[:50]) & set(in_turn[:50])))
+    test = splits_of(judged) == "test"
+    kept = np.setdiff1d(np.flatnonzero(splits_of(judged) == "train"), order[:early])
+    losses = [
+        round(float(picture_losses(truth[test], probs).mean()), 4)
+        for probs in (judged.probs[test], judge_test(judged, raw, kept, params, seed))
+    ]
+    return (doubted.expected, *found, len(set(order[:50]) & set(in_turn[:50])), *losses)
+
+
+def splits_of(judged: JudgedPictures) -> np.ndarray:
+    """The split of each picture, str [n]."""
+    return np.array([row.split for row in judged.rows])
 
 
 def judge_again(
@@ -129,27 +144,34 @@ def judge_again(
 ) -> JudgedPictures:
     """The same pictures with other labels, judged by heads that were trained on these."""
     from pawprint.choosing.crossval import make_tasks
-    from pawprint.choosing.heads import HeadTask, train_heads
+    from pawprint.choosing.heads import train_heads
 
     names, learned = judged.class_names, np.flatnonzero(judged.is_learned)
     head = params.head.model_copy(update={"seed": seed})
     crossval = params.crossval.model_copy(update={"seed": seed})
-    labels = judged.labels[learned]
-    folds = judged.folds.copy()
-    folds[learned] = assign_folds(
-        labels, [groups[row] for row in learned.tolist()], crossval, len(names)
-    )
+    labels, own_groups = judged.labels[learned], [groups[row] for row in learned.tolist()]
+    folds, probs = judged.folds.copy(), np.empty_like(judged.probs)
+    folds[learned] = assign_folds(labels, own_groups, crossval, len(names))
     tasks = make_tasks(labels, folds[learned], head, names)
-    probs = np.empty_like(judged.probs)
     all_said = train_heads([raw[learned]], labels, len(names), tasks, follow=_ignore)
     for task, said in zip(tasks, all_said, strict=True):
         probs[learned[task.held_out]] = said.probs
-    splits = np.array([row.split for row in judged.rows])
-    others = np.flatnonzero(splits != "train")
-    task = HeadTask(np.flatnonzero(splits == "train"), others, head, (0,))
-    (said,) = train_heads([raw], judged.labels, len(names), [task], follow=_ignore)
-    probs[splits == "test"] = said.probs[splits[others] == "test"]
+    train = np.flatnonzero(splits_of(judged) == "train")
+    probs[splits_of(judged) == "test"] = judge_test(judged, raw, train, params, seed)
     return replace(judged, folds=folds, probs=probs)
+
+
+def judge_test(
+    judged: JudgedPictures, raw: np.ndarray, train: np.ndarray, params: Params, seed: int
+) -> np.ndarray:
+    """What a head that was trained on some rows says of the pictures of test, float32 [m, c]."""
+    from pawprint.choosing.heads import HeadTask, train_heads
+
+    others = np.flatnonzero(splits_of(judged) != "train")
+    task = HeadTask(train, others, params.head.model_copy(update={"seed": seed}), (0,))
+    classes = len(judged.class_names)
+    (said,) = train_heads([raw], judged.labels, classes, [task], follow=_ignore)
+    return said.probs[splits_of(judged)[others] == "test"]
 
 
 def _ignore(epoch: int) -> None:

@@ -35,7 +35,16 @@ from pawprint.runner.params_file import load_params
 
 STAGES = [
     *("params", "download", "split", "preprocess", "train_baseline", "features"),
-    *("train_head", "crossval", "finetune", "ensemble", "evaluate", "export", "gradcam"),
+    *(
+        "train_head",
+        "crossval",
+        "suspects",
+        "finetune",
+        "ensemble",
+        "evaluate",
+        "export",
+        "gradcam",
+    ),
 ]
 MODELS = ("baseline", "head", "finetuned")
 STAGE_OF = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
@@ -184,6 +193,7 @@ def test_an_edit_of_the_plumbing_makes_nothing_stale(copied):
     ("module", "stages"),
     [
         ("pawprint/inspection/alignment.py", {"split"}),
+        ("pawprint/suspects/ranking.py", {"suspects"}),
         ("pawprint/evaluation/error_page.py", {"gradcam"}),
         ("pawprint/evaluation/selection.py", {"evaluate", "gradcam"}),
         ("pawprint/evaluation/figures.py", {"evaluate"}),
@@ -231,7 +241,7 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
         unread -= {f"models/{name}.keras" for name in MODELS if name != exported_name(base)}
     if stage == "features":  # watched whichever weights are chosen
         unread -= {"data/weights"}
-    if stage in ("split", "crossval"):  # a folder names no groups
+    if stage in ("split", "crossval", "suspects"):  # a folder names no groups
         unread -= {"data/groups"}
     if stage in ("ensemble", "evaluate", "export", "gradcam"):  # none is asked for
         unread -= deps if stage == "ensemble" else {"models/ensemble"}
@@ -251,7 +261,7 @@ def lies_in(path: str, places: set[str]) -> bool:
 def test_only_what_trains_or_saves_keras_models_imports_tensorflow(base):
     training = {"train_baseline", "crossval", "train_head", "finetune"}
     assert base.imports("tensorflow") == training | {"export"}
-    assert base.imports("openvino") >= {"features", "evaluate", "export", "gradcam"}
+    assert base.imports("openvino") >= {"features", "suspects", "evaluate", "export", "gradcam"}
 
 
 def test_the_best_model_on_validation_is_exported_and_is_the_evaluated_one(base):
@@ -363,6 +373,28 @@ def test_each_picture_of_train_and_val_is_judged_in_one_fold(base):
     assert found["accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
     losses = [-np.log(float(row[f"probability_{row['actual']}"])) for row in rows]
     assert found["log_loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+
+
+def test_suspects_are_pictures_of_all_splits_each_once(base):
+    rows = read_rows(base, "metrics/suspects.csv")
+    listed = [row["path"] for row in rows if row["path"]]
+    pictures = {row["path"]: row for row in read_rows(base, "data/split.csv")}
+    assert [row["rank"] for row in rows] == [str(rank) for rank in range(1, len(rows) + 1)]
+    assert len(listed) == len(set(listed)) > 0
+    assert DAMAGED not in listed
+    for row in rows[: len(listed)]:
+        picture = pictures[row["path"]]
+        assert (row["split"], row["label"]) == (picture["split"], picture["class_name"])
+        assert row["suggested"] != row["label"]
+    assert all(row["why"].startswith("shortcut: ") for row in rows[len(listed) :])
+    said = {row["path"]: row for row in read_rows(base, "metrics/crossval/predictions.csv")}
+    doubted = {path for path, row in said.items() if row["actual"] != row["predicted"]}
+    assert doubted <= set(listed)
+    probabilities = read_rows(base, "metrics/suspects/probabilities.csv")
+    assert [row["path"] for row in probabilities[::5]] == listed
+    neighbours = read_rows(base, "metrics/suspects/neighbours.csv")
+    assert [row["path"] for row in neighbours[::5]] == listed
+    assert {row["neighbour"] for row in neighbours} <= set(pictures)
 
 
 def test_damaged_picture_is_quarantined_and_counted(base):
@@ -546,7 +578,7 @@ def test_head_starts_from_cached_features(copied):
     outcome = copied.dvc("exp", "run", "-S", "head.lr=2e-3", "train_head")
     assert outcome.stages == ["train_head"]
     models = {"finetune", "ensemble", "evaluate", "export", "gradcam"}
-    assert copied.stale() == {"params", "crossval"} | models
+    assert copied.stale() == {"params", "crossval", "suspects"} | models
 
 
 def test_an_ensemble_is_a_model_like_the_others(copied):

@@ -142,6 +142,7 @@ def test_the_stranger_is_found_and_its_copies_do_not_hide_it() -> None:
     distances, _ = measure_pictures(judged)
     found = find_strangers(distances, 0.02)
     assert {reason.row for reason in found[:3]} == {0, 1, 2}
+    assert distances[:3].min() > 20 * distances[3:199].max()
     assert len(found) == 4
     assert find_strangers(distances[:40], 0.02) == []
 
@@ -193,6 +194,12 @@ def test_what_many_pictures_are_is_no_reason(committed: Params) -> None:
     ]
 
 
+def test_among_bright_pictures_a_grey_one_is_not_dark(committed: Params) -> None:
+    scans = make_facts(100, brightness=[70.0, 50.0] + [240.0] * 98)
+    found, _ = find_bad_pictures(scans, 256, committed.suspects)
+    assert [(reason.row, reason.word) for reason in found] == [(1, "dark")]
+
+
 def test_reasons_can_be_switched_off(committed: Params) -> None:
     facts = make_facts(100, brightness=[10], width=[4000])
     off = committed.suspects.model_copy(update={"dark": 0.0, "shape": 0.0})
@@ -222,7 +229,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 def test_the_tables(tmp_path: Path) -> None:
     probs = np.zeros((4, 7))
-    probs[:, :3] = [[0.1, 0.7, 0.2], [0.25, 0.5, 0.25], [0.5, 0, 0.5], [0, 0, 1]]
+    probs[:, :3] = np.array([[1, 7, 2], [2, 6, 2], [5, 0, 5], [0, 0, 10]]) / 10
     features = directions(np.array([[1.0, 0], [0.9, 0.1], [0.5, 0.5], [0, 1]]))
     judged = make_judged([0, 1, 2, 6], probs=probs, directions=features)
     suspects = [Suspect(0, (label(0), other(0))), Suspect(3, (other(3),))]
@@ -266,7 +273,7 @@ def test_what_is_not_listed_is_told() -> None:
     assert told[:3] == [
         "3 pictures have a reason to be looked at: label 3",
         "the first 2 are listed, 1 are not: suspects.most is the limit",
-        "about 4 labels seem to be wrong",
+        "about 4 labels may be wrong",
     ]
     assert told[3].startswith("warning: the labels of 5 pictures were not judged: ")
     assert told[4] == "warning: a remark"

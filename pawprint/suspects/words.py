@@ -35,7 +35,7 @@ def describe_suspects(
             "limit"
         )
     if doubted.expected:
-        yield f"about {doubted.expected} labels seem to be wrong"
+        yield f"about {doubted.expected} labels may be wrong"
     if doubted.unjudged:
         yield (
             f"warning: the labels of {doubted.unjudged} pictures were not judged: all of their "
