@@ -68,15 +68,6 @@ def test_a_weak_relation_is_not_told() -> None:
 
 
 def test_a_folder_of_one_class_is_a_part_of_it() -> None:
-    names = ["cat/siamese__1.jpg", "cat/old__siamese__2.jpg", "dog/old__3.jpg", "dog/poodle__4.jpg"]
-    shared = [*names, "cat/site_a__5.jpg", "dog/site_a__6.jpg", "dog/7.jpg"]
-    labels = [0, 0, 1, 1, 0, 1, 1]
-    assert shared_folders(make_judged(labels, paths=shared)) == [
-        "",
-        "",
-        "",
-        "",
-        "site_a",
-        "site_a",
-        "",
-    ]
+    breeds = ["cat/siamese__1.jpg", "cat/old__siamese__2.jpg", "dog/old__3.jpg", "train/dog/4.jpg"]
+    sites = ["train/cat/site_a__5.jpg", "train/dog/site_a__6.jpg"]
+    assert shared_folders([*breeds, *sites]) == ["", "", "", "", "site_a", "site_a"]

@@ -17,7 +17,7 @@ from pawprint.suspects.labels import DoubtedLabels, doubt_labels, estimate_wrong
 from pawprint.suspects.looks import COLUMNS_OF_LOOKS, look_at_picture
 from pawprint.suspects.pictures import NOT_IN_A_FOLD, average_map
 from pawprint.suspects.quality import find_bad_pictures
-from pawprint.suspects.ranking import Suspect, rank_suspects
+from pawprint.suspects.ranking import RankedPicture, rank_suspects
 from pawprint.suspects.reasons import Reason
 from pawprint.suspects.shortcuts import Shortcut
 from pawprint.suspects.strangers import find_strangers, measure_pictures
@@ -87,8 +87,8 @@ def test_labels_and_others_take_turns_where_no_label_is_expected_to_be_wrong() -
 def test_a_picture_stands_once_with_all_its_reasons_the_one_of_its_place_first() -> None:
     found = rank_suspects(DoubtedLabels([label(3), label(4)], 0, 0), [], [other(4), other(3)])
     assert found == [
-        Suspect(3, (label(3), other(3))),
-        Suspect(4, (other(4), label(4))),
+        RankedPicture(3, (label(3), other(3))),
+        RankedPicture(4, (other(4), label(4))),
     ]
     assert found[1].suggested == 1
 
@@ -232,7 +232,7 @@ def test_the_tables(tmp_path: Path) -> None:
     probs[:, :3] = np.array([[1, 7, 2], [2, 6, 2], [5, 0, 5], [0, 0, 10]]) / 10
     features = directions(np.array([[1.0, 0], [0.9, 0.1], [0.5, 0.5], [0, 1]]))
     judged = make_judged([0, 1, 2, 6], probs=probs, directions=features)
-    suspects = [Suspect(0, (label(0), other(0))), Suspect(3, (other(3),))]
+    suspects = [RankedPicture(0, (label(0), other(0))), RankedPicture(3, (other(3),))]
     write_suspects(tmp_path, judged, suspects, [Shortcut("format", "dog", 0.91)], 2)
     assert read_rows(tmp_path / "suspects.csv") == [
         ["rank", "path", "split", "label", "suggested", "why", "score"],
@@ -265,7 +265,7 @@ def test_no_suspects_leave_tables_without_rows(tmp_path: Path) -> None:
 
 
 def test_what_is_not_listed_is_told() -> None:
-    suspects = [Suspect(row, (label(row),)) for row in range(3)]
+    suspects = [RankedPicture(row, (label(row),)) for row in range(3)]
     doubted = DoubtedLabels([], 4, 5)
     told = list(
         describe_suspects(suspects, 2, doubted, ["a remark"], [Shortcut("border", "dog", 0.8)])

@@ -80,7 +80,7 @@ def list_properties(facts: Facts, judged: JudgedPictures) -> dict[str, np.ndarra
         "sharpness": [looks["sharpness"]],
         "border": border,
     }
-    categories = {"format": facts.kinds, "folder": shared_folders(judged)}
+    categories = {"format": facts.kinds, "folder": shared_folders(judged.paths)}
     return {name: np.stack(columns, axis=1) for name, columns in numbers.items()} | {
         name: encode_categories(values) for name, values in categories.items()
     }

@@ -16,7 +16,7 @@ _MARGIN = (
 
 
 @dataclass(frozen=True)
-class Suspect:
+class RankedPicture:
     """A picture, with all its reasons; the first is the one for which it stands where it stands."""
 
     row: int
@@ -30,7 +30,7 @@ class Suspect:
 
 def rank_suspects(
     doubted: DoubtedLabels, conflicts: Sequence[Reason], others: Sequence[Reason]
-) -> list[Suspect]:
+) -> list[RankedPicture]:
     """Put what is likely a wrong label and what is otherwise odd into one order.
 
     Where few labels are expected to be wrong, both take turns, one each: the worst pictures of
@@ -55,7 +55,9 @@ def rank_suspects(
     reasons: dict[int, list[Reason]] = {}
     for reason in (*doubted.reasons, *conflicts, *others):
         reasons.setdefault(reason.row, []).append(reason)
-    return [Suspect(r.row, _first(r, reasons[r.row])) for r in _take_turns(labels, others, early)]
+    return [
+        RankedPicture(r.row, _first(r, reasons[r.row])) for r in _take_turns(labels, others, early)
+    ]
 
 
 def _take_turns(labels: Sequence[Reason], others: Sequence[Reason], early: int) -> list[Reason]:

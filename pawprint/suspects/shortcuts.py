@@ -150,14 +150,19 @@ def encode_categories(values: Sequence[str]) -> np.ndarray:
     return np.stack([named == value for value, _ in ranked], axis=1).astype(np.float64)
 
 
-def shared_folders(judged: JudgedPictures) -> list[str]:
-    """The folder of each picture below its class's; empty where it holds one class alone.
+def shared_folders(paths: Sequence[str]) -> list[str]:
+    """The folder of each picture below its class's; empty where it came with one class alone.
 
-    A folder of one class may be a part of the class, such as a breed, and says nothing. The
-    canonical archive joins folders and name by two underscores.
+    A folder of one class may be a part of the class, such as a breed, and says nothing.
+
+    Args:
+        paths: in the canonical archive, which joins folders and name by two underscores.
+
+    >>> shared_folders(["cat/siamese__1.jpg", "cat/a__2.jpg", "dog/a__3.jpg", "dog/4.jpg"])
+    ['', 'a', 'a', '']
     """
-    folders = [path.rsplit("/", 1)[1].rpartition(_JOINT)[0] for path in judged.paths]
-    classes: dict[str, set[int]] = defaultdict(set)
-    for folder, label in zip(folders, judged.labels.tolist(), strict=True):
-        classes[folder].add(label)
-    return [folder if len(classes[folder]) > 1 else "" for folder in folders]
+    folders = [path.rsplit("/", 1)[1].rpartition(_JOINT)[0] for path in paths]
+    came_as: dict[str, set[str]] = defaultdict(set)  # the folder of the class, not today's label
+    for folder, path in zip(folders, paths, strict=True):
+        came_as[folder].add(path.rsplit("/", 2)[-2])
+    return [folder if len(came_as[folder]) > 1 else "" for folder in folders]

@@ -16,7 +16,7 @@ from pawprint.runner.files import atomic_directory
 from pawprint.storage.tables import write_csv
 from pawprint.suspects.neighbours import find_neighbours
 from pawprint.suspects.pictures import JudgedPictures
-from pawprint.suspects.ranking import Suspect
+from pawprint.suspects.ranking import RankedPicture
 from pawprint.suspects.reasons import SHORTCUT
 from pawprint.suspects.shortcuts import Shortcut
 
@@ -28,7 +28,7 @@ _DECIMALS_OF_SCORES = 4
 def write_suspects(
     metrics: Path,
     judged: JudgedPictures,
-    suspects: Sequence[Suspect],
+    suspects: Sequence[RankedPicture],
     shortcuts: Sequence[Shortcut],
     neighbours: int,
 ) -> None:
@@ -57,7 +57,7 @@ def write_suspects(
     write_csv(metrics / "suspects.csv", COLUMNS_OF_SUSPECTS, rows)
 
 
-def _suspects(judged: JudgedPictures, suspects: Sequence[Suspect]) -> Iterator[list[str]]:
+def _suspects(judged: JudgedPictures, suspects: Sequence[RankedPicture]) -> Iterator[list[str]]:
     names = judged.class_names
     for rank, suspect in enumerate(suspects, 1):
         picture = judged.rows[suspect.row]

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pawprint.suspects.labels import DoubtedLabels
-from pawprint.suspects.ranking import Suspect
+from pawprint.suspects.ranking import RankedPicture
 from pawprint.suspects.shortcuts import Shortcut
 
 
 def describe_suspects(
-    suspects: Sequence[Suspect],
+    suspects: Sequence[RankedPicture],
     most: int,
     doubted: DoubtedLabels,
     remarks: Sequence[str],
