@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     params, processed = load_params(Path("params.yaml")), Path("data/processed")
     start_engine("tensorflow", params.runtime.threads)
-    from pawprint.suspects.test_split import judge_test_pictures
+    from pawprint.suspects.judging import judge_test_pictures
 
     head, pooled, manifest = (
         Path("models/head.keras"),

@@ -23,7 +23,7 @@ from pawprint.suspects.words import describe_suspects
 def main(params: Params) -> None:
     config, processed, manifest = params.suspects, Path("data/processed"), Path("data/split.csv")
     start_engine(params.runtime.engine, params.runtime.threads)
-    from pawprint.suspects.test_split import judge_test_pictures
+    from pawprint.suspects.judging import judge_test_pictures
 
     head, precision = Path("models/head.keras"), params.features.precision
     features, probs = judge_test_pictures(processed, head, precision, config.batch_size)
