@@ -89,7 +89,7 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
     networks = {parity.KERAS: keras_network(model, card.tta)}
     formats = parity.find_formats(EXPORTED)
     networks |= {form: entry.open(EXPORTED, threads) for form, entry in formats.items()}
-    test = read_labelled_images(Path("data/processed/test")).images
+    test = read_labelled_images(Path("data/processed"), "test").images
     images = test.gather(np.arange(options.pictures) % len(test))
     for network in networks.values():  # once for each shape of a batch
         time_network(network, images, batch_size, singles=5)

@@ -30,7 +30,7 @@ def main(params: Params) -> None:
     from pawprint.ensembles.library import find_candidates
     from pawprint.networks.model_files import ModelInfo, save_model
 
-    class_names, val = read_class_names(processed), read_labelled_images(processed / "val")
+    class_names, val = read_class_names(processed), read_labelled_images(processed, "val")
     info = ModelInfo(class_names, val.images.shape[1], params.preprocess.resize)
     own = {model.name: Path(model.file) for model in TRAINED}
     pictures = read_manifest(Path("data/split.csv"))

@@ -20,7 +20,7 @@ def main(params: Params) -> None:
     from pawprint.networks.predictor import average_views, build_predictor, predict_all
 
     config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
-    test, class_names = read_labelled_images(processed / "test"), read_class_names(processed)
+    test, class_names = read_labelled_images(processed, "test"), read_class_names(processed)
     probs, models = {}, made_models(Path())
     for model in models:
         with open_model(Path(model.file)) as file:

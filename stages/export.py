@@ -31,7 +31,7 @@ def main(params: Params) -> None:
     evaluated, tta = judged["models"][name]["metrics"], judged["tta"]
     data = Path("data/split.csv")
     card = make_card(source, data, params.preprocess, params.augment, evaluated, rivals, tta)
-    train, test = (read_labelled_images(processed / split) for split in ("train", "test"))
+    train, test = (read_labelled_images(processed, split) for split in ("train", "test"))
     said = read_predictions(metrics / "evaluate/predictions.csv")[name]
     probabilities = np.load(metrics / "evaluate/probabilities" / f"{name}.npy")
     expected = parity.find_evaluated(probabilities, list(said), test.paths)

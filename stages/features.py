@@ -8,13 +8,14 @@ from pawprint.runner.files import move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
 from pawprint.storage.shards import ShardedArray
-from pawprint.storage.tables import read_csv
+from pawprint.storage.tables import read_json
+from pawprint.versions.rows import ROWS, OldRows, open_rows
 
 
 def main(params: Params) -> None:
-    splits = {name: Path("data/processed", name) for name in ("train", "val")}
-    trained = {row["class"] for row in read_csv(splits["train"] / "index.csv")}  # all classes
-    check_all_class_weights(params, sorted(trained))
+    processed = Path("data/processed")
+    splits = {name: processed / name for name in ("train", "val")}
+    check_all_class_weights(params, read_json(processed / "classes.json"))
     engine = start_engine(params.runtime.engine, params.runtime.threads, params.features.seed)
     from pawprint.backbones.build import build_backbone, chosen_weights
     from pawprint.networks.architectures import add_pooling
@@ -28,6 +29,16 @@ def main(params: Params) -> None:
     )
 
     out = Path("data/features")
+
+    def find_old(network: str) -> OldRows:
+        """Of an earlier version, if pictures have the same features whatever their batch is."""
+        if engine != "openvino":
+            return OldRows()
+        kept = ("boundary", "pooled") if cut.cached else ("pooled",)
+        arrays = {split: [out / name / split for name in kept] for split in splits}
+        settings = {"network": network, "precision": params.features.precision}
+        return open_rows("features", out / ROWS, settings, arrays, floats=True)
+
     with start_workers(engine) as workers:
         size_px = ShardedArray(splits["train"]).shape[1]
         network = build_backbone(params.model.backbone, size_px, chosen_weights(params.model))
@@ -40,9 +51,17 @@ def main(params: Params) -> None:
         with unfinished_work("features", params) as work:
             made, journal = work / "features", work / "journal"
             extraction = extract_features(
-                model, cut, splits, params.augment, params.features, made, workers, journal
+                model,
+                cut,
+                splits,
+                params.augment,
+                params.features,
+                made,
+                workers,
+                journal,
+                find_old,
             )
-            for name in ("boundary", "pooled"):
+            for name in ("boundary", "pooled", ROWS):
                 move_directory(made / name, out / name)
     print(extraction.describe(out))
 

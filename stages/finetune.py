@@ -26,7 +26,7 @@ def main(params: Params) -> None:
     from pawprint.transfer.finetuning import read_inputs, unfrozen_part
 
     boundary = Path("data/features/boundary")
-    train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
+    train, val = (read_labelled_images(processed, name) for name in ("train", "val"))
     cut = read_cut(boundary)
     weights = weigh_classes(config, "finetune", train.labels, info.class_names)
     with unfinished_work("finetune", params) as work:

@@ -23,7 +23,7 @@ def main(params: Params) -> None:
     from pawprint.networks.model_files import check_classes
 
     config, processed, plots = params.gradcam, Path("data/processed"), Path("plots/gradcam")
-    test, class_names = read_labelled_images(processed / "test"), read_class_names(processed)
+    test, class_names = read_labelled_images(processed, "test"), read_class_names(processed)
     predictions = read_predictions(Path("metrics/evaluate/predictions.csv"))
     count, page = 0, Path("plots/errors.html")
     wrong: dict[str, dict[str, bytes]] = {}

@@ -23,7 +23,7 @@ def main(params: Params) -> None:
     from pawprint.networks.model_files import ModelInfo, save_model
     from pawprint.training.fit import Validation, train_model
 
-    train, val = (read_labelled_images(processed / name) for name in ("train", "val"))
+    train, val = (read_labelled_images(processed, name) for name in ("train", "val"))
     info = ModelInfo(read_class_names(processed), train.images.shape[1], params.preprocess.resize)
     weights = weigh_classes(config, "baseline", train.labels, info.class_names)
     resizing = build_resizing(info.image_size, config.image_size)

@@ -7,9 +7,9 @@ from pawprint.data.datasets import (
     check_rows,
     feature_batches,
     read_class_names,
-    read_labels,
     steps_per_epoch,
 )
+from pawprint.data.labels import read_labels
 from pawprint.networks.runtime import choose_strategy, start_tensorflow
 from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import move_directory
@@ -30,7 +30,7 @@ def main(params: Params) -> None:
     from pawprint.training.fit import Validation, train_model
 
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
-    labels, class_names = read_labels(processed / "train"), read_class_names(processed)
+    labels, class_names = read_labels(processed, "train"), read_class_names(processed)
     check_rows(processed / "train", len(labels), train)
     weights = weigh_classes(config, "head", labels, class_names)
     batches, inputs = feature_batches(train, val, labels, config)
@@ -40,7 +40,7 @@ def main(params: Params) -> None:
                 build_head(config, train.shape[-1], len(class_names)),
                 batches,
                 steps_per_epoch(len(labels), config.batch_size),
-                Validation(inputs, read_labels(processed / "val")),
+                Validation(inputs, read_labels(processed, "val")),
                 config,
                 Checkpoints(work),
                 class_weights=weights,

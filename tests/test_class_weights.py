@@ -69,19 +69,16 @@ def test_a_list_of_another_length_is_refused_in_one_line(committed: Params) -> N
 
 def write_inputs(stage: str) -> None:
     """Of what a stage reads: as much as names the classes cat, dog and owl."""
-    files = {
-        "preprocess": ("data/split.csv", "path,class_name,split,sha256,group\n"),
-        "features": ("data/processed/train/index.csv", "path,class,label\n"),
-    }
-    place, text = files.get(stage, ("data/processed/classes.json", '["cat", "dog", "owl"]'))
+    place, text = "data/processed/classes.json", '["cat", "dog", "owl"]'
+    if stage == "preprocess":
+        rows = "".join(f"{name}/1.jpg,{name},train,,\n" for name in ("owl", "cat", "dog"))
+        place, text = "data/split.csv", f"path,class_name,split,sha256,group\n{rows}"
     if stage == "split":
         Path("data/raw").mkdir(parents=True)
         with zipfile.ZipFile("data/raw/images.zip", "w") as archive:
             for name in ("owl", "cat", "dog"):
                 archive.writestr(f"{name}/1.jpg", name)
         return
-    rows = {"preprocess": "{0}/1.jpg,{0},train,,\n", "features": "{0}/1.jpg,{0},0\n"}
-    text += "".join(rows.get(stage, "").format(name) for name in ("owl", "cat", "dog"))
     Path(place).parent.mkdir(parents=True)
     Path(place).write_text(text)
 

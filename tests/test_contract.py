@@ -36,6 +36,7 @@ LAYERS = (
     {"pawprint/registry"},  # tables of names
     {"pawprint/runner"},  # how a stage runs
     {"pawprint/sources", "pawprint/storage", "pawprint/pictures"},
+    {"pawprint/versions"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
     {"pawprint/inspection", "pawprint/inference"},
     {

@@ -103,7 +103,7 @@ def test_all_bad_pictures_at_once_are_quarantined(tmp_path: Path, committed: Par
     for name, case in BAD.items():
         assert re.search(case.reason, reasons[f"dog/{name}"]), name
     for split in ("train", "val", "test"):
-        images = read_labelled_images(out / split)
+        images = read_labelled_images(out, split)
         for i, path in enumerate(images.paths):
             name = re.sub(r"\.(mpo|heic)\.jpg$", r".\1", path.split("/")[1])
             pixels = images.images.gather([i])[0].astype(int)

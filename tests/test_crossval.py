@@ -20,13 +20,14 @@ from pawprint.choosing.crossval import make_tasks
 from pawprint.choosing.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from pawprint.choosing.pictures import read_labelled_features
 from pawprint.choosing.scores import mean_interval, score_folds, share_interval, standard_error
+from pawprint.data.labels import write_labels
 from pawprint.data.manifest import Picture, write_manifest
 from pawprint.evaluation.metrics import wilson_interval
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import load_params
 from pawprint.storage.shards import shard_name, write_shard
-from pawprint.storage.tables import write_csv, write_json
+from pawprint.storage.tables import write_json
 from stages.crossval import main
 
 PROBS = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.5, 0.5]], np.float32)
@@ -146,8 +147,8 @@ def write_features(root: Path, views: int = 1) -> np.ndarray:
     for split, rows in (("train", slice(0, 128)), ("val", slice(128, 160))):
         of_split = features[rows] if split == "train" else features[rows, :1]
         write_shard(root / "features/pooled" / split / shard_name(0), of_split.astype(np.float32))
-        index = [(p, "", str(label)) for p, label in zip(paths[rows], labels[rows], strict=True)]
-        write_csv(root / "processed" / split / "index.csv", ("path", "class", "label"), index)
+        index = [(p, "", int(label)) for p, label in zip(paths[rows], labels[rows], strict=True)]
+        write_labels(root / "processed", split, index)
         pictures += [Picture(p, "", split, p, p) for p in paths[rows]]
     write_json(root / "processed/classes.json", ["cat", "dog"])
     write_manifest(root / "split.csv", pictures)

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from bench.export import time_network
+from pawprint.data.labels import write_labels
 from pawprint.evaluation.predictions import make_predictions, write_predictions
 from pawprint.export import formats as export
 from pawprint.export import parity
@@ -76,11 +77,11 @@ def build_model() -> keras.Model:
     return add_probs(model)
 
 
-def write_split(directory: Path) -> None:
-    write_shard(directory / shard_name(0), IMAGES[:25])
-    write_shard(directory / shard_name(1), IMAGES[25:])
-    rows = zip(PATHS, [CLASS_NAMES[label] for label in LABELS], map(str, LABELS), strict=True)
-    write_csv(directory / "index.csv", ("path", "class", "label"), list(rows))
+def write_split(processed: Path, split: str) -> None:
+    write_shard(processed / split / shard_name(0), IMAGES[:25])
+    write_shard(processed / split / shard_name(1), IMAGES[25:])
+    rows = zip(PATHS, [CLASS_NAMES[label] for label in LABELS], map(int, LABELS), strict=True)
+    write_labels(processed, split, rows)
 
 
 def build_left_model() -> keras.Model:
@@ -115,7 +116,7 @@ def write_project(
     root.mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     for split in ("train", "test"):
-        write_split(root / "data/processed" / split)
+        write_split(root / "data/processed", split)
     shutil.copy(ROOT / "dvc.yaml", root)
     write_csv(root / "data/split.csv", ("path",), [(path,) for path in PATHS])
     save_model(model, root / "models/head.keras", ModelInfo(CLASS_NAMES, SIZE, resize))

@@ -21,6 +21,7 @@ from pawprint.__main__ import main
 from pawprint.choosing.folds import assign_folds
 from pawprint.choosing.heads import train_heads
 from pawprint.cli.learning_curve import CurveProgress
+from pawprint.data.labels import write_labels
 from pawprint.data.manifest import Picture, write_manifest
 from pawprint.learning_curve import forecast, measurement
 from pawprint.learning_curve.forecast import (
@@ -38,7 +39,7 @@ from pawprint.runner.errors import DataError
 from pawprint.runner.params import CrossvalParams, Params
 from pawprint.runner.stage import held_alone
 from pawprint.storage.shards import shard_name, write_shard
-from pawprint.storage.tables import write_csv, write_json
+from pawprint.storage.tables import write_json
 
 NAMES = ["cat", "dog"]
 
@@ -320,8 +321,8 @@ def write_features(root: Path) -> None:
     pictures = []
     for split, rows in (("train", slice(0, 400)), ("val", slice(400, 480))):
         write_shard(root / "features/pooled" / split / shard_name(0), features[rows])
-        index = [(f"{i}.png", "", str(labels[i])) for i in range(480)[rows]]
-        write_csv(root / "processed" / split / "index.csv", ("path", "class", "label"), index)
+        index = [(f"{i}.png", "", int(labels[i])) for i in range(480)[rows]]
+        write_labels(root / "processed", split, index)
         pictures += [Picture(f"{i}.png", "", split, str(i), str(i // 2)) for i in range(480)[rows]]
     write_json(root / "processed/classes.json", NAMES)
     write_manifest(root / "split.csv", pictures)

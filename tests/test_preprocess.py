@@ -76,7 +76,7 @@ def test_every_picture_arrives_with_its_label_and_name(archive: Path, tmp_path: 
     good = preprocess_pictures(archive, rows, SIDE_PX, params(), tmp_path / "out")
     assert good == list(rows)
     assert read_class_names(tmp_path / "out") == ["Käfer", "dog"]
-    val = read_labelled_images(tmp_path / "out/val")
+    val = read_labelled_images(tmp_path / "out", "val")
     assert val.paths == ["Käfer/1.png", "Käfer/4.png", "dog/1.png", "dog/4.png"]
     assert val.labels.tolist() == [0, 0, 1, 1]
     pixels = val.images.gather(range(len(val)))
@@ -105,7 +105,7 @@ def test_bad_pictures_are_set_aside_and_the_others_keep_their_rows(
     reasons = [row["reason"] for row in read_quarantine(tmp_path / "out")]
     assert reasons[0].startswith("not a picture that can be read: an HTML page; ")
     assert reasons[1] == "empty file"
-    train = read_labelled_images(tmp_path / "out/train")
+    train = read_labelled_images(tmp_path / "out", "train")
     assert train.paths == ["Käfer/0.png", "dog/3.png"]
     assert train.images.gather([0, 1])[:, 0, 0, 0].tolist() == [0, 30]
 
@@ -122,7 +122,7 @@ def test_the_limit_of_pixels_and_the_range_of_16_bits_are_those_of_params(
         preprocess_pictures(archive, rows, SIDE_PX, limits, tmp_path / "out")
     limits = limits.model_copy(update={"max_pixels": 1200})
     preprocess_pictures(archive, rows, SIDE_PX, limits, tmp_path / "out")
-    train = read_labelled_images(tmp_path / "out/train")
+    train = read_labelled_images(tmp_path / "out", "train")
     bright = train.images.gather([train.paths.index("dog/0.png")])
     assert np.unique(bright).tolist() == [255]
 
@@ -131,7 +131,7 @@ def test_pictures_become_squares_as_params_say(archive: Path, tmp_path: Path) ->
     rows = write_archive(archive, good_pictures())  # of 40x30 pixels
     boxed = params().model_copy(update={"resize": "letterbox"})
     preprocess_pictures(archive, rows, SIDE_PX, boxed, tmp_path / "out")
-    pixels = read_labelled_images(tmp_path / "out/train").images.gather([1])[0]
+    pixels = read_labelled_images(tmp_path / "out", "train").images.gather([1])[0]
     assert pixels[[0, 3, 28, 31], 0].tolist() == [[*FILL]] * 4
     assert np.unique(pixels[4:28]).tolist() == [30]
 
@@ -142,7 +142,7 @@ def test_a_shard_of_bad_pictures_alone_does_no_harm(
     monkeypatch.setattr(preprocess, "PICTURES_PER_SHARD", 1)
     rows = write_archive(archive, good_pictures() | {"dog/0.png": HTML})
     preprocess_pictures(archive, rows, SIDE_PX, params(), tmp_path / "out")
-    train = read_labelled_images(tmp_path / "out/train")
+    train = read_labelled_images(tmp_path / "out", "train")
     assert train.images.shape == (3, 32, 32, 3)
     assert train.images.gather([0, 1, 2])[:, 0, 0, 0].tolist() == [0, 30, 30]
 

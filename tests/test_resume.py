@@ -20,13 +20,14 @@ from living import wait_until
 from project import Project, environment, make_project
 
 from pawprint.data.datasets import steps_per_epoch, training_batches
+from pawprint.data.labels import write_labels
 from pawprint.networks.architectures import add_probs, build_head
 from pawprint.networks.model_files import ModelInfo, save_model
 from pawprint.runner.files import move_directory
 from pawprint.runner.params import HeadParams, Params
 from pawprint.runner.stage import unfinished_work
 from pawprint.storage.shards import shard_name, write_shard
-from pawprint.storage.tables import write_csv, write_json
+from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.fit import Validation, train_model
 
@@ -316,8 +317,8 @@ def project() -> Iterator[Project]:
             labels = np.arange(count) % 2
             pixels = RNG.integers(0, 200, (count, 64, 64, 3)) + 50 * labels[:, None, None, None]
             write_shard(processed / split / shard_name(0), pixels.astype(np.uint8))
-            rows = [(f"{i}.png", "", label) for i, label in enumerate(labels)]
-            write_csv(processed / split / "index.csv", ("path", "class", "label"), rows)
+            rows = [(f"{i}.png", "", int(label)) for i, label in enumerate(labels)]
+            write_labels(processed, split, rows)
         yield project
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from pawprint.data.datasets import check_rows, read_class_names
 from pawprint.data.groups import read_groups, unite
+from pawprint.data.labels import read_labels, read_paths
 from pawprint.data.manifest import Picture, read_manifest
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import SplitParams
 from pawprint.storage.shards import ShardedArray
-from pawprint.storage.tables import read_csv
 
 CHOOSING_SPLITS = ("train", "val")
 
@@ -64,17 +64,16 @@ def read_labelled_features(
     listed = read_manifest(manifest)
     paths, splits, labels, arrays = [], [], [], []
     for split in CHOOSING_SPLITS:
-        rows = read_csv(processed / split / "index.csv")
-        array = ShardedArray(pooled / split)
-        check_rows(processed / split, len(rows), array)
-        paths += [row["path"] for row in rows]
-        splits += [split] * len(rows)
-        labels += [int(row["label"]) for row in rows]
+        of_split, array = read_labels(processed, split), ShardedArray(pooled / split)
+        check_rows(processed / split, len(of_split), array)
+        paths += read_paths(processed, split)
+        splits += [split] * len(of_split)
+        labels.append(of_split)
         arrays.append(array)
     return LabelledFeatures(
         paths,
         splits,
-        np.array(labels, np.int64),
+        np.concatenate(labels),
         _find_groups(manifest, listed, paths, params),
         _read_views(arrays),
         read_class_names(processed),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pawprint.data.labels import read_labels, read_paths
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import TrainingParams
 from pawprint.storage.shards import ShardedArray
-from pawprint.storage.tables import read_csv, read_json
+from pawprint.storage.tables import read_json
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -46,17 +47,12 @@ def read_class_names(processed: Path) -> list[str]:
     return read_json(processed / "classes.json")
 
 
-def read_labels(directory: Path) -> np.ndarray:
-    """Labels of one split, int64 [n]."""
-    return np.array([int(row["label"]) for row in read_csv(directory / "index.csv")], np.int64)
-
-
-def read_labelled_images(directory: Path) -> LabelledImages:
-    """Open one split, such as ``data/processed/train``."""
-    paths = [row["path"] for row in read_csv(directory / "index.csv")]
-    images = ShardedArray(directory)
-    check_rows(directory, len(paths), images)
-    return LabelledImages(images, read_labels(directory), paths)
+def read_labelled_images(processed: Path, split: str) -> LabelledImages:
+    """Open one split, such as ``train``, of ``data/processed``."""
+    paths = read_paths(processed, split)
+    images = ShardedArray(processed / split)
+    check_rows(processed / split, len(paths), images)
+    return LabelledImages(images, read_labels(processed, split), paths)
 
 
 def check_rows(directory: Path, rows: int, array: ShardedArray) -> None:

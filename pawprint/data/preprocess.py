@@ -2,8 +2,9 @@
 
 data/processed/classes.json          class names; a class's place is its label
 data/processed/quarantine.csv        path, class, split, reason
-data/processed/<split>/index.csv     path, class, label: one row a picture
+data/processed/<split>/index.csv     path: one row a picture; its label: see pawprint/data/labels.py
 data/processed/<split>/00000.npy     uint8 [n, size, size, 3], the same pictures in order
+data/processed/rows/                 by which the next run knows them: see pawprint/versions/rows.py
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pawprint.data.decoding import open_pictures
+from pawprint.data.labels import write_labels
 from pawprint.data.manifest import SPLITS, Picture, check_splits
 from pawprint.pictures.images import PIXELS_KEY, decode_image
 from pawprint.registry.resizing import Resize
@@ -24,16 +27,32 @@ from pawprint.runner.journal import map_shards
 from pawprint.runner.params import PreprocessParams
 from pawprint.storage.shards import shard_name, write_shard
 from pawprint.storage.tables import write_csv, write_json
+from pawprint.versions.rows import (
+    ROWS,
+    OldRows,
+    Place,
+    ShardCopy,
+    describe_taken,
+    read_rows,
+    sum_rows,
+    write_index,
+    write_recipe,
+)
 
 PICTURES_PER_SHARD = 128
 
 
 @dataclass(frozen=True)
 class DecodingShard:
-    """The work of one process: decode these pictures into this file."""
+    """The work of one process: decode these pictures into this file.
+
+    Attributes:
+        places: of each picture, where the last version has its pixels.
+    """
 
     archive: Path
     pictures: tuple[Picture, ...]
+    places: tuple[Place, ...]
     output: Path
     size_px: int
     max_pixels: int
@@ -52,8 +71,9 @@ def preprocess_pictures(
     params: PreprocessParams,
     out: Path,
     journal: Path | None = None,
+    old: OldRows | None = None,
 ) -> list[Picture]:
-    """Decode all pictures of a manifest.
+    """Decode all pictures of a manifest, but for those whose pixels an earlier version has.
 
     Args:
         archive: the canonical archive.
@@ -62,6 +82,7 @@ def preprocess_pictures(
         params: limits, and how a picture becomes a square.
         out: directory to make, as described at the top of this module.
         journal: see ``map_shards``.
+        old: the last version, from ``open_rows``; a picture's key is its SHA-256.
 
     Returns:
         The pictures that could be decoded, in their order.
@@ -70,10 +91,19 @@ def preprocess_pictures(
         DataError: more than ``preprocess.max_bad`` of the pictures are bad, or a class or split
             has none left.
     """
-    shards = _list_shards(archive, pictures, size_px, params, out)
-    results = map_shards(decode_shard, shards, "decoding", journal=journal)
-    known = {picture.path: picture for picture in pictures}
-    bad = [(known[path], reason) for rows in results for path, reason in rows]
+    old = old or OldRows()
+    shards = _list_shards(archive, pictures, size_px, params, out, old)
+    copied = old.copy_shards(
+        [ShardCopy(_keys(shard.pictures), (shard.output,)) for shard in shards]
+    )
+    known = {i: DecodedShard([], sums, len(sums)) for i, (sums,) in copied.items()}
+    results = [
+        DecodedShard(*result)
+        for result in map_shards(decode_shard, shards, "decoding", None, journal, known)
+    ]
+    _tell_taken(shards, results, old)
+    by_path = {picture.path: picture for picture in pictures}
+    bad = [(by_path[path], reason) for result in results for path, reason in result.bad]
     if len(bad) > params.max_bad * len(pictures):
         shutil.rmtree(out, ignore_errors=True)
         examples = "; ".join(f"{picture.path}: {reason}" for picture, reason in bad[:3])
@@ -87,20 +117,41 @@ def preprocess_pictures(
     _check_classes(good, bad)
     class_names = check_splits(good)
     _write_tables(out, good, bad, class_names)
+    _write_index(out, good, shards, results, old.recipe)
     return good
 
 
+def _keys(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    return tuple(picture.sha256 for picture in pictures)
+
+
+def _tell_taken(
+    shards: Sequence[DecodingShard], results: Sequence[DecodedShard], old: OldRows
+) -> None:
+    found = sum(place is not None for shard in shards for place in shard.places)
+    total = sum(len(shard.pictures) for shard in shards)
+    for line in describe_taken(sum(result.taken for result in results), found, total, old):
+        print(line)
+
+
 def _list_shards(
-    archive: Path, pictures: Sequence[Picture], size_px: int, params: PreprocessParams, out: Path
+    archive: Path,
+    pictures: Sequence[Picture],
+    size_px: int,
+    params: PreprocessParams,
+    out: Path,
+    old: OldRows,
 ) -> list[DecodingShard]:
     shards = []
     for split in SPLITS:
         members = [picture for picture in pictures if picture.split == split]
         for number, start in enumerate(range(0, len(members), PICTURES_PER_SHARD)):
+            chosen = tuple(members[start : start + PICTURES_PER_SHARD])
             shards.append(
                 DecodingShard(
                     archive,
-                    tuple(members[start : start + PICTURES_PER_SHARD]),
+                    chosen,
+                    old.find(_keys(chosen)),
                     out / split / shard_name(number),
                     size_px,
                     params.max_pixels,
@@ -127,25 +178,43 @@ def _check_classes(good: Sequence[Picture], bad: Sequence[tuple[Picture, str]]) 
         )
 
 
-def decode_shard(shard: DecodingShard) -> list[tuple[str, str]]:
-    """Decode one shard's pictures into its file; return paths that failed, with the reason.
+class DecodedShard(NamedTuple):
+    """What became of a shard's pictures.
+
+    Attributes:
+        bad: path and reason of those that cannot be decoded.
+        sums: CRC-32 of the pixels of the others.
+        taken: how many of these the last version had.
+    """
+
+    bad: list[tuple[str, str]]
+    sums: list[int]
+    taken: int
+
+
+def decode_shard(shard: DecodingShard) -> DecodedShard:
+    """Decode one shard's pictures into its file.
 
     Raises:
         DataError: the archive is not the one that the pictures were listed from, or is damaged.
         PawprintError: a picture took more memory than any should.
     """
     rows, bad = [], []
+    old = read_rows([place[0] if place else None for place in shard.places])
     limits = (shard.max_pixels, shard.max_value)
     with open_pictures(shard.archive, shard.max_pixels) as pictures:
-        for picture in shard.pictures:
+        for picture, row in zip(shard.pictures, old, strict=True):
+            if row is not None:
+                rows.append(row)
+                continue
             try:
                 with pictures.read(picture.path) as content:
                     rows.append(decode_image(content, shard.size_px, *limits, resize=shard.resize))
             except ImageError as error:
-                bad.append((picture, error.reason(PIXELS_KEY)))
+                bad.append((picture.path, error.reason(PIXELS_KEY)))
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)
     write_shard(shard.output, np.stack(rows) if rows else empty)
-    return [(picture.path, reason) for picture, reason in bad]
+    return DecodedShard(bad, sum_rows(rows), sum(row is not None for row in old))
 
 
 def _write_tables(
@@ -158,9 +227,24 @@ def _write_tables(
     label = {name: i for i, name in enumerate(class_names)}
     for split in SPLITS:
         rows = [(p.path, p.class_name, label[p.class_name]) for p in good if p.split == split]
-        write_csv(out / split / "index.csv", ("path", "class", "label"), rows)
+        write_labels(out, split, rows)
     write_csv(
         out / "quarantine.csv",
         ("path", "class", "split", "reason"),
         [(p.path, p.class_name, p.split, reason) for p, reason in bad],
     )
+
+
+def _write_index(
+    out: Path,
+    good: Sequence[Picture],
+    shards: Sequence[DecodingShard],
+    results: Sequence[DecodedShard],
+    recipe: str,
+) -> None:
+    for split in SPLITS:
+        keys = _keys([picture for picture in good if picture.split == split])
+        of_split = [i for i, shard in enumerate(shards) if shard.output.parent.name == split]
+        sums = [crc32 for i in of_split for crc32 in results[i].sums]
+        write_index(out / ROWS, split, keys, {"pixels": sums})
+    write_recipe(out / ROWS, recipe)

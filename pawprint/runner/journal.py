@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ def map_shards(
     title: str,
     executor: Executor | None = None,
     journal: Path | None = None,
+    known: Mapping[int, ShardResult] | None = None,
 ) -> list[ShardResult]:
     """Apply a function to every shard.
 
@@ -38,6 +39,7 @@ def map_shards(
             continued: shards whose files are still those of their note are not worked on again.
             Shards must then have ``files``, the paths that the function writes, and results must
             be JSON values. It is for one list of shards: where these change, it must be another.
+        known: number of a shard → result, of those whose work is done already.
 
     Returns:
         One result for each shard, in the order of the shards.
@@ -45,12 +47,19 @@ def map_shards(
     Raises:
         PawprintError: a worker process was killed, see ``worker_pool``.
     """
+    results = dict(known or {})
+    missing = [i for i in range(len(shards)) if i not in results]
+    if not missing:
+        return [results[i] for i in range(len(shards))]
     if executor is None:
         with worker_pool(title) as pool:
-            return map_shards(function, shards, title, pool, journal)
+            return map_shards(function, shards, title, pool, journal, known)
     if journal is None:
-        return list(_follow(executor.map(function, shards), title, len(shards)))
-    return _continue(function, shards, title, executor, journal)
+        new = executor.map(function, [shards[i] for i in missing])
+        results |= zip(missing, _follow(new, title, len(shards), len(results)), strict=True)
+    else:
+        results |= _continue(function, shards, title, executor, journal, missing)
+    return [results[i] for i in range(len(shards))]
 
 
 def _follow(
@@ -65,11 +74,13 @@ def _continue(
     title: str,
     executor: Executor,
     journal: Path,
-) -> list[ShardResult]:
-    notes = [journal / f"{number:05d}.json" for number in range(len(shards))]
-    begun = any(note.exists() for note in notes)
-    found: list[Any] = list(executor.map(_read_note, notes)) if begun else [None] * len(notes)
-    missing = [i for i, note in enumerate(found) if note is None]
+    wanted: Sequence[int],
+) -> dict[int, ShardResult]:
+    notes = {i: journal / f"{i:05d}.json" for i in wanted}
+    begun = any(note.exists() for note in notes.values())
+    read = executor.map(_read_note, notes.values()) if begun else [None] * len(notes)
+    found: dict[int, Any] = dict(zip(notes, read, strict=True))
+    missing = [i for i, note in found.items() if note is None]
     done = len(shards) - len(missing)
     if begun:
         print(f"continuing: {done} of {len(shards)} shards were done", flush=True)
@@ -77,7 +88,7 @@ def _continue(
     new = executor.map(work, [shards[i] for i in missing], [notes[i] for i in missing])
     for i, note in zip(missing, _follow(new, title, len(shards), done), strict=True):
         found[i] = note
-    return [note["result"] for note in found]
+    return {i: note["result"] for i, note in found.items()}
 
 
 def _work_and_note(function: Callable[[Any], Any], shard: Any, path: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class _OpenFile:
 
 
 class ShardedArray:
-    """The rows of all ``.npy`` files of a directory, in the order of their names.
+    """The rows of all ``.npy`` files of a directory, in the order of their names, or of some files.
 
     Rows are read from the files when they are asked for, never kept and never mapped, and few files
     are open at a time: neither memory nor open files grow with the data.
@@ -52,10 +52,10 @@ class ShardedArray:
         dtype: of every shard.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.paths = sorted(directory.glob("*.npy"))
+    def __init__(self, place: Path | Sequence[Path]) -> None:
+        self.paths = sorted(place.glob("*.npy")) if isinstance(place, Path) else list(place)
         if not self.paths:
-            raise FileNotFoundError(2, "no .npy shards", str(directory))
+            raise FileNotFoundError(2, "no .npy shards", str(place))
         shapes = []
         self._offsets = []
         for path in self.paths:
