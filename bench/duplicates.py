@@ -200,8 +200,8 @@ def draw_sheet(archive: Path, pairs: Sequence[Link], path: Path) -> None:
 def measure(archive: Path, copies: Sequence[Copy], params: Params, sheets: Path | None) -> None:
     started = time.perf_counter()
     pictures = read_archive_index(archive)
-    names, pixels = [picture.path for picture in pictures], archive.with_name("thumbnails")
-    thumbnails = write_thumbnails(archive, names, params.preprocess.max_pixels, pixels)
+    pixels = archive.with_name("thumbnails")
+    thumbnails = write_thumbnails(archive, pictures, params.preprocess.max_pixels, pixels)
     read = time.perf_counter()
     grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
     print(f"{len(pictures)} pictures: {read - started:.1f} s to hash and decode, ", end="")

@@ -13,35 +13,44 @@ from pawprint.data.manifest import (
     summarize,
     write_manifest,
 )
+from pawprint.inspection.comparisons import Similarities
 from pawprint.inspection.data_report import write_data_report, write_facts
 from pawprint.inspection.duplicates import group_near_duplicates
+from pawprint.inspection.kept import THUMBNAILS, open_kept, write_kept
 from pawprint.inspection.remarks import list_remarks
 from pawprint.inspection.thumbnails import write_thumbnails
 from pawprint.runner.class_counts import check_all_class_weights
-from pawprint.runner.files import atomic_directory
+from pawprint.runner.files import atomic_directory, move_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage, unfinished_work
 from pawprint.storage.tables import write_json
 
 
 def main(params: Params) -> None:
-    archive = Path("data/raw/images.zip")
+    archive, kept = Path("data/raw/images.zip"), Path("data/thumbnails")
     max_pixels, max_value = params.preprocess.max_pixels, params.preprocess.max_value
     pictures = sorted(read_archive_index(archive), key=lambda picture: picture.path)
     class_names = sorted({picture.class_name for picture in pictures})
     check_all_class_weights(params, class_names)
-    names = [picture.path for picture in pictures]
     groups, decided_in = read_groups(params.split, pictures), Path(params.split.decisions)
     decisions = read_decisions(class_names, decided_in)
     with unfinished_work("split", params) as work:
-        pixels, journal = work / "thumbnails", work / "journal"
-        thumbnails = write_thumbnails(archive, names, max_pixels, pixels, journal, max_value)
-        grouped, links = group_near_duplicates(pictures, thumbnails, pixels, params.split)
+        made, journal = work / "thumbnails", work / "journal"
+        old = open_kept(kept, max_pixels, max_value)
+        thumbnails = write_thumbnails(
+            archive, pictures, max_pixels, made / THUMBNAILS, journal, max_value, old.thumbnails
+        )
+        similarities = Similarities(old.similarities)
+        grouped, links = group_near_duplicates(
+            pictures, thumbnails, made / THUMBNAILS, params.split, similarities
+        )
+        write_kept(made, pictures, thumbnails, similarities, old.thumbnails.rows.recipe)
+        move_directory(made, kept)
     together = unite(grouped, groups) if groups else {}
     decided = apply_decisions(assign_splits(grouped, params.split, together), decisions)
     divided = decided.pictures  # by the labels that came: a decision moves no other picture
     check_splits(divided, together)
-    seen = dict(zip(names, thumbnails, strict=True))
+    seen = {p.path: look for p, look in zip(pictures, thumbnails, strict=True)}
     thumbnails = [seen[picture.path] for picture in divided]
     remarks = list_remarks(divided, thumbnails, max_value, groups, together)
     write_manifest(Path("data/split.csv"), divided)

@@ -14,17 +14,15 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from pawprint.data.manifest import Picture, assign_splits, read_archive_index
 from pawprint.inspection.alignment import similarity
-from pawprint.inspection.duplicates import (
+from pawprint.inspection.candidates import (
     CANDIDATES,
     Candidates,
-    Link,
-    compare_candidates,
     encode,
     encode_all,
     find_candidates,
-    find_links,
-    group_near_duplicates,
 )
+from pawprint.inspection.comparisons import compare_candidates
+from pawprint.inspection.duplicates import Link, find_links, group_near_duplicates
 from pawprint.inspection.thumbnails import Header, Thumbnail, make_thumbnail, write_thumbnails
 from pawprint.runner.errors import DataError
 from pawprint.runner.params import Params, SplitParams
@@ -130,7 +128,7 @@ def test_copies_join_their_originals_and_nothing_else(
     archive: Path, params: SplitParams, tmp_path: Path
 ) -> None:
     pictures = read_archive_index(archive)
-    thumbnails = write_thumbnails(archive, [p.path for p in pictures], CAP, tmp_path / "plain")
+    thumbnails = write_thumbnails(archive, pictures, CAP, tmp_path / "plain")
     grouped, links = group_near_duplicates(pictures, thumbnails, tmp_path / "plain", params)
     expected = {
         frozenset({f"cat/{i:02d}.jpg", f"cat/copy{i:02d}.jpg"}) for i in range(1, len(ALTERED))
@@ -148,7 +146,7 @@ def test_copies_join_their_originals_and_nothing_else(
 
     # neither the order of the pictures nor their names change anything
     shuffled = [pictures[i] for i in np.random.default_rng(0).permutation(len(pictures))]
-    other = write_thumbnails(archive, [p.path for p in shuffled], CAP, tmp_path / "shuffled")
+    other = write_thumbnails(archive, shuffled, CAP, tmp_path / "shuffled")
     again, other_links = group_near_duplicates(shuffled, other, tmp_path / "shuffled", params)
     assert other_links == links
     assert {p.path: p.group for p in again} == {p.path: p.group for p in grouped}
@@ -270,7 +268,8 @@ def test_thumbnails_of_whatever_there_is(images: list[Image.Image], tmp_path: Pa
     with ZipFile(tmp_path / "images.zip", "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-    looks = write_thumbnails(tmp_path / "images.zip", list(files), 10_000, tmp_path / "pixels")
+    listed = [Picture(name, "", "", name, "") for name in files]
+    looks = write_thumbnails(tmp_path / "images.zip", listed, 10_000, tmp_path / "pixels")
     found = dict(zip(files, looks, strict=True))
     assert found["whole"] == Thumbnail(Header(120, 80, "JPEG", "RGB"))
     assert found["cut"].header == found["whole"].header
@@ -291,11 +290,11 @@ def test_an_archive_that_was_damaged_is_one_line(
     archive: Path, tmp_path: Path, kept: float
 ) -> None:
     content = archive.read_bytes()
-    names = [picture.path for picture in read_archive_index(archive)]
+    listed = read_archive_index(archive)
     path = tmp_path / "images.zip"
     path.write_bytes(content[: int(len(content) * kept)])
     message = r"images\.zip: expected the whole archive .*`dvc repro -f download`$"
     with pytest.raises(DataError, match=message):
         read_archive_index(path)
     with pytest.raises(DataError, match=message):
-        write_thumbnails(path, names, CAP, tmp_path / "pixels")
+        write_thumbnails(path, listed, CAP, tmp_path / "pixels")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pawprint.data.decoding import open_pictures
+from pawprint.data.decoding import Pictures, open_pictures
+from pawprint.data.manifest import Picture
 from pawprint.pictures.images import (
     FULL_RANGE,
     PIXELS_KEY,
@@ -21,10 +22,15 @@ from pawprint.pictures.images import (
 from pawprint.runner.errors import ImageError
 from pawprint.runner.journal import map_shards
 from pawprint.storage.shards import shard_name, write_shard
+from pawprint.versions.rows import OldRows, Place, ShardCopy, describe_taken, read_rows
 
 THUMBNAIL_PX = 64
 _PICTURES_PER_SHARD = 256
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+# The fields of a ``Thumbnail`` as JSON values
+Look = tuple[dict[str, Any] | None, str, int | None]
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,34 @@ class Thumbnail:
 
 
 @dataclass(frozen=True)
+class OldThumbnails:
+    """What the last version has of some files.
+
+    Attributes:
+        rows: the pixels; a key is a file's SHA-256.
+        looks: the rest, by the same keys.
+    """
+
+    rows: OldRows = field(default_factory=OldRows)
+    looks: Mapping[str, Thumbnail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ThumbnailShard:
+    """The work of one process.
+
+    Attributes:
+        places: of each picture, where the last version has its pixels.
+        looks: the fields of the ``Thumbnail`` of each of these.
+    """
+
     archive: Path
     names: tuple[str, ...]
     max_pixels: int
     max_value: int
     output: Path
+    places: tuple[Place, ...]
+    looks: tuple[Look | None, ...]
 
     @property
     def files(self) -> list[Path]:
@@ -67,62 +95,92 @@ class ThumbnailShard:
 
 def write_thumbnails(
     archive: Path,
-    names: Sequence[str],
+    listed: Sequence[Picture],
     max_pixels: int,
     out: Path,
     journal: Path | None = None,
     max_value: int = FULL_RANGE,
+    old: OldThumbnails | None = None,
 ) -> list[Thumbnail]:
     """Look at pictures of an archive; none of them raises.
 
     Args:
         archive: the canonical archive.
-        names: of its pictures.
+        listed: its pictures.
         max_pixels: larger ones are not decoded.
         out: directory of the shards to write: uint8 [n, 64, 64], a picture a row, in the order of
-            their names; grey, both sides scaled by themselves, zeros where there is a reason.
+            the list; grey, both sides scaled by themselves, zeros where there is a reason.
         journal: see ``map_shards``.
         max_value: white in pictures of 16 bits, see ``decode_image``.
+        old: those of the last version.
 
     Raises:
         DataError: the archive is damaged.
     """
-    shards = [
-        ThumbnailShard(
-            archive,
-            tuple(names[start : start + _PICTURES_PER_SHARD]),
-            max_pixels,
-            max_value,
-            out / shard_name(number),
-        )
-        for number, start in enumerate(range(0, len(names), _PICTURES_PER_SHARD))
-    ]
-    results = map_shards(_write_shard, shards, "looking", journal=journal)
-    return [
-        Thumbnail(Header(**header) if header else None, reason, largest)
-        for looks in results
-        for header, reason, largest in looks
-    ]
+    old = old or OldThumbnails()
+    names, keys = (tuple(p.path for p in listed), tuple(p.sha256 for p in listed))
+    shards, copies = [], []
+    for number, start in enumerate(range(0, len(names), _PICTURES_PER_SHARD)):
+        part, output = slice(start, start + _PICTURES_PER_SHARD), out / shard_name(number)
+        looks = tuple(_fields(old.looks.get(key)) for key in keys[part])
+        places = old.rows.find(keys[part])
+        limits = (max_pixels, max_value)
+        shards.append(ThumbnailShard(archive, names[part], *limits, output, places, looks))
+        copies.append(ShardCopy(keys[part], (output,)))
+    known = {
+        number: [(look, True) for look in shards[number].looks if look]
+        for number in old.rows.copy_shards(copies)
+    }
+    results = map_shards(_write_shard, shards, "looking", journal=journal, known=known)
+    looked = [look for result in results for look in result]
+    found = sum(place is not None for shard in shards for place in shard.places)
+    for line in describe_taken(sum(taken for _, taken in looked), found, len(names), old.rows):
+        print(line)
+    return [make_look(*look) for look, _ in looked]
 
 
-def _write_shard(shard: ThumbnailShard) -> list[tuple[dict[str, Any] | None, str, int | None]]:
-    """Write one shard; for each picture the fields of its header, the reason, the largest value."""
-    looks = []
+def _fields(thumbnail: Thumbnail | None) -> Look | None:
+    return None if thumbnail is None else look_fields(thumbnail)
+
+
+def look_fields(thumbnail: Thumbnail) -> Look:
+    """A thumbnail as JSON values."""
+    header = asdict(thumbnail.header) if thumbnail.header else None
+    return header, thumbnail.reason, thumbnail.largest
+
+
+def make_look(header: dict[str, Any] | None, reason: str, largest: int | None) -> Thumbnail:
+    """A thumbnail of what ``look_fields`` made of it."""
+    return Thumbnail(Header(**header) if header else None, reason, largest)
+
+
+def _write_shard(shard: ThumbnailShard) -> list[tuple[Look, bool]]:
+    """Write one shard; for each picture its fields, and whether the last version had them."""
+    looks: list[tuple[Look, bool]] = []
     pixels = np.zeros((len(shard.names), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    old = read_rows([place[0] if place else None for place in shard.places])
     with open_pictures(shard.archive, shard.max_pixels) as pictures:
-        for row, name in zip(pixels, shard.names, strict=True):
-            header, reason, largest = None, "", None
-            try:
-                with pictures.read(name) as content:
-                    header = _read_header(content, shard.max_pixels)
-                    row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
-                    if header and header.format in ("PNG", "TIFF"):
-                        largest = largest_value(content)
-            except ImageError as error:
-                reason = error.reason(PIXELS_KEY)
-            looks.append((asdict(header) if header else None, reason, largest))
+        for name, row, old_row, look in zip(shard.names, pixels, old, shard.looks, strict=True):
+            if look is not None and old_row is not None:
+                row[:] = old_row
+                looks.append((look, True))
+            else:
+                looks.append((_look_at(pictures, name, row, shard), False))
     write_shard(shard.output, pixels)
     return looks
+
+
+def _look_at(pictures: Pictures, name: str, row: np.ndarray, shard: ThumbnailShard) -> Look:
+    header, reason, largest = None, "", None
+    try:
+        with pictures.read(name) as content:
+            header = _read_header(content, shard.max_pixels)
+            row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
+            if header and header.format in ("PNG", "TIFF"):
+                largest = largest_value(content)
+    except ImageError as error:
+        reason = error.reason(PIXELS_KEY)
+    return asdict(header) if header else None, reason, largest
 
 
 def make_thumbnail(content: bytes, max_pixels: int, max_value: int = FULL_RANGE) -> np.ndarray:

@@ -13,9 +13,9 @@ from typing import Any
 from pawprint.runner.files import atomic_write
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Writes a value as indented JSON; NaN and infinity, which JSON lacks, are refused."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
         file.write(f"{text}\n".encode())
 

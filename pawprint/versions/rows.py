@@ -63,11 +63,13 @@ class OldRows:
         recipe: by which they were looked for, and by which the next run looks.
         linked: whether files of the cache may become outputs as hard links.
         remark: for the user, why there are none though there is a version; else empty.
+        version: that they are of.
     """
 
     recipe: str = ""
     linked: bool = False
     remark: str = ""
+    version: Version | None = None
     _places: dict[str, tuple[OldRow, ...]] = field(default_factory=dict)
     _shards: dict[tuple[str, ...], tuple[Path, ...]] = field(default_factory=dict)
 
@@ -155,7 +157,7 @@ def open_rows(
         return OldRows(recipe)
     if made_by.strip() != recipe:
         return OldRows(recipe, remark=_OTHER_RECIPE)
-    rows = OldRows(recipe, version.linked)
+    rows = OldRows(recipe, version.linked, version=version)
     for name, directories in arrays.items():
         try:
             keys, sums = _read_index(version, index / f"{name}.csv")
