@@ -87,10 +87,12 @@ def _score(waves: list[tuple[np.ndarray, np.ndarray]], rows: slice, columns: sli
     """
     whole, *zoomed = waves
     pairs = [(whole, whole), *((w, whole) for w in zoomed), *((whole, w) for w in zoomed)]
-    best = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    best, score, part = (np.zeros(shape, np.float32) for _ in range(3))
     for (even, odd), (other_even, other_odd) in pairs:
-        score = even[rows] @ other_even[columns].T
-        score += np.abs(odd[rows] @ other_odd[columns].T)
+        np.matmul(even[rows], other_even[columns].T, out=score)
+        np.matmul(odd[rows], other_odd[columns].T, out=part)
+        score += np.abs(part, out=part)
         np.maximum(best, score, out=best)
     return best
 
