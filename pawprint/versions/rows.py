@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,10 @@ RECIPE = "recipe.txt"
 _OTHER_RECIPE = (
     "nothing is taken from the last version: other code, parameters, libraries or another machine "
     "made it"
+)
+_DAMAGED = (
+    "warning: of {}, the last version is damaged in DVC's cache, and all is made again; {} damaged "
+    "files were removed there"
 )
 
 
@@ -120,19 +125,26 @@ class OldRows:
             keys: of n rows.
             sums: for each array n CRC-32.
             arrays: the shards of each, in order; each array has them of the same lengths.
+
+        Raises:
+            OSError, ValueError, LookupError: these do not fit together; nothing is taken up.
         """
+        places: dict[str, tuple[OldRow, ...]] = {}
+        shards: dict[tuple[str, ...], tuple[Path, ...]] = {}
         start = 0
         for files in zip(*arrays, strict=True):
             stop = start + len(ShardedArray(files[:1]))
             for i in range(start, stop):
-                self._places[keys[i]] = tuple(
+                places[keys[i]] = tuple(
                     OldRow(file, i - start, of_array[i])
                     for file, of_array in zip(files, sums, strict=True)
                 )
-            self._shards[tuple(keys[start:stop])] = files
+            shards[tuple(keys[start:stop])] = files
             start = stop
         if start != len(keys):
             raise ValueError(f"{len(keys)} keys for {start} rows")
+        self._places |= places
+        self._shards |= shards
 
 
 def open_rows(
@@ -159,11 +171,13 @@ def open_rows(
         return OldRows(recipe, remark=_OTHER_RECIPE)
     rows = OldRows(recipe, version.linked, version=version)
     for name, directories in arrays.items():
+        files = [version.array(directory) for directory in directories]
         try:
             keys, sums = _read_index(version, index / f"{name}.csv")
-            rows.add(keys, sums, [version.array(directory) for directory in directories])
+            rows.add(keys, sums, files)
         except (OSError, ValueError, LookupError):
-            rows.remark = f"of {name}, the last version is damaged in DVC's cache"
+            removed = [path for path in chain(*files) if remove_damaged(path)]
+            rows.remark = _DAMAGED.format(name, len(removed))
     return rows
 
 
