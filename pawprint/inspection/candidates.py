@@ -6,12 +6,15 @@ square of the pictures, but slowly: see `python -m bench.candidates`.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pawprint.inspection.thumbnails import THUMBNAIL_PX
+from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray
 
 ZOOMS = (1.0, 0.9, 0.8)  # the middle of one picture, as a share of its side, that may be the other
@@ -20,7 +23,9 @@ CANDIDATES = 4  # at most, for each picture: the best
 _FREQUENCIES = 12
 _CODE_LENGTH = 4000  # of a code as a vector: sums of its squares stay exact in float32
 _LEAST_CONTRAST = 4.0  # grey levels: what varies less has nothing to be recognized by
-_ROWS = 512  # pictures encoded at once; codes compared with as many others at once
+_ROWS = 512  # pictures encoded at once; a block of codes that is compared with another one
+_TILE = 64  # codes of a block that are multiplied at once, with as many others
+_BLOCKS = 16  # whose scores are in memory at once
 _PAIRS = 4096  # whose way of being alike is looked for at once
 
 
@@ -64,37 +69,59 @@ def find_candidates(codes: np.ndarray, group: np.ndarray) -> Candidates:
     """
     best = _Best(len(group))
     alone = len(np.unique(group)) == len(group)
+    waves = [_cut_into_tiles(code) for code in codes]
+    blocks = parts(len(group), _ROWS)
+    pairs = [(i, j) for i in range(len(blocks)) for j in range(i, len(blocks))]
+    with ThreadPoolExecutor(available_cores()) as threads:
+        for some in parts(len(pairs), _BLOCKS):
+            products = threads.map(partial(_score, waves), pairs[some])
+            for (i, j), product in zip(pairs[some], products, strict=True):
+                rows, columns = blocks[i], blocks[j]
+                scores = product[: rows.stop - rows.start, : columns.stop - columns.start]
+                if i == j or not alone:
+                    scores[group[rows, None] == group[columns]] = 0  # nor with itself
+                best.add(scores, rows.start, columns.start)
+                if i != j:
+                    best.add(scores.T, columns.start, rows.start)
+    first, second = best.pairs()
+    zoom, mirrored = _find_way(codes, first, second)
+    return Candidates(first, second, zoom, mirrored)
+
+
+Tiles = tuple[np.ndarray, np.ndarray]  # of the even waves across, of the odd ones
+
+
+def _cut_into_tiles(code: np.ndarray) -> Tiles:
+    """Codes [n, m] → each [blocks, tiles, rows of a tile, waves]; what is missing is zero.
+
+    NumPy multiplies tiles one by one. BLAS takes one thread for each, as they are small; larger
+    ones it shares among threads that wait for each other, on a busy machine 15 times as long.
+    """
     odd = _mirror_signs() < 0
-    waves = [(code[:, ~odd].copy(), code[:, odd].copy()) for code in codes]
-    for rows in parts(len(group), _ROWS):
-        for columns in parts(len(group), _ROWS)[rows.start // _ROWS :]:
-            scores = _score(waves, rows, columns)
-            if rows == columns or not alone:
-                scores[group[rows, None] == group[columns]] = 0  # nor with itself
-            best.add(scores, rows.start, columns.start)
-            if rows != columns:
-                best.add(scores.T, columns.start, rows.start)
-    i, j = best.pairs()
-    zoom, mirrored = _find_way(codes, i, j)
-    return Candidates(i, j, zoom, mirrored)
+    padded = np.zeros((-(-len(code) // _ROWS) * _ROWS, code.shape[1]), np.float32)
+    padded[: len(code)] = code
+    even, uneven = (padded[:, chosen].copy() for chosen in (~odd, odd))
+    shape = (-1, _ROWS // _TILE, _TILE)
+    return even.reshape(*shape, even.shape[1]), uneven.reshape(*shape, uneven.shape[1])
 
 
-def _score(waves: list[tuple[np.ndarray, np.ndarray]], rows: slice, columns: slice) -> np.ndarray:
-    """The best product of the codes of some pictures with those of others, float32 [r, c].
+def _score(waves: list[Tiles], blocks: tuple[int, int]) -> np.ndarray:
+    """The best product of each code of a block with those of another, float32 [512, 512].
 
     A mirrored picture has the same even waves across, and the odd ones with the other sign: so one
     product of each serves for both ways.
     """
     whole, *zoomed = waves
     pairs = [(whole, whole), *((w, whole) for w in zoomed), *((whole, w) for w in zoomed)]
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    best, score, part = (np.zeros(shape, np.float32) for _ in range(3))
+    i, j = blocks
+    tiles = _ROWS // _TILE
+    best, score, part = (np.zeros((tiles, tiles, _TILE, _TILE), np.float32) for _ in range(3))
     for (even, odd), (other_even, other_odd) in pairs:
-        np.matmul(even[rows], other_even[columns].T, out=score)
-        np.matmul(odd[rows], other_odd[columns].T, out=part)
+        np.matmul(even[i][:, None], other_even[j][None].swapaxes(2, 3), out=score)
+        np.matmul(odd[i][:, None], other_odd[j][None].swapaxes(2, 3), out=part)
         score += np.abs(part, out=part)
         np.maximum(best, score, out=best)
-    return best
+    return best.swapaxes(1, 2).reshape(_ROWS, _ROWS)
 
 
 class _Best:
