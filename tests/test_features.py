@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,17 @@ from pawprint.backbones.build import build_backbone
 from pawprint.data.augment import apply_transforms, draw_transforms
 from pawprint.data.datasets import LabelledImages
 from pawprint.networks.architectures import LOGITS, add_pooling, build_head, chain
+from pawprint.runner.files import file_digest
 from pawprint.runner.params import AugmentParams, FeaturesParams, FinetuneParams, Params
 from pawprint.storage.shards import ShardedArray, shard_name, write_shard
+from pawprint.storage.tables import read_csv
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.fit import Validation, train_model
 from pawprint.transfer import features
 from pawprint.transfer.cut import Cut, read_cut
-from pawprint.transfer.features import extract_features, find_layer, plan_cut
+from pawprint.transfer.features import Extraction, extract_features, find_layer, plan_cut
 from pawprint.transfer.finetuning import Inputs, read_inputs, unfrozen_part
+from pawprint.versions.rows import OldRows
 
 # covers: B2, R2, R4, R8, R15
 
@@ -83,16 +88,29 @@ def finetune(committed: Params, **changes: Any) -> FinetuneParams:
     return committed.finetune.model_copy(update=plain | changes)
 
 
-def extract(
-    splits: dict[str, LabelledImages], params: FeaturesParams, out: Path, layer: str = CUT
-) -> Cut:
+def extraction(
+    splits: dict[str, LabelledImages],
+    params: FeaturesParams,
+    out: Path,
+    layer: str,
+    find_old: Callable[[str], OldRows] | None = None,
+) -> tuple[Cut, Extraction]:
     model = backbone()
     cut, _ = plan_cut(model, layer, 10 * params.views + 6, params)
     directories = {name: split.images.paths[0].parent for name, split in splits.items()}
+    settings = (AUGMENT, params)
     with ThreadPoolExecutor(1) as executor:
-        extract_features(model, cut, directories, AUGMENT, params, out, executor)
+        done = extract_features(
+            model, cut, directories, *settings, out, executor, find_old=find_old
+        )
     assert read_cut(out / "boundary") == cut
-    return cut
+    return cut, done
+
+
+def extract(
+    splits: dict[str, LabelledImages], params: FeaturesParams, out: Path, layer: str = CUT
+) -> Cut:
+    return extraction(splits, params, out, layer)[0]
 
 
 def pixels_of(images: LabelledImages) -> np.ndarray:
@@ -155,6 +173,53 @@ def test_features_do_not_depend_on_the_batch_size(
     extract(splits, section(views=2).model_copy(update={"batch_size": 32}), tmp_path / "b")
     a, b = (stored(tmp_path / name / "pooled/train") for name in "ab")
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def keep(path: Path, cache: Path) -> Path:
+    """A copy in DVC's cache, under the name that it has there."""
+    md5 = file_digest(path, "md5")
+    place = cache / md5[:2] / md5[2:]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(path, place))
+
+
+def old_rows(out: Path, cache: Path) -> OldRows:
+    """What an earlier run has made, as DVC's cache has it."""
+    old, kinds = OldRows("recipe"), ("boundary", "pooled")
+    for split in COUNTS:
+        table = read_csv(out / "rows" / f"{split}.csv")
+        old.add(
+            [row["key"] for row in table],
+            [[int(row[kind]) for row in table] for kind in kinds],
+            [
+                [keep(path, cache) for path in ShardedArray(out / kind / split).paths]
+                for kind in kinds
+            ],
+        )
+    return old
+
+
+def bytes_of(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*.*"))}
+
+
+@pytest.mark.parametrize(("views", "taken"), [(1, 16), (2, 12)])
+def test_rows_of_an_earlier_run_are_taken_for_the_same_pixels_and_transforms(
+    views: int, taken: int, splits: dict[str, LabelledImages], tmp_path: Path
+) -> None:
+    """A picture comes after the sixth of ten; the transforms of a row hang on its number."""
+    params, cache = section(views=views), tmp_path / "cache"
+    extract(splits, params, tmp_path / "before")
+    old, train_pixels = old_rows(tmp_path / "before", cache), splits["train"].images
+    new = np.full((1, SIZE, SIZE, 3), 200, np.uint8)
+    pixels = np.concatenate([train_pixels.gather(range(6)), new, train_pixels.gather(range(6, 10))])
+    train_pixels.paths[0].unlink()
+    write_shard(train_pixels.paths[0], pixels)
+    extract(splits, params, tmp_path / "fresh")
+    done = extraction(splits, params, tmp_path / "grown", CUT, lambda network: old)[1]
+    assert done.taken == [f"{taken} of 17 pictures taken from the last version"]
+    (tmp_path / "fresh/rows/recipe.txt").write_text("recipe\n")
+    assert bytes_of(tmp_path / "grown") == bytes_of(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize(("layer", "max_gb"), [("", 1.0), (CUT, 0.0)])
