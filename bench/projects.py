@@ -18,6 +18,7 @@ import yaml
 
 from bench.measure import LIGHT, Usage, run_measured
 from pawprint.runner.errors import PawprintError
+from pawprint.versions.cache import FRESH
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = "data/source/pictures.zip"
@@ -96,6 +97,7 @@ def environment(home: Path) -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(home / "dvc"),
         "GIT_CONFIG_NOSYSTEM": "1",
+        FRESH: "1",
     }
 
 

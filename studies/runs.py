@@ -25,6 +25,7 @@ from pawprint.runner.times import ASKED, StageTime, read_times
 from pawprint.search.experiments import find_experiment
 from pawprint.search.finetune_trials import as_override
 from pawprint.storage.tables import read_json, write_json
+from pawprint.versions.cache import FRESH
 from pawprint.workplaces.dvc_process import own_environment
 from pawprint.workplaces.workplace import Workplace, open_workplace
 from studies.study_file import Row, Run, Study
@@ -250,12 +251,12 @@ def _list_files(root: Path) -> list[str]:
 
 @contextmanager
 def _asked(path: Path) -> Iterator[None]:
-    """Have the stages write down what they take."""
-    os.environ[ASKED] = str(path)
+    """Have the stages write down what they take, and take nothing from earlier rows."""
+    os.environ |= {ASKED: str(path), FRESH: "1"}
     try:
         yield
     finally:
-        del os.environ[ASKED]
+        del os.environ[ASKED], os.environ[FRESH]
 
 
 def _minutes(seconds: float) -> str:

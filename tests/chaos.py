@@ -29,6 +29,8 @@ from threading import Thread
 import psutil  # type: ignore[import-untyped]
 from project import Project, environment, make_project
 
+from pawprint.versions.cache import FRESH
+
 PARAMS = {
     "data.sample_images": 400,
     "preprocess.image_size": 96,
@@ -68,7 +70,7 @@ class Repro:
         self.process = subprocess.Popen(
             ["dvc", "repro"],
             cwd=project.root,
-            env=environment(project.home),
+            env=environment(project.home) | {FRESH: "1"},  # or DVC's cache would save the work
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

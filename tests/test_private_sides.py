@@ -772,6 +772,44 @@ def test_dvcs_run_cache_is_blind_to_two_names():
     assert blind & {*sections, *(key for section in sections.values() for key in section)} == set()
 
 
+def test_dvc_keeps_the_last_outputs_in_its_cache_while_a_stage_runs_again(tmp_path):
+    """`pawprint.versions.cache` finds them by `dvc.lock`, which is the old one until the stage ends.
+
+    A hard link to a file of the cache may become an output again: DVC takes it as it is.
+    """
+    project = Project(tmp_path / "project", tmp_path)
+    project.root.mkdir()
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from pathlib import Path\n"
+        "from pawprint.versions.cache import find_version, link_or_copy\n"
+        "version, out = find_version('made'), Path('out/a/0.npy')\n"
+        "assert not Path('out').exists()\n"
+        "out.parent.mkdir(parents=True)\n"
+        "if version is None:\n"
+        "    out.write_text('kept')\n"
+        "else:\n"
+        "    (kept,) = version.array(Path('out/a'))\n"
+        "    print('found', version.linked, version.text(out), version.text(Path('one.txt')))\n"
+        "    link_or_copy(kept, out, version.linked)\n"
+        "Path('one.txt').write_text('one')\n"
+    )
+    (project.root / "made.py").write_text(code)
+    stage = {"cmd": "python made.py", "outs": ["out", "one.txt"]}
+    (project.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"made": stage}}))
+    project.dvc("init", "--no-scm", "--quiet")
+    project.dvc("config", "cache.type", "hardlink,copy")
+    assert "found" not in project.dvc("repro").text
+    place = project.root / "out/a/0.npy"
+    inode = place.stat().st_ino
+    lock = (project.root / "dvc.lock").read_text()
+    assert "found True kept one\n" in project.dvc("repro", "--force").text
+    assert place.stat().st_ino == inode
+    assert place.stat().st_mode & 0o222 == 0  # who writes into it writes into the cache
+    assert (project.root / "dvc.lock").read_text() == lock
+    assert project.stale() == set()
+
+
 def test_dvc_names_the_stage_that_it_starts_and_stays_in_its_session(tmp_path):
     """`pawprint.runner.processes.end_with_dvc` asks for `DVC_STAGE`, and compares sessions.
 

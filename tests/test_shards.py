@@ -115,6 +115,13 @@ def test_work_on_shards_keeps_their_order() -> None:
     assert map_shards(abs, [-3, 2, -1], "absolute values") == [3, 2, 1]
 
 
+def test_shards_whose_results_are_known_start_nothing() -> None:
+    assert map_shards(abs, [-3, 2], "none", known={0: 30, 1: 20}) == [30, 20]
+    with ThreadPoolExecutor(1) as executor:
+        found = map_shards(abs, [-3, 2, -1], "some", executor, known={1: 20})
+    assert found == [3, 20, 1]
+
+
 @dataclass(frozen=True)
 class Square:
     """Work whose every call is counted by a file of its own."""

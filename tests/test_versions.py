@@ -114,7 +114,10 @@ def test_a_shard_that_is_as_it_was_becomes_a_link_and_another_is_put_together(
         ShardCopy(tuple(KEYS[3:6]), (new[1],)),
         ShardCopy((*KEYS[:2], "new"), (new[2],)),
     ]
-    assert open_old().copy_shards(jobs) == {0: [sum_rows(ROWS[4:8])], 1: [sum_rows(ROWS[3:6])]}
+    for _ in range(2):  # the second time as after a stop
+        done = open_old().copy_shards(jobs)
+        assert done == {0: [sum_rows(ROWS[4:8])], 1: [sum_rows(ROWS[3:6])]}
+        assert sorted(path.name for path in Path("new").iterdir()) == ["moved.npy", "same.npy"]
     assert new[0].samefile(shard_in_cache(1))
     assert rows_of(new[1]) == ROWS[3:6].reshape(-1, 4).tolist()
     assert not new[2].exists()
@@ -189,6 +192,14 @@ def test_where_the_cache_lacks_the_last_version_nothing_is_found_or_said(project
     assert find_version("made") is None
     (project / "dvc.lock").unlink()
     assert find_version("made") is None
+
+
+def test_who_wants_all_made_anew_sets_a_variable(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert open_old().find(["key 1"]) != (None,)
+    monkeypatch.setenv("PAWPRINT_FRESH", "1")
+    assert open_old().find(["key 1"]) == (None,)
 
 
 def test_the_cache_is_where_dvc_is_told_that_it_is(project: Path, tmp_path: Path) -> None:

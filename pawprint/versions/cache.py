@@ -16,14 +16,16 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from pawprint.runner.files import file_digest
+from pawprint.runner.files import atomic_write, file_digest
 from pawprint.runner.params_file import load_yaml
 
+FRESH = "PAWPRINT_FRESH"  # if it is set, all is made anew
 _DEFAULT_TYPES = ("reflink", "copy")  # DVC's own
 
 
@@ -60,8 +62,10 @@ def find_version(stage: str, root: Path = Path()) -> Version | None:
         root: of the project.
 
     Returns:
-        None where it never ran, or DVC's cache lacks one of its outputs.
+        None where it never ran, DVC's cache lacks one of its outputs, or ``PAWPRINT_FRESH`` is set.
     """
+    if os.environ.get(FRESH):
+        return None
     outs, (cache, types) = _read_lock(stage, root), _read_settings(root)
     files: dict[str, Path] = {}
     for path, md5 in outs.items():
@@ -151,12 +155,10 @@ def remove_damaged(file: Path) -> bool:
 def link_or_copy(file: Path, target: Path, linked: bool) -> None:
     """Give a file of the cache a second name where its file system can, else copy it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        if not linked:
-            raise OSError
-        os.link(file, temporary)
-    except OSError:  # another file system, or too many links
-        shutil.copyfile(file, temporary)
-    os.replace(temporary, target)
+    target.unlink(missing_ok=True)  # a run that was stopped has left it
+    if linked:
+        with suppress(OSError):  # another file system, or too many links
+            os.link(file, target)
+            return
+    with open(file, "rb") as source, atomic_write(target, flush=False) as copy:
+        shutil.copyfileobj(source, copy, 2**20)
