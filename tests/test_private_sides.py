@@ -773,7 +773,7 @@ def test_dvcs_run_cache_is_blind_to_two_names():
 
 
 def test_dvc_keeps_the_last_outputs_in_its_cache_while_a_stage_runs_again(tmp_path):
-    """`pawprint.versions.cache` finds them by `dvc.lock`, which is the old one until the stage ends.
+    """`pawprint.versions.cache` finds them by `dvc.lock`, the old one until the stage has ended.
 
     A hard link to a file of the cache may become an output again: DVC takes it as it is.
     """
