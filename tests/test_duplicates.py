@@ -16,12 +16,13 @@ from pawprint.data.manifest import Picture, assign_splits, read_archive_index
 from pawprint.inspection.alignment import similarity
 from pawprint.inspection.candidates import (
     CANDIDATES,
+    ZOOMS,
     Candidates,
     encode,
     encode_all,
     find_candidates,
 )
-from pawprint.inspection.comparisons import compare_candidates
+from pawprint.inspection.comparisons import Similarities, compare_candidates
 from pawprint.inspection.duplicates import Link, find_links, group_near_duplicates
 from pawprint.inspection.thumbnails import Header, Thumbnail, make_thumbnail, write_thumbnails
 from pawprint.runner.errors import DataError
@@ -236,6 +237,36 @@ def test_codes_are_whole_numbers_whose_products_sum_exactly(images: list[Image.I
     assert np.array_equal(codes @ codes.T, exact)
 
 
+def test_candidates_are_the_best_four_of_each_picture_in_either_way() -> None:
+    """Against plain products, of so many codes that there are several blocks; some are equal."""
+    from pawprint.inspection.candidates import _mirror_signs
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (300, 64, 64)).astype(np.uint8)
+    blocks = [pixels, pixels[:, :, ::-1], pixels[:120], np.rot90(pixels[:4], axes=(1, 2))]
+    stack = np.concatenate(blocks)
+    codes, group = np.stack([encode(stack, zoom) for zoom in ZOOMS]), np.arange(len(stack))
+    group[:3] = 3  # with each other these are not compared, nor with the fourth
+    mirrored = codes * _mirror_signs()
+    ways = [a[i] @ codes[j].T for a in (codes, mirrored) for i in range(3) for j in range(3)]
+    best = np.max([way for k, way in enumerate(ways) if k % 9 in (0, 1, 2, 3, 6)], axis=0)
+    best[group[:, None] == group] = 0
+    order = np.argsort(-best, axis=1, kind="stable")[:, :CANDIDATES]
+    expected = {
+        tuple(sorted((row, int(other))))
+        for row, others in enumerate(order)
+        for other in others
+        if best[row, other] >= 0.4 * 4000**2
+    }
+    found = find_candidates(codes, group)
+    assert len(expected) > 400
+    assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == expected
+    assert len(found.first) == len(expected)
+    mirror_pair = found.first.tolist().index(200), found.second.tolist()
+    assert mirror_pair[1][mirror_pair[0]] == 500
+    assert found.mirrored[mirror_pair[0]]
+
+
 def test_a_code_of_the_middle_is_that_of_the_cropped_picture(images: list[Image.Image]) -> None:
     image = images[0].resize((640, 640)).convert("L")
     middle = image.crop((64, 64, 576, 576))
@@ -243,6 +274,26 @@ def test_a_code_of_the_middle_is_that_of_the_cropped_picture(images: list[Image.
     zoomed, cropped = encode(grey[0][None], 0.8)[0], encode(grey[1][None], 1.0)[0]
     assert zoomed @ cropped > 0.98 * 4000**2
     assert zoomed @ encode(grey[0][None], 1.0)[0] < 0.95 * 4000**2
+
+
+def test_similarities_that_are_known_are_not_measured_again(
+    images: list[Image.Image], params: SplitParams, tmp_path: Path
+) -> None:
+    copies = [thumbnail(crop(image)) for image in images]
+    write(np.stack([thumbnail(image) for image in images] + copies), tmp_path)
+    digests = [f"{i:02d}" for i in range(len(images) + len(copies))]
+    rows = list(range(len(digests)))
+    first = Similarities()
+    links = find_links(digests, tmp_path, rows, params.similarity, first)
+    pairs = sorted(first.used)
+    assert len(links) == len(images) < len(pairs)
+    some = Similarities({pair: first.used[pair] for pair in pairs[::2]})
+    assert find_links(digests, tmp_path, rows, params.similarity, some) == links
+    assert some.used == first.used
+    lowest = min(pairs, key=first.used.__getitem__)
+    told = Similarities({**first.used, lowest: 0.875, ("90", "91"): 1.0})
+    assert Link(*lowest, 0.875) in find_links(digests, tmp_path, rows, params.similarity, told)
+    assert set(told.used) == set(pairs)
 
 
 def test_many_copies_of_one_picture_are_one_group(
