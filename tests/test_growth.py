@@ -15,7 +15,7 @@ from PIL import Image
 from project import Project, make_project
 
 from pawprint.data.labels import read_labels, read_paths
-from pawprint.data.manifest import read_manifest, write_manifest
+from pawprint.data.manifest import read_manifest
 from pawprint.versions.cache import is_whole
 
 SMALL: dict[str, Any] = {
@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "model.cut": "block6d",
     "features.batch_size": 8,
 }
+DAMAGED = "dog/05b.png"
 STAGES = ["download", "split", "preprocess", "features"]
 
 
@@ -44,7 +45,7 @@ def project() -> Iterator[Project]:
         project = make_project(Path(directory, "project"), Path(directory, "home"), SMALL)
         names = [f"{name}/{i:02}.png" for name in ("cat", "dog") for i in range(20)]
         draw(project.root / "data/source", names)
-        (project.root / "data/source/dog/05b.png").write_bytes(b"\x89PNG")
+        (project.root / "data/source" / DAMAGED).write_bytes(b"\x89PNG")
         text = project.dvc("repro", "features").text
         assert "the last version" not in text
         project.commit()
@@ -54,6 +55,13 @@ def project() -> Iterator[Project]:
 def outs(project: Project) -> dict[str, str]:
     lock = project.lock()
     return {out["path"]: out["md5"] for name in STAGES for out in lock[name]["outs"]}
+
+
+def whole_shard(project: Project) -> Path:
+    """One all of whose pictures can be decoded."""
+    pictures = read_manifest(project.root / "data/split.csv")
+    damaged = next(picture.split for picture in pictures if picture.path == DAMAGED)
+    return project.root / f"data/processed/{'val' if damaged == 'train' else 'train'}/00000.npy"
 
 
 def flip_in_cache(file: Path) -> Path:
@@ -72,22 +80,24 @@ def flip_in_cache(file: Path) -> Path:
 
 
 def test_a_corrected_label_leaves_features_alone_and_pixels_as_links(project: Project) -> None:
-    table, processed = project.root / "data/split.csv", project.root / "data/processed"
+    processed = project.root / "data/processed"
     before, made = outs(project), read_labels(processed, "train")
-    assert (processed / "train/00000.npy").stat().st_nlink == 2
-    pictures = read_manifest(table)
-    row = next(i for i, picture in enumerate(pictures) if picture.split == "train")
-    wrong = pictures[row]
-    table.unlink()  # a link into DVC's cache
-    pictures[row] = type(wrong)(wrong.path, "dog", *list(vars(wrong).values())[2:])
-    write_manifest(table, pictures)
-    text = project.dvc("repro", "--single-item", "preprocess").text
-    assert "40 of 41 pictures taken from the last version\n" in text
+    shard = whole_shard(project).stat()
+    assert shard.st_nlink == 2
+    pictures = read_manifest(project.root / "data/split.csv")
+    wrong = next(p for p in pictures if p.split == "train" and p.class_name == "cat")
+    with open(project.root / "data/decisions.csv", "a", encoding="utf-8") as file:
+        file.write(f"{wrong.sha256},relabel,dog,,\n")
+    outcome = project.dvc("repro", "features")
+    assert outcome.stages == ["split", "preprocess"]
+    assert "41 of 41 pictures taken from the last version\n" in outcome.text
+    assert "40 of 41 pictures taken from the last version\n" in outcome.text  # one has no pixels
+    assert "Stage 'features' didn't change, skipping" in outcome.text
     changed = read_labels(processed, "train") != made
     assert np.array(read_paths(processed, "train"))[changed].tolist() == [wrong.path]
-    assert "features" not in project.stale()
-    same = {"data/samples", "metrics/preprocess.json"}
-    assert {path for path in same if outs(project)[path] == before[path]} == same
+    now = whole_shard(project).stat()
+    assert (now.st_ino, now.st_mtime) == (shard.st_ino, shard.st_mtime)
+    assert outs(project)["data/thumbnails"] == before["data/thumbnails"]
 
 
 def test_pictures_that_come_and_go_leave_the_bytes_of_a_full_run(project: Project) -> None:
@@ -95,7 +105,7 @@ def test_pictures_that_come_and_go_leave_the_bytes_of_a_full_run(project: Projec
     draw(source, ["cat/05b.png", "cat/zz.png", "dog/00a.png", "dog/19b.png"])
     for name in ("cat/11.png", "dog/03.png"):
         (source / name).unlink()
-    damaged = flip_in_cache(project.root / "data/processed/train/00000.npy")
+    damaged = flip_in_cache(whole_shard(project))
     outcome = project.dvc("repro", "features")
     assert outcome.stages == STAGES
     taken = re.findall(r"(\d+) of (\d+) pictures taken from the last version\n", outcome.text)
