@@ -151,10 +151,11 @@ def test_a_file_whose_header_is_damaged_leaves_the_cache(project: Path, at: byte
     old = open_old()
     assert old.find(KEYS) == (None,) * 10
     assert old.remark == (
-        "warning: of train, the last version is damaged in DVC's cache, and all is made again; 1 "
-        "damaged files were removed there"
+        "warning: of train, the last version is not whole in DVC's cache: all of it is made again"
     )
     assert not shard.exists()
+    assert shard_in_cache(0).exists()
+    assert open_old().remark == old.remark
 
 
 def test_of_a_damaged_file_single_rows_are_not_taken(project: Path) -> None:

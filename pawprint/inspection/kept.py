@@ -54,16 +54,17 @@ def open_kept(place: Path, max_pixels: int, max_value: int) -> Kept:
     )
     if rows.version is None:
         return Kept(OldThumbnails(rows))
-    try:
-        looks = json.loads(rows.version.text(place / LOOKS) or "")
-        table = csv.DictReader(io.StringIO(rows.version.text(place / SIMILARITIES) or ""))
-        return Kept(
-            OldThumbnails(rows, {key: make_look(*fields) for key, fields in looks.items()}),
-            {(row["first"], row["second"]): float(row["similarity"]) for row in table},
-        )
-    except (ValueError, KeyError, TypeError):
-        damaged = f"the last version of {place} is damaged in DVC's cache"
-        return Kept(OldThumbnails(OldRows(rows.recipe, remark=damaged)))
+    looks, pairs = (rows.version.text(place / name) for name in (LOOKS, SIMILARITIES))
+    if looks is None or pairs is None:
+        broken = f"warning: the last version of {place} is not whole in DVC's cache"
+        return Kept(OldThumbnails(OldRows(rows.recipe, remark=broken)))
+    return Kept(
+        OldThumbnails(rows, {key: make_look(*look) for key, look in json.loads(looks).items()}),
+        {
+            (row["first"], row["second"]): float(row["similarity"])
+            for row in csv.DictReader(io.StringIO(pairs))
+        },
+    )
 
 
 def write_kept(

@@ -48,9 +48,11 @@ class Version:
         return [self.files[name] for name in sorted(names) if "/" not in name[len(prefix) :]]
 
     def text(self, path: Path) -> str | None:
-        """A small file; None if there is none, or it is damaged."""
+        """A small file; None if there is none, or it is damaged: then it is removed."""
         file = self.files.get(path.as_posix())
         content = _read_checked(file) if file else None
+        if file and content is None:
+            remove_damaged(file)
         return None if content is None else content.decode("utf-8", "replace")
 
 
@@ -143,12 +145,13 @@ def is_whole(file: Path) -> bool:
 def remove_damaged(file: Path) -> bool:
     """Remove a file of the cache if its content is not what its name tells; whether it was so.
 
-    DVC does the same when it notices. Left there, it would become an output again: DVC links what
+    DVC does the same when it notices. Left there, it could become an output again: DVC links what
     its cache has under that name, and does not look into it.
     """
-    if is_whole(file):
+    if is_whole(file) or not file.exists():
         return False
-    file.unlink(missing_ok=True)
+    with suppress(OSError):  # a cache of others that may only be read
+        file.unlink()
     return True
 
 

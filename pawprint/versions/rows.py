@@ -27,7 +27,7 @@ from pawprint.runner.files import atomic_write
 from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray, write_shard
 from pawprint.storage.tables import write_csv
-from pawprint.versions.cache import Version, find_version, link_or_copy, remove_damaged
+from pawprint.versions.cache import Version, find_version, is_whole, link_or_copy, remove_damaged
 from pawprint.versions.recipe import describe_recipe
 
 ROWS = "rows"
@@ -36,10 +36,7 @@ _OTHER_RECIPE = (
     "nothing is taken from the last version: other code, parameters, libraries or another machine "
     "made it"
 )
-_DAMAGED = (
-    "warning: of {}, the last version is damaged in DVC's cache, and all is made again; {} damaged "
-    "files were removed there"
-)
+_NOT_WHOLE = "warning: of {}, the last version is not whole in DVC's cache: all of it is made again"
 
 
 class OldRow(NamedTuple):
@@ -101,7 +98,9 @@ class OldRows:
         known = [place for place in places if place]
         sums = [[place[i].crc32 for place in known] for i in range(len(job.targets))]
         if files := self._shards.get(job.keys):
-            if any([remove_damaged(file) for file in files]):
+            if not all(map(is_whole, files)):
+                for file in files:
+                    remove_damaged(file)
                 return None
             for file, target in zip(files, job.targets, strict=True):
                 link_or_copy(file, target, self.linked)
@@ -176,8 +175,9 @@ def open_rows(
             keys, sums = _read_index(version, index / f"{name}.csv")
             rows.add(keys, sums, files)
         except (OSError, ValueError, LookupError):
-            removed = [path for path in chain(*files) if remove_damaged(path)]
-            rows.remark = _DAMAGED.format(name, len(removed))
+            for file in chain(*files):
+                remove_damaged(file)
+            rows.remark = _NOT_WHOLE.format(name)
     return rows
 
 
