@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 
 from pawprint.runner.files import file_digest, files_of
 from pawprint.runner.machine import LIBRARIES, describe_machine
+
+_DECODERS = ("pi-heif",)  # besides those of LIBRARIES: it decodes HEIC
 
 
 def describe_recipe(stage: str, settings: Mapping[str, Any], floats: bool) -> str:
@@ -29,7 +32,8 @@ def describe_recipe(stage: str, settings: Mapping[str, Any], floats: bool) -> st
     entry = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     machine = describe_machine()
     kept = ("python", *LIBRARIES, *(("system", "processor") if floats else ()))
-    values = [dict(settings), {name: machine[name] for name in kept}]
+    versions = {name: metadata.version(name) for name in _DECODERS}
+    values = [dict(settings), {name: machine[name] for name in kept} | versions]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for path in files_of(dep for dep in entry["deps"] if _is_code(dep)):
         digest.update(f"\0{path.as_posix()}\0{file_digest(path)}".encode())
