@@ -139,7 +139,7 @@ def test_no_room_is_one_line_and_the_old_results_come_back(base, work, monkeypat
     (project.root / ".git/opened.txt").unlink()  # it has grown beyond the limit
     project.set_params({"preprocess.image_size": 255})
     with monkeypatch.context() as patched:
-        patched.setenv("FILES_UP_TO", "200000")
+        patched.setenv("FILES_UP_TO", "500000")  # more than the list of opened files needs
         outcome = project.dvc("repro", "preprocess", fails=True)
     assert outcome.stages == ["preprocess"]
     (line,) = (line for line in outcome.text.splitlines() if line.startswith("error: "))
