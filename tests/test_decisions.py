@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,38 @@ def test_report_lists_decisions_and_bears_a_dropped_link_between_duplicates(tmp_
     rows = (tmp_path / "duplicates.csv").read_text().splitlines()[1:]
     assert rows == [f"{group},cat/{d}.jpg,cat,train,near,," for d in "ac"]
     assert "| dropped; counted nowhere else | 1" in (tmp_path / "report.md").read_text()
+
+
+def test_decisions_of_two_branches_merge_and_those_at_odds_are_named(tmp_path):
+    """Also the first decisions of both, which git would else call a conflict."""
+
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    path = tmp_path / "data/decisions.csv"
+
+    def decide(*decisions: Decision) -> None:
+        write_decisions({one.sha256: one for one in decisions}, path)
+        git("add", "--all")
+        git("commit", "--message", "decided")
+
+    shutil.copy(Path(__file__).parent.parent / ".gitattributes", tmp_path)
+    git("init")
+    decide()
+    git("checkout", "-b", "other")
+    decide(Decision(A, Verdict.DROP), Decision(C, Verdict.KEEP))
+    git("checkout", "main")
+    decide(Decision(B, Verdict.RELABEL, "dog"))
+    git("merge", "other")
+    assert read_decisions(CLASSES, path) == {
+        A: Decision(A, Verdict.DROP),
+        B: Decision(B, Verdict.RELABEL, "dog"),
+        C: Decision(C, Verdict.KEEP),
+    }
+    git("checkout", "-b", "third", "other")
+    decide(Decision(A, Verdict.DROP), Decision(B, Verdict.DROP), Decision(C, Verdict.KEEP))
+    git("checkout", "main")
+    git("merge", "third")
+    with pytest.raises(DataError, match=r"bbbbbbbbbbbb… is decided as .* remove a line"):
+        read_decisions(CLASSES, path)

@@ -2,120 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 from zipfile import ZipFile
 
 import httpx
-import numpy as np
 import pytest
 from chromium import Watched, expect, needs_chromium
 from corpus import encode
 from PIL import Image
-
-from pawprint.data.manifest import Picture, write_manifest
-from pawprint.storage.tables import write_csv
+from reviewing import COUNT, HEADER, Review, make_project, put, reviewing, start
 
 # covers: B7, B11
-
-ROOT = Path(__file__).resolve().parent.parent
-HEADER = "sha256,decision,label,who,why"
-COUNT = 8
-
-
-@dataclass(frozen=True)
-class Review:
-    """A review in a process of its own.
-
-    Attributes:
-        address: of its page.
-        decisions: the file that it writes.
-        digests: SHA-256 of the suspects, in order.
-    """
-
-    address: str
-    process: subprocess.Popen[str]
-    decisions: Path
-    digests: list[str]
-
-    def rows(self) -> list[str]:
-        lines = self.decisions.read_text(encoding="utf-8").splitlines()
-        assert lines[0] == HEADER
-        return lines[1:]
-
-
-def make_project(directory: Path) -> list[str]:
-    """Pictures, their division, and suspects with what a person sees of them; the digests."""
-    for place in ("data/raw", "metrics/suspects"):
-        (directory / place).mkdir(parents=True)
-    shutil.copy(ROOT / "params.yaml", directory)
-    (directory / "data/decisions.csv").write_text(f"{HEADER}\n")
-    rng, pictures = np.random.default_rng(0), []
-    with ZipFile(directory / "data/raw/images.zip", "w") as archive:
-        for i in range(COUNT):
-            content = encode(Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8)), "PNG")
-            path, digest = (
-                f"{'dog' if i % 2 else 'cat'}/{i}.png",
-                hashlib.sha256(content).hexdigest(),
-            )
-            archive.writestr(path, content)
-            pictures.append(Picture(path, path[:3], "train", digest, digest[:16]))
-    write_manifest(directory / "data/split.csv", pictures)
-    suspects = [
-        (i, p.path, p.split, p.class_name, "dog" if i % 2 else "cat", "label", 0.9)
-        for i, p in enumerate(pictures, 1)
-    ]
-    shortcut = (COUNT + 1, "", "", "", "", "shortcut: the file's format tells the class", 0.97)
-    header = ("rank", "path", "split", "label", "suggested", "why", "score")
-    write_csv(directory / "metrics/suspects.csv", header, [*suspects, shortcut])
-    near = [(p.path, pictures[0].path, 0.5) for p in pictures[1:]]
-    write_csv(
-        directory / "metrics/suspects/neighbours.csv", ("path", "neighbour", "similarity"), near
-    )
-    said = [(p.path, name, share) for p in pictures for name, share in (("cat", 0.2), ("dog", 0.8))]
-    write_csv(
-        directory / "metrics/suspects/probabilities.csv", ("path", "class", "probability"), said
-    )
-    return [picture.sha256 for picture in pictures]
-
-
-@contextmanager
-def reviewing(directory: Path, *options: str) -> Iterator[Review]:
-    digests = make_project(directory)
-    process = start(directory, *options)
-    try:
-        yield Review(read_address(process), process, directory / "data/decisions.csv", digests)
-    finally:
-        process.kill()
-        with suppress(ValueError):  # a test has read it to its end
-            process.communicate()
-
-
-def start(directory: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pawprint", "review", "--port", "0", *options]
-    path = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=directory, env=path, text=True, stdout=pipe, stderr=pipe)
-
-
-def read_address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    while line := process.stdout.readline():
-        if found := re.search(r"http://[\d.:]+", line):
-            return found[0]
-    raise AssertionError(process.communicate())
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +31,6 @@ def review(running) -> Review:
     """The same for all tests, with nothing decided."""
     running.decisions.write_text(f"{HEADER}\n")
     return running
-
-
-def put(review: Review, sha256: str, headers: dict[str, str] | None = None, **values: str) -> Any:
-    return httpx.put(f"{review.address}/decisions/{sha256}", json=values, headers=headers)
 
 
 @needs_chromium
@@ -259,7 +157,7 @@ def test_decisions_that_make_no_sense_are_refused_and_nothing_is_written(review)
 def test_what_others_write_meanwhile_stays_and_what_they_break_is_told(review):
     first, second, third, *_ = review.digests
     review.decisions.write_text(f"{HEADER}\n{second},drop,,Bob,by hand\n")
-    assert put(review, first, decision="keep").json() == {"decided": 2}
+    assert put(review, first, decision="keep").json() == {"decided": 2, "before": None}
     assert sorted([f"{first},keep,,Ada,", f"{second},drop,,Bob,by hand"]) == review.rows()
     broken = f"{HEADER}\n<<<<<<< HEAD\n"
     review.decisions.write_text(broken)
@@ -290,3 +188,104 @@ def test_missing_suspects_are_one_line(tmp_path):
     assert process.returncode == 2
     assert err.count("\n") == 1
     assert "metrics/suspects.csv: expected the result of a stage, found none; run `dvc" in err
+
+
+@needs_chromium
+def test_a_decision_holds_the_label_that_is_shown_or_chosen(browser, tmp_path):
+    """To keep a picture as it came would bring an earlier label back, or leave a copy with one."""
+    changed = {"relabelled": {0: "dog"}, "copied": {1: "cat/copy of 1.png"}}
+    with reviewing(tmp_path, **changed) as review:
+        page = browser.new_page(base_url=review.address)
+        page.goto("/")
+        expect(page.locator("#label")).to_have_text("dog")
+        page.keyboard.press("k")
+        shown = "the same file, decided with it: cat/copy of 1.png · train · cat"
+        expect(page.locator("#copies")).to_have_text(shown)
+        page.keyboard.press("2")
+        expect(page.locator("#copies")).to_have_text("")
+        assert review.rows() == sorted(f"{d},relabel,dog,," for d in review.digests[:2])
+        page.close()
+
+
+@needs_chromium
+def test_a_key_before_the_answer_to_the_last_one_counts_for_no_other_picture(browser, review):
+    page = browser.new_page(base_url=review.address)
+    page.goto("/")
+    place = page.locator("#place")
+    expect(place).to_contain_text("1 of 8 ·")
+    page.evaluate(
+        """() => { const real = window.fetch; window.fetch = async (...all) => {
+          await new Promise((done) => setTimeout(done, 300)); return real(...all); }; }"""
+    )
+    page.keyboard.press("d")
+    page.keyboard.press("ArrowRight")
+    expect(place).to_contain_text("2 of 8 · 1 of")
+    page.keyboard.press("u")
+    expect(place).to_contain_text("1 of 8 · 0 of")
+    assert review.rows() == []
+    page.close()
+
+
+@needs_chromium
+def test_a_second_tab_says_what_it_overwrites_and_its_undo_brings_that_back(browser, review):
+    first = review.digests[0]
+    page = browser.new_page(base_url=review.address)
+    page.goto("/")
+    expect(page.locator("#place")).to_contain_text("1 of 8 ·")
+    review.decisions.write_text(f"{HEADER}\n{first},drop,,Bob,blurred\n")
+    page.keyboard.press("k")
+    expect(page.get_by_role("alert")).to_have_text(
+        "cat/0.png was dropped by Bob meanwhile; yours stands now, and U takes it back."
+    )
+    assert review.rows() == [f"{first},keep,,Ada,"]
+    page.keyboard.press("u")
+    expect(page.locator("#place")).to_contain_text("1 of 8 ·")
+    assert review.rows() == [f"{first},drop,,Bob,blurred"]
+    page.close()
+
+
+@needs_chromium
+def test_of_more_classes_than_digits_any_is_chosen_from_a_list_by_key_or_pointer(browser, tmp_path):
+    names = {i: f'"{chr(97 + i)}, \u202e' for i in range(7)}  # of classes: quotes, a comma, a turn
+    with reviewing(tmp_path, relabelled={**names, 7: "z=1+1"}) as review:
+        page = browser.new_page(base_url=review.address)
+        page.goto("/")
+        listed = page.get_by_label("another class")
+        expect(listed.locator("option")).to_have_count(11)
+        page.keyboard.press("l")
+        page.keyboard.type("z")
+        page.keyboard.press("Enter")
+        expect(page.locator("#place")).to_contain_text("2 of 8 ·")
+        listed.dispatch_event("pointerdown")
+        listed.select_option("dog")
+        expect(page.locator("#place")).to_contain_text("3 of 8 ·")
+        first, second, *_ = review.digests
+        assert review.rows() == sorted([f"{first},relabel,z=1+1,,", f"{second},keep,,,"])
+        page.close()
+
+
+def test_while_the_archive_is_made_anew_or_has_changed_a_picture_is_not_shown(tmp_path):
+    with reviewing(tmp_path, "--who", "Ada\nLovelace") as review:
+        archive = tmp_path / "data/raw/images.zip"
+        archive.unlink()
+        first = f"{review.address}/pictures/{review.digests[0]}/160"
+        gone = httpx.get(first)
+        assert (gone.status_code, gone.text) == (
+            404,
+            "data/raw/images.zip: No such file or directory",
+        )
+        with ZipFile(archive, "w") as changed:
+            changed.writestr("cat/0.png", encode(Image.new("RGB", (9, 9)), "PNG"))
+        assert "cat/0.png is another picture now" in httpx.get(first).text
+        assert put(review, review.digests[0], decision="drop").status_code == 200
+        assert review.rows() == [f"{review.digests[0]},drop,,Ada Lovelace,"]
+
+
+def test_half_a_character_is_refused_and_nothing_is_written(review):
+    body = b'{"decision": "drop", "why": "\\ud83d"}'
+    answer = httpx.put(f"{review.address}/decisions/{review.digests[0]}", content=body)
+    assert (answer.status_code, answer.text) == (
+        409,
+        "why: expected text, found half of a character",
+    )
+    assert review.rows() == []

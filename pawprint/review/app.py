@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import asdict
@@ -38,6 +39,7 @@ PAGE = {
 OPEN = "open"  # what the page says of a decision that is taken back
 SIDES_PX = (160, 720)  # of a neighbour, of the picture itself
 MOST_BYTES = 4096  # of what is decided
+_VALUES = {"decision", "label", "why", "who"}
 _QUALITY = 85  # of the JPEGs
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -55,8 +57,8 @@ def build_app(suspects: Suspects, desk: Desk, archive: Path, config: PreprocessP
         archive: the canonical one.
         config: how pictures are decoded.
     """
-    show = lru_cache(maxsize=256)(lambda sha256, px: _render(archive, known[sha256], px, config))
     known = suspects.pictures
+    show = lru_cache(maxsize=256)(lambda sha256, px: _render(archive, known[sha256], px, config))
 
     async def page(request: Request) -> Response:
         return FileResponse(REVIEW_FILES / PAGE[request.url.path], headers=_HEADERS)
@@ -80,10 +82,11 @@ def build_app(suspects: Suspects, desk: Desk, archive: Path, config: PreprocessP
             raise HTTPException(HTTPStatus.NOT_FOUND, "no picture of this data set")
         values = await _read_values(request)
         if values["decision"] == OPEN:
-            count = await run_in_threadpool(_or_conflict, desk.reopen, sha256)
+            count, before = await run_in_threadpool(_or_conflict, desk.reopen, sha256)
         else:
-            count = await run_in_threadpool(_or_conflict, desk.decide, sha256, **values)
-        return JSONResponse({"decided": count}, headers=_HEADERS)
+            count, before = await run_in_threadpool(_or_conflict, desk.decide, sha256, **values)
+        found = {"decided": count, "before": before and asdict(before)}
+        return JSONResponse(found, headers=_HEADERS)
 
     routes = [
         *(Route(path, page) for path in PAGE),
@@ -123,7 +126,7 @@ class OwnPagesOnly:
 
 
 async def _read_values(request: Request) -> dict[str, str]:
-    """The body: decision, label and why, each a text."""
+    """The body: decision, label, why and, if an earlier decision comes back, who; each a text."""
     body = b""
     async for piece in request.stream():
         body += piece
@@ -135,9 +138,11 @@ async def _read_values(request: Request) -> dict[str, str]:
         values = {"decision": "", "label": "", "why": ""} | json.loads(body)
     except (TypeError, ValueError, RecursionError):
         values = {}
-    if len(values) != 3 or not all(isinstance(value, str) for value in values.values()):
+    texts = all(isinstance(value, str) for value in values.values())
+    if not values or values.keys() - _VALUES or not texts:
         raise HTTPException(
-            HTTPStatus.BAD_REQUEST, "expected a JSON object with decision, label and why, as texts"
+            HTTPStatus.BAD_REQUEST,
+            "expected a JSON object with decision, label, why and who, as texts",
         )
     return values
 
@@ -157,11 +162,15 @@ def _render(archive: Path, picture: Picture, side_px: int, config: PreprocessPar
     try:
         with open_archive(archive) as opened:
             content = opened.read(picture.path)
+        if hashlib.sha256(content).hexdigest() != picture.sha256:
+            raise DataError(f"{picture.path} is another picture now: start the review again")
         pixels = decode_image(
             content, side_px, config.max_pixels, config.max_value, resize="letterbox"
         )
     except (DataError, ImageError) as error:
         raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
+    except OSError as error:  # while `dvc repro` makes the archive anew, there is none
+        raise HTTPException(HTTPStatus.NOT_FOUND, describe_os_error(error)) from None
     small = io.BytesIO()
     Image.fromarray(pixels).save(small, "JPEG", quality=_QUALITY)
     return small.getvalue()
@@ -184,6 +193,7 @@ def _as_values(suspects: Suspects) -> dict[str, Any]:
         "suspects": [
             {
                 **describe(one.picture),
+                "copies": [describe(picture) for picture in one.copies],
                 "suggested": one.suggested,
                 "why": one.why,
                 "probabilities": one.probabilities,

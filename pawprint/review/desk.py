@@ -16,11 +16,14 @@ class Desk:
     Args:
         path: of the file; made with the first decision if missing.
         class_names: that a picture can be given.
-        who: decides.
+        who: decides, in one line.
+
+    Raises:
+        DataError: the name cannot be written.
     """
 
     def __init__(self, path: Path, class_names: Collection[str], who: str = "") -> None:
-        self._path, self._class_names, self._who = path, class_names, who
+        self._path, self._class_names, self._who = path, class_names, _one_line("who", who)
         self._lock = Lock()
 
     def read(self) -> dict[str, Decision]:
@@ -33,7 +36,9 @@ class Desk:
             return {}
         return read_decisions(self._class_names, self._path)
 
-    def decide(self, sha256: str, decision: str, label: str = "", why: str = "") -> int:
+    def decide(
+        self, sha256: str, decision: str, label: str = "", why: str = "", who: str | None = None
+    ) -> tuple[int, Decision | None]:
         """Write one decision in the place of an earlier one on the same picture.
 
         Args:
@@ -41,9 +46,10 @@ class Desk:
             decision: a ``Verdict``.
             label: of a picture to be relabelled.
             why: as the person says it; in one line.
+            who: decided, where it is not the one who sits here: an earlier decision comes back.
 
         Returns:
-            How many decisions there are now.
+            How many decisions there are now, and the one in whose place it stands.
 
         Raises:
             DataError: the decision, its label, or the file as it is now, is wrong.
@@ -57,17 +63,28 @@ class Desk:
             ) from None
         if (label not in self._class_names) if verdict is Verdict.RELABEL else label:
             raise DataError(f"label: expected one of {', '.join(self._class_names)}")
+        who = self._who if who is None else _one_line("who", who)
+        new = Decision(sha256, verdict, label, who, _one_line("why", why))
         with self._lock:
             decisions = self.read()
-            why = " ".join(why.split())
-            decisions[sha256] = Decision(sha256, verdict, label, self._who, why)
+            before = decisions.get(sha256)
+            decisions[sha256] = new
             write_decisions(decisions, self._path)
-            return len(decisions)
+            return len(decisions), before
 
-    def reopen(self, sha256: str) -> int:
+    def reopen(self, sha256: str) -> tuple[int, Decision | None]:
         """Take a decision back; see ``decide``."""
         with self._lock:
             decisions = self.read()
-            if decisions.pop(sha256, None):
+            if before := decisions.pop(sha256, None):
                 write_decisions(decisions, self._path)
-            return len(decisions)
+            return len(decisions), before
+
+
+def _one_line(name: str, text: str) -> str:
+    line = " ".join(text.split())
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{name}: expected text, found half of a character") from None
+    return line

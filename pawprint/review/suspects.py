@@ -39,6 +39,7 @@ class Suspect:
         why: the reasons, as stage suspects says them.
         probabilities: class and probability, the most probable first.
         neighbours: the pictures most like it, with their similarity up to 1.
+        copies: the same file at other places, maybe with another class; decided together.
     """
 
     picture: Picture
@@ -46,6 +47,7 @@ class Suspect:
     why: str
     probabilities: list[tuple[str, float]]
     neighbours: list[tuple[Picture, float]]
+    copies: list[Picture]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Suspects:
         suspects: a picture once; copies of one file are decided together.
         remarks: sentences on the whole data set, such as shortcuts.
         pictures: sha256 → a picture of the data set.
-        class_names: that pictures came with, sorted.
+        class_names: that pictures came with, or have now, sorted.
         unknown: rows whose picture the data set has no more.
     """
 
@@ -98,6 +100,9 @@ def _join(places: Places) -> Suspects:
         if row["neighbour"] in pictures:
             neighbour = (pictures[row["neighbour"]], float(row["similarity"]))
             neighbours[row["path"]].append(neighbour)
+    same: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures.values():
+        same[picture.sha256].append(picture)
     suspects: dict[str, Suspect] = {}
     remarks, unknown = [], 0
     for row in read_csv(places.suspects):
@@ -108,13 +113,15 @@ def _join(places: Places) -> Suspects:
             unknown += 1
         else:
             likely = sorted(probabilities[path], key=lambda one: -one[1])
-            new = Suspect(pictures[path], row["suggested"], row["why"], likely, neighbours[path])
-            suspects.setdefault(new.picture.sha256, new)
+            own = pictures[path]
+            copies = [copy for copy in same[own.sha256] if copy is not own]
+            new = Suspect(own, row["suggested"], row["why"], likely, neighbours[path], copies)
+            suspects.setdefault(own.sha256, new)
     return Suspects(
         list(suspects.values()),
         remarks,
         {picture.sha256: picture for picture in pictures.values()},
-        sorted({picture.source_class for picture in pictures.values()}),
+        sorted({name for p in pictures.values() for name in (p.source_class, p.class_name)}),
         unknown,
     )
 

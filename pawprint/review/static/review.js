@@ -52,15 +52,20 @@ function draw() {
     return;
   }
   const one = suspect();
-  $("picture").src = `pictures/${one.sha256}/720`;
-  $("picture").alt = `the picture ${one.path}`;
+  // A new element: in some browsers an old one shows the last picture until the next has come
+  const picture = document.createElement("img");
+  picture.id = "picture";
+  picture.src = `pictures/${one.sha256}/720`;
+  picture.alt = `the picture ${one.path}`;
+  $("picture").replaceWith(picture);
   $("path").textContent = `${one.path} · ${one.split}`;
+  $("copies").textContent = one.copies
+    .map((copy) => `the same file, decided with it: ${copy.path} · ${copy.split} · ${copy.label}`)
+    .join("\n");
   $("label").textContent = one.label;
   $("why").textContent = one.why + (one.suggested ? ` · suggested: ${one.suggested}` : "");
   const decision = decisionOn(one);
-  $("decision").textContent = decision
-    ? `decided: ${WORDS[decision.decision] || `relabelled as ${decision.label}`}`
-    : "";
+  $("decision").textContent = decision ? `decided: ${say(decision)}` : "";
   $("reasoning").value = decision ? decision.why : "";
   $("probabilities").replaceChildren(
     ...one.probabilities.map(([name, probability]) => {
@@ -91,7 +96,7 @@ function draw() {
 function drawKeys() {
   const classes = table.classes.slice(0, DIGITS.length);
   const keys = [
-    ["K", "keep", () => decide("keep")],
+    ["K", "keep", () => suspect() && label(suspect().label)],
     ...classes.map((name, i) => [DIGITS[i], name, () => label(name)]),
     ["R", "as suggested", () => suspect()?.suggested && label(suspect().suggested)],
     ["D", "drop", () => decide("drop")],
@@ -120,8 +125,14 @@ function drawClasses() {
   list.setAttribute("aria-label", "another class");
   list.append(element("option", "L: another class …"));
   for (const name of table.classes) list.append(element("option", name));
-  list.addEventListener("keydown", (event) => event.key === "Enter" && take());
-  list.addEventListener("click", () => list.dataset.opened && take());
+  let pointed = false; // by keyboard, what is chosen on the way changes with each letter
+  list.addEventListener("pointerdown", () => { pointed = true; });
+  list.addEventListener("keydown", (event) => {
+    pointed = false;
+    if (event.key === "Enter") take();
+    if (event.key === "Escape") list.blur();
+  });
+  list.addEventListener("change", () => pointed && take());
   const take = () => {
     if (list.selectedIndex > 0) label(table.classes[list.selectedIndex - 1]);
     list.selectedIndex = 0;
@@ -133,21 +144,33 @@ function drawClasses() {
 
 const actions = new Map();
 
-// The label that it came with is no change
-const label = (name) =>
-  name === suspect()?.source_label ? decide("keep") : decide("relabel", name);
+// The label that it came with is no change, unless a copy of it came with another one
+function label(name) {
+  const one = suspect();
+  if (!one) return;
+  const asItCame = [one, ...one.copies].every((copy) => copy.source_label === name);
+  return asItCame ? decide("keep") : decide("relabel", name);
+}
 
 function decide(decision, name = "") {
-  if (at >= order.length) return;
+  if (busy || at >= order.length) return;
+  const place = order[at];
   const one = suspect();
   if (decision === "open" && !decisionOn(one)) return step(1);
   const why = decision === "open" ? "" : $("reasoning").value;
-  const before = decisionOn(one);
-  return write(one, { decision, label: name, why }, () => {
-    done.push([order[at], before]);
-    step(1);
+  const known = decisionOn(one);
+  return write(one, { decision, label: name, why }, (before) => {
+    done.push([place, before]);
+    if (order[at] === place) step(1);
+    else draw();
+    if (before && say(before) !== (known && say(known))) {
+      const whose = before.who ? ` by ${before.who}` : "";
+      fail(`${one.path} was ${say(before)}${whose} meanwhile; yours stands now, and U takes it back.`);
+    }
   });
 }
+
+const say = (decision) => WORDS[decision.decision] || `relabelled as ${decision.label}`;
 
 async function write(one, decision, then) {
   if (busy) return;
@@ -159,10 +182,11 @@ async function write(one, decision, then) {
       body: JSON.stringify(decision),
     });
     if (!answer.ok) return fail(await answer.text());
+    const { before } = await answer.json();
     if (decision.decision === "open") delete table.decisions[one.sha256];
     else table.decisions[one.sha256] = { ...decision };
     $("error").hidden = true;
-    then();
+    then(before);
   } catch {
     fail("The review no longer answers: this decision is not written. Start it again, and go on.");
   } finally {
@@ -175,17 +199,18 @@ function undo() {
   if (!last) return;
   const [place, earlier] = last;
   const values = earlier
-    ? { decision: earlier.decision, label: earlier.label, why: earlier.why }
+    ? { decision: earlier.decision, label: earlier.label, why: earlier.why, who: earlier.who }
     : { decision: "open", label: "", why: "" };
   return write(table.suspects[place], values, () => {
     done.pop();
-    if (order.includes(place)) at = order.indexOf(place);
+    if (!order.includes(place)) order.splice(at, 0, place); // by what is shown now, it was left out
+    at = order.indexOf(place);
     draw();
   });
 }
 
 function back() {
-  if (at > 0) step(-1);
+  if (!busy && at > 0) step(-1);
 }
 
 function step(by) {
