@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from pawprint.data.decisions import apply_decisions, describe_decided, read_decisions
+from pawprint.data.decisions import apply_decisions, check_decided, describe_decided, read_decisions
 from pawprint.data.groups import read_groups, unite
 from pawprint.data.manifest import (
     assign_splits,
-    check_splits,
     describe_leaks,
     read_archive_index,
     read_archive_sizes,
@@ -47,9 +46,10 @@ def main(params: Params) -> None:
         write_kept(made, pictures, thumbnails, similarities, old.thumbnails.rows.recipe)
         move_directory(made, kept)
     together = unite(grouped, groups) if groups else {}
-    decided = apply_decisions(assign_splits(grouped, params.split, together), decisions)
+    assigned = assign_splits(grouped, params.split, together)
+    decided = apply_decisions(assigned, decisions)
     divided = decided.pictures  # by the labels that came: a decision moves no other picture
-    check_splits(divided, together)
+    check_decided(assigned, decided, together, decided_in)
     seen = {p.path: look for p, look in zip(pictures, thumbnails, strict=True)}
     thumbnails = [seen[picture.path] for picture in divided]
     remarks = list_remarks(divided, thumbnails, max_value, groups, together)

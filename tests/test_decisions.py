@@ -13,6 +13,7 @@ from pawprint.data.decisions import (
     Decision,
     Verdict,
     apply_decisions,
+    check_decided,
     describe_decided,
     read_decisions,
     write_decisions,
@@ -183,3 +184,45 @@ def test_decisions_of_two_branches_merge_and_those_at_odds_are_named(tmp_path):
     git("merge", "third")
     with pytest.raises(DataError, match=r"bbbbbbbbbbbb… is decided as .* remove a line"):
         read_decisions(CLASSES, path)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "label", "message"),
+    [
+        (
+            Verdict.DROP,
+            "",
+            r"d\.csv \(0 pictures relabelled, 3 dropped\): .* 2 classes, found \['cat'\]",
+        ),
+        (
+            Verdict.RELABEL,
+            "cat",
+            r"\(3 pictures relabelled, 0 dropped\): .*take some of the decisions",
+        ),
+    ],
+)
+def test_where_decisions_leave_too_little_they_are_named(verdict, label, message):
+    came = [
+        picture(f"{name}/{split}.jpg", hashlib.sha256(f"{name}{split}".encode()).hexdigest(), split)
+        for name in CLASSES
+        for split in ("train", "val", "test")
+    ]
+    all_dogs = {p.sha256: Decision(p.sha256, verdict, label) for p in came[3:]}
+    check_decided(came, apply_decisions(came, {}), {}, Path("d.csv"))
+    with pytest.raises(DataError, match=message):
+        check_decided(came, apply_decisions(came, all_dogs), {}, Path("d.csv"))
+    with pytest.raises(DataError, match=r"^expected at least 2 classes"):  # also without decisions
+        check_decided(came[:3], apply_decisions(came[:3], all_dogs), {}, Path("d.csv"))
+
+
+def test_a_class_of_which_no_picture_is_left_is_named():
+    decided = apply_decisions(PICTURES, {C: Decision(C, Verdict.DROP)})
+    _, line = describe_decided(decided, Path("d.csv"))
+    assert line.startswith("warning: no picture of dog is left after the decisions in d.csv: ")
+
+
+@pytest.mark.parametrize(("make", "found"), [(Path.mkdir, "found a folder"), (Path.exists, "none")])
+def test_a_missing_table_is_told(tmp_path, make, found):
+    make(tmp_path / "d.csv")
+    with pytest.raises(DataError, match=f"expected the file of decisions .*{found}"):
+        read_decisions(CLASSES, tmp_path / "d.csv")

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
-from pawprint.data.manifest import Picture
+from pawprint.data.manifest import Picture, check_splits
 from pawprint.runner.errors import DataError, one_line
 from pawprint.storage.tables import printable, write_csv
 
@@ -127,6 +127,12 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise DataError(
             f"{path}: expected UTF-8 text, found other bytes; save it as UTF-8"
         ) from None
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DataError(
+            f"{path}: expected the file of decisions (split.decisions), found "
+            f"{'none' if isinstance(error, FileNotFoundError) else 'a folder'}; bring it back by "
+            f"`git checkout -- {path}`, or write one with the line {','.join(DECISION_COLUMNS)}"
+        ) from None
     except csv.Error as error:
         raise DataError(
             f"{path}: expected a CSV, found: {one_line(error)}; take an earlier version of it "
@@ -196,6 +202,31 @@ def apply_decisions(pictures: Sequence[Picture], decisions: Decisions) -> Decide
     return Decided(left, decided, unmatched)
 
 
+def check_decided(
+    came: Sequence[Picture], decided: Decided, together: Mapping[str, str], path: Path
+) -> None:
+    """Check that a classifier can be trained and judged on what is left.
+
+    Args:
+        came: all pictures, each with its split.
+        decided: of these.
+        together: as of ``assign_splits``.
+        path: of the decisions.
+
+    Raises:
+        DataError: as of ``check_splits``; where decisions are the reason, it names them.
+    """
+    try:
+        check_splits(decided.pictures, together)
+    except DataError as error:
+        check_splits(came, together)
+        done = decided.counts
+        raise DataError(
+            f"with the decisions in {path} ({done['relabel']} pictures relabelled, {done['drop']} "
+            f"dropped): {error}; or take some of the decisions back"
+        ) from None
+
+
 def describe_decided(decided: Decided, path: Path) -> list[str]:
     """What was done, and what could not be done, in a line each; none without decisions."""
     lines = []
@@ -204,6 +235,12 @@ def describe_decided(decided: Decided, path: Path) -> list[str]:
         lines.append(
             f"decided in {path}: {done['relabel']} pictures relabelled, {done['drop']} dropped, "
             f"{done['keep']} kept as they came"
+        )
+    left = {picture.class_name for picture in decided.pictures}
+    if gone := sorted({picture.source_class for picture, _ in decided.decided} - left):
+        lines.append(
+            f"warning: no picture of {', '.join(map(printable, gone))} is left after the decisions "
+            f"in {path}: the models will not know {'this class' if len(gone) == 1 else 'these'}"
         )
     if unmatched := decided.unmatched:
         named = ", ".join(f"{one.sha256[:12]}… ({_say(one)})" for one in unmatched[:_NAMED])
