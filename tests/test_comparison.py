@@ -471,17 +471,40 @@ def test_reviewed_labels_judge_both_revisions() -> None:
     )
 
 
-def test_of_more_classes_a_reviewed_picture_counts_where_its_probability_is_known() -> None:
-    """The first model said cat at 0.6: what it gave wolf or dog alone is not known."""
+def test_of_more_classes_every_reviewed_picture_counts_for_the_accuracy_alone() -> None:
+    """Also one that the first model has wrong: to leave these out would flatter it.
+
+    What the first model gave dog is not known; so the log loss is that of x.
+    """
     classes = ("cat", "dog", "wolf")
     before = {path: Prediction(path, "cat", "cat", 0.6, 0.6) for path in "xyz"}
-    after = {"x": before["x"]} | {p: Prediction(p, "dog", "dog", 0.8, 0.8) for p in "yz"}
-    after["z"] = Prediction("z", "dog", "cat", 0.5, 0.2)
     before["y"] = Prediction("y", "cat", "dog", 0.7, 0.2)
+    after = {"x": Prediction("x", "cat", "cat", 0.5, 0.5)}
+    after |= {p: Prediction(p, "dog", "dog", 0.8, 0.8) for p in "yz"}
     base = revision("a", {"head": before}, class_names=classes)
     dogs = {p: replace(base.pictures[p], class_name="dog", source_class="cat") for p in "yz"}
     pictures = {**base.pictures, **dogs}
     other = revision("b", {"head": after}, pictures=pictures, class_names=classes)
     (found,) = compare_revisions(base, [other], 0.95)
-    assert found.test.paths == ("x", "y")
-    assert (found.test.reviewed, found.test.other_labels) == (1, 1)
+    assert found.test.paths == ("x", "y", "z")
+    assert (found.test.reviewed, found.test.without_loss, found.test.other_labels) == (2, 2, 0)
+    head = found.models["head"]
+    assert (head.accuracies, head.mended) == ((pytest.approx(2 / 3), 1.0), 1)
+    assert head.log_losses == pytest.approx((-np.log(0.6), -np.log(0.5)))
+    assert "2 of these count for the accuracy alone" in pictures_of(base, found)[0]
+    same = {**before, **{p: replace(before[p], actual="dog", actual_probability=0.3) for p in "yz"}}
+    other = revision("b", {"head": same}, pictures=pictures, class_names=classes)
+    (found,) = compare_revisions(base, [other], 0.95)
+    assert found.models["head"].same
+
+
+def test_of_more_classes_all_reviewed_are_refused() -> None:
+    classes = ("cat", "dog", "wolf")
+    base = revision(
+        "a", {"head": {"x": Prediction("x", "cat", "cat", 0.6, 0.6)}}, class_names=classes
+    )
+    dog = {"x": replace(base.pictures["x"], class_name="dog", source_class="cat")}
+    said = {"head": {"x": Prediction("x", "dog", "dog", 0.6, 0.6)}}
+    other = revision("b", said, pictures=dog, class_names=classes)
+    with pytest.raises(DataError, match="each of the 1 test pictures in common was relabelled"):
+        compare_revisions(base, [other], 0.95)

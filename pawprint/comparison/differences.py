@@ -34,10 +34,12 @@ class Shared:
         after: how many the second has.
         other_bytes: of the common paths, how many are other files; left out.
         other_labels: of the common pictures, how many have another class; left out, for what would
-            be right there is not agreed upon, or what the models gave the right class not known.
+            be right there is not agreed upon.
         groups: int64 [n] of the compared pictures, from 0; equal where they belong together.
         reviewed: of the compared pictures, how many have another class in each; both revisions are
             judged by the one that a person decided on.
+        without_loss: of these, how many count for the accuracy alone: with more than two classes,
+            what the models gave the class is not known.
     """
 
     paths: tuple[str, ...]
@@ -47,6 +49,7 @@ class Shared:
     other_labels: int
     groups: np.ndarray
     reviewed: int = 0
+    without_loss: int = 0
 
     @property
     def grouped(self) -> int:
@@ -226,6 +229,7 @@ def share_pictures(
         len(same_bytes) - len(paths),
         number_groups(_join_groups(base.group_of, other.group_of, paths)),
         reviewed,
+        sum(not np.isfinite(_loss(before[p]) + _loss(after[p])) for p in paths),
     )
 
 
@@ -255,10 +259,18 @@ def compare_models(before: Said, after: Said, shared: Shared, confidence: float)
     """
     pairs = [Side(before[path], after[path]) for path in shared.paths]
     losses = np.array([[_loss(pair.before), _loss(pair.after)] for pair in pairs])
+    known = np.isfinite(losses).all(axis=1)
+    if not known.any():
+        raise DataError(
+            f"each of the {len(pairs):,} test pictures in common was relabelled, and with more "
+            "than two classes the log loss by the new labels is not known; compare revisions of "
+            "one review"
+        )
+    losses = losses[known]
     right = np.array([[pair.before.correct, pair.after.correct] for pair in pairs])
     gained = right[:, 1].astype(np.float64) - right[:, 0]
     loss_interval, loss_p = paired_mean_interval(
-        losses[:, 1] - losses[:, 0], shared.groups, confidence
+        losses[:, 1] - losses[:, 0], shared.groups[known], confidence
     )
     return Difference(
         pictures=len(pairs),
@@ -270,19 +282,26 @@ def compare_models(before: Said, after: Said, shared: Shared, confidence: float)
         log_losses=(float(losses[:, 0].mean()), float(losses[:, 1].mean())),
         log_loss_interval=loss_interval,
         log_loss_p=loss_p,
-        same=all(pair.before == pair.after for pair in pairs),
+        same=all(_is_same(pair) for pair in pairs),
         sides=tuple(sorted((p for p in pairs if p.before.correct != p.after.correct), key=_worst)),
     )
 
 
 def _loss(said: Prediction) -> float:
-    return float(-np.log(max(said.actual_probability, SMALLEST_WRITTEN)))
+    """NaN where what it gave the class is not known."""
+    return float(-np.log(np.maximum(said.actual_probability, SMALLEST_WRITTEN)))
+
+
+def _is_same(pair: Side) -> bool:
+    if np.isfinite([_loss(pair.before), _loss(pair.after)]).all():
+        return pair.before == pair.after
+    return replace(pair.before, actual_probability=0) == replace(pair.after, actual_probability=0)
 
 
 def _worst(side: Side) -> tuple[bool, float, str]:
     """Those that became wrong first; then by the probability that the wrong side gave the class."""
     wrong = side.before if side.mended else side.after
-    return side.mended, wrong.actual_probability, wrong.path
+    return side.mended, np.nan_to_num(wrong.actual_probability), wrong.path
 
 
 def _sha256(picture: Picture | None) -> str:

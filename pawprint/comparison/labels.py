@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import nan
 
 from pawprint.comparison.revisions import Revision
 from pawprint.data.manifest import Picture
@@ -37,8 +38,9 @@ def judge_anew(
 ) -> tuple[list[Said], int]:
     """Tables of predictions by other labels.
 
-    What a model gave a class is known if it is the one that it predicted, or the only other one.
-    Where it is not known in each of the tables, the picture keeps the labels that it has in them.
+    Whether a model was right is known of each picture. What it gave the right class is not, with
+    more than two classes; nor is it taken from where that class happens to be the predicted one,
+    for then the only pictures to count would be those that the model had right.
 
     Args:
         tables: of several models.
@@ -46,23 +48,21 @@ def judge_anew(
         num_classes: that the models tell apart.
 
     Returns:
-        The tables, and how many of the pictures in them were judged anew.
+        The tables, and how many of the pictures in them were judged anew. What a model gave their
+        class is NaN where it is not known.
     """
     tables = list(tables)
     common = [path for path in labels if all(path in table for table in tables)]
-    known = [
-        path
-        for path in common
-        if num_classes == 2
-        or all(labels[path] in (table[path].predicted, table[path].actual) for table in tables)
-    ]
     return [
-        {**table, **{path: _judge(table[path], labels[path]) for path in known}} for table in tables
-    ], len(known)
+        {**table, **{path: _judge(table[path], labels[path], num_classes) for path in common}}
+        for table in tables
+    ], len(common)
 
 
-def _judge(said: Prediction, label: str) -> Prediction:
+def _judge(said: Prediction, label: str, num_classes: int) -> Prediction:
     if label == said.actual:
         return said
+    if num_classes > 2:
+        return replace(said, actual=label, actual_probability=nan)
     share = said.probability if label == said.predicted else 1 - said.probability
     return replace(said, actual=label, actual_probability=round(share, DECIMALS))

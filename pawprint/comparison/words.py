@@ -73,6 +73,11 @@ def _shared_line(kind: str, shared: Shared) -> str:
         parts.append(
             f"{shared.reviewed:,} have another class in each, both are judged by the reviewed one"
         )
+    if shared.without_loss:
+        parts.append(
+            f"{shared.without_loss:,} of these count for the accuracy alone, for what the models "
+            "gave the reviewed class is not known"
+        )
     if shared.other_bytes:
         parts.append(f"{shared.other_bytes:,} of the same name are other files, left out")
     if shared.other_labels:
@@ -301,6 +306,7 @@ def _shared_values(shared: Shared) -> dict[str, int]:
         "other_files": shared.other_bytes,
         "other_classes": shared.other_labels,
         "reviewed": shared.reviewed,
+        "without_log_loss": shared.without_loss,
         "grouped": shared.grouped,
     }
 
