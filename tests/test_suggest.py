@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from served import colours, picture
 
 from pawprint.__main__ import main
+from pawprint.data.decisions import Decision, Verdict, write_decisions
 from pawprint.data.manifest import Picture, write_manifest
 from pawprint.suggestions.choice import choose_diverse
 from pawprint.suggestions.sheet import Suggestion, render_sheet
@@ -125,7 +127,7 @@ def test_a_folder_without_news_is_refused_in_one_line(folder, capsys):
     assert suggest(folder) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "2 files, expected a picture that can be read and has no label (1 pictures are" in err
+    assert "expected a picture that can be read and has no label, found none (1 pictures are" in err
     assert not Path("suggestions").exists()
 
 
@@ -139,3 +141,29 @@ def test_a_suggestion_that_is_gone_by_then_has_no_thumbnail():
     sheet = render_sheet([Suggestion("gone.png", "cat", 0.5)], [None], "One.")
     assert "<img" not in sheet
     assert "gone.png" in sheet
+
+
+def test_what_a_decision_drops_is_not_suggested_again(folder, capsys):
+    shutil.copy(Path(__file__).parent.parent / "params.yaml", "params.yaml")
+    digest = hashlib.sha256((folder / "half.png").read_bytes()).hexdigest()
+    write_decisions({digest: Decision(digest, Verdict.DROP)}, Path("data/decisions.csv"))
+    suggest(folder)
+    out, err = capsys.readouterr()
+    assert "4 of 4 pictures without a label" in out
+    assert "1 pictures are left out: data/decisions.csv drops them" in err
+
+
+def test_pictures_that_look_alike_are_counted_and_names_of_other_bytes_are_escaped(folder, capsys):
+    for path in folder.iterdir():
+        path.unlink()
+    small = picture("red", (9, 9))
+    with open(os.fsencode(folder) + b"/\xff.png", "wb") as file:
+        file.write(small)
+    (folder / "same.png").write_bytes(small + b"\0")
+    assert suggest(folder) == 0
+    rows = Path("suggestions/suggestions.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.split(",")[1].rsplit("/", 1)[1] for row in rows] in (
+        ["same.png"],
+        ["\\udcff.png"],
+    )
+    assert "1 instead of 2 are suggested" in capsys.readouterr().err

@@ -17,10 +17,12 @@ from pawprint.answers.decoders import open_decoders, prepare_decoders
 from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
 from pawprint.cli.predict import AHEAD, BATCH_SIZE, find_pictures, picture_bar, whole_number
 from pawprint.cli.reading import STDIN, Reader, Source
+from pawprint.data.decisions import Verdict, read_decisions
 from pawprint.data.manifest import read_manifest
 from pawprint.inference.classifier import Classifier
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.files import atomic_write
+from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import printable, write_csv
 from pawprint.suggestions.choice import choose_diverse
@@ -28,6 +30,7 @@ from pawprint.suggestions.sheet import SUGGESTION_COLUMNS, Suggestion, render_sh
 
 TABLE, SHEET = "suggestions.csv", "sheet.html"
 LABELLED = Path("data/split.csv")  # pictures in it have a label
+PARAMS = Path("params.yaml")
 PRINTED = 10  # suggestions; the files have them all
 
 
@@ -47,7 +50,7 @@ def main(arguments: list[str], prog: str) -> int:
     """
     options = _parse(arguments, prog)
     sources = find_pictures([options.folder])
-    unlabelled, notes = leave_out_known(sources, LABELLED)
+    unlabelled, notes = leave_out_known(sources, LABELLED, _find_decisions(PARAMS))
     prepare_decoders()
     classifier = Classifier.open(Path(options.model))
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
@@ -58,14 +61,19 @@ def main(arguments: list[str], prog: str) -> int:
         read, probs, features, errors = look_at(classifier, reader, unlabelled)
         if not read:
             raise PawprintError(
-                f"{options.folder}: {len(sources)} files, expected a picture that can be read and "
-                f"has no label{_because([*notes, *errors])}; name another folder"
+                f"{options.folder}: expected a picture that can be read and has no label, found "
+                f"none{_because([*notes, *errors])}; name another folder"
             )
         rows = choose_diverse(features, probs, options.count, options.seed)
         suggestions = [
             Suggestion(read[i].path, card.class_names[probs[i].argmax()], float(probs[i].max()))
             for i in rows
         ]
+        if len(rows) < min(options.count, len(read)):
+            notes.append(
+                f"{len(rows)} instead of {min(options.count, len(read))} are suggested: each of "
+                "the others looks to the model like one of these"
+            )
         again = reader.read_ahead([read[i] for i in rows], AHEAD)
         images = [image if isinstance(image, np.ndarray) else None for _, image in again]
     heading = (
@@ -74,7 +82,7 @@ def main(arguments: list[str], prog: str) -> int:
     )
     out = Path(options.out)
     table = [
-        (rank, one.path, one.predicted, f"{one.probability:.6f}")
+        (rank, _writable(one.path), one.predicted, f"{one.probability:.6f}")
         for rank, one in enumerate(suggestions, 1)
     ]
     write_csv(out / TABLE, SUGGESTION_COLUMNS, table)
@@ -88,22 +96,34 @@ def main(arguments: list[str], prog: str) -> int:
     return int(bool(errors))
 
 
-def leave_out_known(sources: Sequence[Source], labelled: Path) -> tuple[list[Source], list[str]]:
+def leave_out_known(
+    sources: Sequence[Source], labelled: Path, decided: Path
+) -> tuple[list[Source], list[str]]:
     """Pictures that have no label yet, each once.
 
     Args:
         sources: as found.
         labelled: the table of stage split; missing: no picture has a label.
+        decided: the table of decisions, in which a person may have dropped some.
 
     Returns:
         The pictures that are left, and sentences on those that are not.
+
+    Raises:
+        DataError: there are decisions that cannot be read.
     """
-    known = {p.sha256 for p in read_manifest(labelled)} if labelled.is_file() else set()
-    left, seen, counts = [], set(), {"known": 0, "again": 0}
+    pictures = read_manifest(labelled) if labelled.is_file() else []
+    known = {p.sha256 for p in pictures}
+    class_names = {name for p in pictures for name in (p.source_class, p.class_name)}
+    decisions = read_decisions(class_names, decided) if pictures and decided.is_file() else {}
+    dropped = {s for s, one in decisions.items() if one.decision is Verdict.DROP}
+    left, seen, counts = [], set(), {"known": 0, "dropped": 0, "again": 0}
     for source in sources:
         digest = "" if source.error or source.path == STDIN else _digest(source.path)
         if digest and digest in known:
             counts["known"] += 1
+        elif digest and digest in dropped:
+            counts["dropped"] += 1
         elif digest and digest in seen:
             counts["again"] += 1
         else:
@@ -112,9 +132,21 @@ def leave_out_known(sources: Sequence[Source], labelled: Path) -> tuple[list[Sou
     notes = []
     if counts["known"]:
         notes.append(f"{counts['known']} pictures are left out: {labelled} has them already")
+    if counts["dropped"]:
+        notes.append(f"{counts['dropped']} pictures are left out: {decided} drops them")
     if counts["again"]:
         notes.append(f"{counts['again']} pictures are left out: copies of others in the folder")
     return left, notes
+
+
+def _find_decisions(params: Path) -> Path:
+    """Where they are, if this is a project; a model can be used anywhere."""
+    return Path(load_params(params).split.decisions) if params.is_file() else Path()
+
+
+def _writable(path: str) -> str:
+    """A name whose bytes are no text gets escapes, as in what is printed."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _digest(path: str) -> str:
