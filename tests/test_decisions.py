@@ -226,3 +226,11 @@ def test_a_missing_table_is_told(tmp_path, make, found):
     make(tmp_path / "d.csv")
     with pytest.raises(DataError, match=f"expected the file of decisions .*{found}"):
         read_decisions(CLASSES, tmp_path / "d.csv")
+
+
+def test_a_class_may_begin_and_end_with_a_space(tmp_path):
+    path, decisions = tmp_path / "d.csv", {A: Decision(A, Verdict.RELABEL, " cat ")}
+    write_decisions(decisions, path)
+    assert read_decisions([" cat ", "dog"], path) == decisions
+    path.write_text(f"{HEADER}{A}, relabel, dog ,,\n")
+    assert read_decisions([" cat ", "dog"], path)[A].label == "dog"

@@ -79,13 +79,13 @@ def other(row: int) -> Reason:
 
 
 def test_labels_and_others_take_turns_where_no_label_is_expected_to_be_wrong() -> None:
-    doubted = DoubtedLabels([label(0), label(1), label(2)], 0, 0)
+    doubted = DoubtedLabels([label(0), label(1), label(2)], 0, 0, 9)
     found = rank_suspects(doubted, [], [other(7), other(1), other(8)])
     assert [suspect.row for suspect in found] == [0, 7, 1, 8, 2]
 
 
 def test_a_picture_stands_once_with_all_its_reasons_the_one_of_its_place_first() -> None:
-    found = rank_suspects(DoubtedLabels([label(3), label(4)], 0, 0), [], [other(4), other(3)])
+    found = rank_suspects(DoubtedLabels([label(3), label(4)], 0, 0, 9), [], [other(4), other(3)])
     assert found == [
         RankedPicture(3, (label(3), other(3))),
         RankedPicture(4, (other(4), label(4))),
@@ -95,14 +95,14 @@ def test_a_picture_stands_once_with_all_its_reasons_the_one_of_its_place_first()
 
 def test_nine_labels_come_for_each_other_while_wrong_ones_are_expected() -> None:
     """12 are expected to be wrong, so 18 stand early, and then both take turns again."""
-    doubted = DoubtedLabels([label(row) for row in range(30)], 12, 0)
+    doubted = DoubtedLabels([label(row) for row in range(30)], 12, 0, 30)
     found = [s.row for s in rank_suspects(doubted, [], [other(row) for row in range(100, 120)])]
     assert found[:24] == [*range(9), 100, *range(9, 18), 101, 18, 102, 19, 103]
 
 
 def test_copies_with_two_labels_stand_first_where_the_model_doubts_the_label() -> None:
     conflicts = [Reason(9, "duplicate", "like x", 1.0, 0), Reason(1, "duplicate", "like y", 1.0, 1)]
-    found = rank_suspects(DoubtedLabels([label(0), label(1)], 0, 0), conflicts, [])
+    found = rank_suspects(DoubtedLabels([label(0), label(1)], 0, 0, 9), conflicts, [])
     assert [suspect.row for suspect in found] == [1, 0, 9]
     assert [reason.word for reason in found[0].reasons] == ["label", "duplicate"]
 
@@ -266,14 +266,14 @@ def test_no_suspects_leave_tables_without_rows(tmp_path: Path) -> None:
 
 def test_what_is_not_listed_is_told() -> None:
     suspects = [RankedPicture(row, (label(row),)) for row in range(3)]
-    doubted = DoubtedLabels([], 4, 5)
+    doubted = DoubtedLabels([label(3)], 4, 5, 95)
     told = list(
         describe_suspects(suspects, 2, doubted, ["a remark"], [Shortcut("border", "dog", 0.8)])
     )
     assert told[:3] == [
         "3 pictures have a reason to be looked at: label 3",
         "the first 2 are listed, 1 are not: suspects.most is the limit",
-        "about 4 labels may be wrong",
+        "about 4 labels may be wrong, if the heads can be trusted: they agree with 94 of 95 labels",
     ]
     assert told[3].startswith("warning: the labels of 5 pictures were not judged: ")
     assert told[4] == "warning: a remark"

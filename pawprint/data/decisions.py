@@ -151,6 +151,8 @@ def _refuse_conflict(path: Path, line: int, text: str) -> None:
 def _parse(row: Mapping[str, str], class_names: Collection[str], where: str) -> Decision:
     values = {name: row[name].strip() for name in DECISION_COLUMNS}
     digest, label = values["sha256"].lower(), values["label"]
+    if row["label"] in class_names:
+        label = row["label"]  # the name of a folder may begin or end with a space
     if not _DIGEST.fullmatch(digest):
         raise DataError(
             f"{where}: sha256: expected 64 hexadecimal digits, found {one_line(digest)!r}"

@@ -19,11 +19,13 @@ class DoubtedLabels:
         expected: about how many labels are wrong; 0 where no picture contradicts its label as
             surely as most others agree with theirs.
         unjudged: pictures whose class no other fold has, so that no head could name it.
+        judged: all others.
     """
 
     reasons: list[Reason]
     expected: int
     unjudged: int
+    judged: int
 
 
 def doubt_labels(judged: JudgedPictures) -> DoubtedLabels:
@@ -48,7 +50,7 @@ def doubt_labels(judged: JudgedPictures) -> DoubtedLabels:
         if known[row] and said[row] != labels[row]
     ]
     expected = estimate_wrong(probs[known], labels[known], judged.is_learned[known])
-    return DoubtedLabels(doubted, expected, int((~known).sum()))
+    return DoubtedLabels(doubted, expected, int((~known).sum()), int(known.sum()))
 
 
 def estimate_wrong(probs: np.ndarray, labels: np.ndarray, is_learned: np.ndarray) -> int:

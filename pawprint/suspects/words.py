@@ -35,7 +35,11 @@ def describe_suspects(
             "limit"
         )
     if doubted.expected:
-        yield f"about {doubted.expected} labels may be wrong"
+        agreed = doubted.judged - len(doubted.reasons)
+        yield (
+            f"about {doubted.expected} labels may be wrong, if the heads can be trusted: they "
+            f"agree with {agreed} of {doubted.judged} labels"
+        )
     if doubted.unjudged:
         yield (
             f"warning: the labels of {doubted.unjudged} pictures were not judged: all of their "
