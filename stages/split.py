@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from pawprint.data.decisions import apply_decisions, check_decided, describe_decided, read_decisions
+from pawprint.data.decisions import (
+    apply_decisions,
+    check_decided,
+    check_unchanged,
+    describe_decided,
+    read_decisions,
+)
 from pawprint.data.groups import read_groups, unite
 from pawprint.data.manifest import (
     assign_splits,
@@ -61,13 +67,15 @@ def main(params: Params) -> None:
     if decided.decided:
         summary |= {"relabelled": decided.counts["relabel"], "dropped": decided.counts["drop"]}
     write_json(Path("metrics/data.json"), summary)
+    check_unchanged(decisions, class_names, decided_in)
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
     for line in describe_decided(decided, decided_in):
         print(line)
-    for remark in remarks:
+    leaks = [
+        f"{sentence}; see data/report/across_splits.csv" for sentence in describe_leaks(divided)
+    ]
+    for remark in [*remarks, *leaks]:
         print(f"warning: {remark}")
-    for sentence in describe_leaks(divided):
-        print(f"warning: {sentence}; see data/report/across_splits.csv")
 
 
 if __name__ == "__main__":

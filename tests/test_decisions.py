@@ -14,6 +14,7 @@ from pawprint.data.decisions import (
     Verdict,
     apply_decisions,
     check_decided,
+    check_unchanged,
     describe_decided,
     read_decisions,
     write_decisions,
@@ -234,3 +235,15 @@ def test_a_class_may_begin_and_end_with_a_space(tmp_path):
     assert read_decisions([" cat ", "dog"], path) == decisions
     path.write_text(f"{HEADER}{A}, relabel, dog ,,\n")
     assert read_decisions([" cat ", "dog"], path)[A].label == "dog"
+
+
+def test_what_is_decided_while_a_stage_runs_makes_it_fail_and_not_be_taken_for_done(tmp_path):
+    path = tmp_path / "d.csv"
+    write_decisions({A: Decision(A, Verdict.DROP)}, path)
+    decisions = read_decisions(CLASSES, path)
+    check_unchanged(decisions, CLASSES, path)
+    write_decisions({**decisions, B: Decision(B, Verdict.KEEP)}, path)
+    with pytest.raises(
+        DataError, match=r"d\.csv: changed while this stage ran.* `dvc repro` again"
+    ):
+        check_unchanged(decisions, CLASSES, path)

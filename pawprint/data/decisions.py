@@ -102,6 +102,21 @@ def read_decisions(class_names: Collection[str], path: Path) -> dict[str, Decisi
     return found
 
 
+def check_unchanged(decisions: Decisions, class_names: Collection[str], path: Path) -> None:
+    """Check that nobody has decided anything since the file was read.
+
+    DVC notes the file as it is when a stage ends, and would take the new decisions for carried out.
+
+    Raises:
+        DataError: somebody has, or the file cannot be read any more.
+    """
+    if read_decisions(class_names, path) != decisions:
+        raise DataError(
+            f"{path}: changed while this stage ran, which has read it at its start; run "
+            "`dvc repro` again"
+        )
+
+
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
