@@ -71,10 +71,8 @@ def main(params: Params) -> None:
     print(", ".join(f"{count} {name}" for name, count in summary.items()))
     for line in describe_decided(decided, decided_in):
         print(line)
-    leaks = [
-        f"{sentence}; see data/report/across_splits.csv" for sentence in describe_leaks(divided)
-    ]
-    for remark in [*remarks, *leaks]:
+    remarks += [f"{s}; see data/report/across_splits.csv" for s in describe_leaks(divided)]
+    for remark in remarks:
         print(f"warning: {remark}")
 
 
