@@ -30,7 +30,7 @@ from pawprint.suggestions.sheet import SUGGESTION_COLUMNS, Suggestion, render_sh
 
 TABLE, SHEET = "suggestions.csv", "sheet.html"
 LABELLED = Path("data/split.csv")  # pictures in it have a label
-PARAMS = Path("params.yaml")
+PROJECT = Path("params.yaml")  # where there is one, decisions may have dropped pictures
 PRINTED = 10  # suggestions; the files have them all
 
 
@@ -50,7 +50,7 @@ def main(arguments: list[str], prog: str) -> int:
     """
     options = _parse(arguments, prog)
     sources = find_pictures([options.folder])
-    unlabelled, notes = leave_out_known(sources, LABELLED, _find_decisions(PARAMS))
+    unlabelled, notes = leave_out_known(sources, LABELLED, _find_decisions(PROJECT))
     prepare_decoders()
     classifier = Classifier.open(Path(options.model))
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
