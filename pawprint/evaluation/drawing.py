@@ -1,4 +1,4 @@
-"""What all charts share: colours, lines, and how a figure becomes a PNG; same numbers, same bytes.
+"""What all charts share: colours, lines, and how a figure becomes a file; same numbers, same bytes.
 
 Nothing outside the arguments, such as a user's matplotlibrc, has a say in what is drawn.
 """
@@ -43,18 +43,31 @@ STYLE = {
 def save_figure(
     path: Path | str, width_in: float, height_in: float, draw: Callable[..., None]
 ) -> None:
-    """Draw on a new figure and write it as PNG, without pyplot's global state."""
-    with matplotlib.rc_context(_settings()):
+    """Draw on a new figure and write it, without pyplot's global state.
+
+    Args:
+        path: of a PNG; with the suffix .svg, of an SVG whose texts are texts.
+        width_in, height_in: of the figure, in inches, before margins are cut.
+        draw: on the figure that it is given.
+    """
+    kind = "svg" if Path(path).suffix == ".svg" else "png"
+    with matplotlib.rc_context(_settings() | {"svg.hashsalt": Path(path).name}):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         draw(figure)
-        # The Software entry names matplotlib's version: other bytes for the same picture.
-        figure.savefig(path, format="png", metadata={"Software": None}, bbox_inches="tight")
+        figure.savefig(path, format=kind, metadata=_NAMELESS[kind], bbox_inches="tight")
 
 
-def _settings() -> Any:
+# What names matplotlib's version or the date makes other bytes of the same picture
+_NAMELESS: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Creator": None, "Date": None},
+}
+
+
+def _settings() -> dict[str, Any]:
     """matplotlib's own defaults, whatever a matplotlibrc says, then the house style."""
     defaults = {key: v for key, v in matplotlib.rcParamsDefault.items() if key != "backend"}
-    return {**defaults, **STYLE}
+    return {**defaults, **STYLE, "svg.fonttype": "none"}
 
 
 def line_style(i: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures of scores and of training, as PNG files: same numbers, same bytes.
+"""Pictures of scores and of training, as PNG or SVG files: same numbers, same bytes.
 
 ``y_true``, ``y_pred``, ``probs`` and ``bins`` are those of metrics.py; a mapping holds one entry
 per model, in the order of the legend.
@@ -115,9 +115,15 @@ def render_roc(
     the curves are micro-averages (see ``curves.roc_points``), the report's ROC AUC is the mean of
     the classes' areas, and so no other area is shown.
     """
+    points = {name: roc_points(y_true, probs) for name, probs in predictions.items()}
+    draw_roc(path, points, class_names)
+
+
+def draw_roc(path: Path | str, points: Mapping[str, list[Row]], class_names: list[str]) -> None:
+    """The same from what ``roc_points`` returns for each model."""
     curves, labels = {}, {}
-    for name, probs in predictions.items():
-        x, y = curves[name] = _columns(roc_points(y_true, probs))
+    for name, rows in points.items():
+        x, y = curves[name] = _columns(rows)
         if len(class_names) == 2:  # of more, the report has the mean of the classes' areas
             labels[name] = f"{name}, area {np.trapezoid(y, x):.4f}"
 
@@ -170,7 +176,7 @@ def _draw_curves(
     whole, corner = figure.subplots(1, 2)
     for axes in (whole, corner):
         for i, (name, (x, y)) in enumerate(curves.items()):
-            axes.plot(x, y, **_model_line(i, name), label=labels.get(name, name))
+            axes.plot(x, y, **model_line(i, name), label=labels.get(name, name))
     figure.suptitle(_convention(class_names), fontsize=9, color=GREY)
     return whole, corner
 
@@ -181,7 +187,7 @@ def _convention(class_names: list[str]) -> str:
     return f"micro-average of {len(class_names)} classes, each against the rest"
 
 
-def _model_line(i: int, name: str) -> dict[str, Any]:
+def model_line(i: int, name: str) -> dict[str, Any]:
     """The line of a model: in its own colour, wherever it stands among the others."""
     model = find_model(name)
     return line_style(i) | ({"color": model.colour} if model else {})
@@ -205,16 +211,22 @@ def render_reliability(
 
     A mark is one calibration bin, and its area the share of the pictures in it.
     """
+    curves = {name: reliability_curve(y_true, probs, bins) for name, probs in predictions.items()}
+    draw_reliability(path, curves, bins)
+
+
+def draw_reliability(path: Path | str, curves: Mapping[str, list[Row]], bins: int) -> None:
+    """The same from what ``metrics.reliability_curve`` returns for each model."""
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         top.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="calibrated")
-        for i, (name, probs) in enumerate(predictions.items()):
-            line = _model_line(i, name)
-            rows = reliability_curve(y_true, probs, bins)
+        for i, (name, rows) in enumerate(curves.items()):
+            line = model_line(i, name)
             x = np.array([row["confidence"] for row in rows])
             y = np.array([row["accuracy"] for row in rows])
-            share = np.array([row["count"] for row in rows]) / len(y_true)
+            share = np.array([row["count"] for row in rows])
+            share = share / share.sum()
             top.plot(x, y, **line, linewidth=1, alpha=0.6)
             mark = MARKS[i % len(MARKS)]
             top.scatter(x, y, s=12 + 250 * share, color=line["color"], marker=mark, alpha=0.6)

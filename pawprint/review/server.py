@@ -11,7 +11,7 @@ import uvicorn
 
 from pawprint.review.app import build_app
 from pawprint.review.desk import Desk
-from pawprint.review.suspects import Places, read_suspects
+from pawprint.data.suspects import Places, read_suspects
 from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import held_alone
 from pawprint.serving.server import address, listen

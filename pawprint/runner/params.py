@@ -316,6 +316,16 @@ class GradcamParams(Section):
     opacity: Share
 
 
+class ReportParams(Section):
+    wrong: Annotated[int, Field(ge=0, le=1000)]
+    suspects: Annotated[int, Field(ge=0, le=1000)]
+    thresholds: Annotated[list[OpenShare], Field(max_length=20)]
+    name: str
+    license: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
+    intended_use: str
+    limits: str
+
+
 class RuntimeParams(Section):
     threads: Annotated[int, Field(ge=1, le=1024)]
     engine: Literal["auto", "openvino", "tensorflow"]
@@ -341,6 +351,7 @@ class Params(Section):
     evaluate: EvaluateParams
     export: ExportParams
     gradcam: GradcamParams
+    report: ReportParams
     runtime: RuntimeParams
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Suspects:
         suspects: a picture once; copies of one file are decided together.
         remarks: sentences on the whole data set, such as shortcuts.
         pictures: sha256 → a picture of the data set.
-        class_names: that pictures came with, or have now, sorted.
+        class_names: that a picture can be given, sorted: those that some came with, or have now.
         unknown: rows whose picture the data set has no more.
     """
 
@@ -81,22 +81,34 @@ def read_suspects(places: Places) -> Suspects:
                 f"{path}: expected the result of a stage, found none; run `dvc repro suspects`, "
                 "or `dvc pull` where a remote has it"
             )
+    return list_suspects(places.suspects, places.details, places.manifest)
+
+
+def list_suspects(table: Path, details: Path, manifest: Path) -> Suspects:
+    """The same without the pictures themselves; no suspects where there is no table of them.
+
+    Args:
+        table, details, manifest: see ``Places``.
+
+    Raises:
+        DataError: a table is not as the stage writes it.
+    """
     try:
-        return _join(places)
+        return _join(_read_if_there(table), details, manifest)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{places.suspects}: expected the tables that stage suspects wrote, found {error!r}; "
+            f"{table}: expected the tables that stage suspects wrote, found {error!r}; "
             "run `dvc repro -f suspects`"
         ) from None
 
 
-def _join(places: Places) -> Suspects:
-    pictures = {picture.path: picture for picture in read_manifest(places.manifest)}
+def _join(rows: Sequence[Mapping[str, str]], details: Path, manifest: Path) -> Suspects:
+    pictures = {picture.path: picture for picture in read_manifest(manifest)}
     probabilities: dict[str, list[tuple[str, float]]] = defaultdict(list)
-    for row in _read_if_there(places.details / "probabilities.csv"):
+    for row in _read_if_there(details / "probabilities.csv"):
         probabilities[row["path"]].append((row["class"], float(row["probability"])))
     neighbours: dict[str, list[tuple[Picture, float]]] = defaultdict(list)
-    for row in _read_if_there(places.details / "neighbours.csv"):
+    for row in _read_if_there(details / "neighbours.csv"):
         if row["neighbour"] in pictures:
             neighbour = (pictures[row["neighbour"]], float(row["similarity"]))
             neighbours[row["path"]].append(neighbour)
@@ -105,7 +117,7 @@ def _join(places: Places) -> Suspects:
         same[picture.sha256].append(picture)
     suspects: dict[str, Suspect] = {}
     remarks, unknown = [], 0
-    for row in read_csv(places.suspects):
+    for row in rows:
         path = row["path"]
         if not path:
             remarks.append(row["why"])

@@ -1,0 +1,198 @@
+"""What stands on the page, put together from what the other modules made of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pawprint.data.decisions import Decisions
+from pawprint.data.suspects import Suspects
+from pawprint.evaluation.predictions import Prediction
+from pawprint.registry.models import ENSEMBLE, find_model
+from pawprint.report import tables
+from pawprint.report.advice import TOLD, Advice
+from pawprint.report.card import ModelCard, count_pictures, figures_by_class
+from pawprint.report.coverage import cover
+from pawprint.report.doubts import ShownSuspect, count_open
+from pawprint.report.errors import ShownError
+from pawprint.report.run import Judged, Trained
+from pawprint.report.shown import counted, interval, level, percent
+from pawprint.runner.params import ReportParams
+from pawprint.storage.tables import printable
+
+_MOST_REMARKS = 5  # of the suspects, among the warnings
+_SECTIONS = (
+    ("data", "What went in"),
+    ("models", "The models"),
+    ("charts", "Learning and errors"),
+    ("coverage", "Deciding alone"),
+    ("crossval", "Cross-validation"),
+    ("wrong", "Wrong pictures"),
+    ("suspects", "Suspects"),
+    ("next", "What to try next"),
+    ("card", "Model card"),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What of a run is shown as pictures.
+
+    Attributes:
+        errors: of the best model.
+        suspects: the first of them.
+        charts: name → SVG.
+        full: whether there was no room for more pictures.
+    """
+
+    errors: Sequence[ShownError]
+    suspects: Sequence[ShownSuspect]
+    charts: Mapping[str, str]
+    full: bool
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What is known of single pictures.
+
+    Attributes:
+        suspects: all of them, and remarks on the whole data set.
+        decisions: of the file, as it is now.
+        file: its name.
+        values: of ``doubts.decision_values``.
+    """
+
+    suspects: Suspects
+    decisions: Decisions
+    file: str
+    values: Mapping[str, Any]
+
+
+def fill_page(
+    trained: Trained,
+    judged: Judged,
+    doubts: Doubts,
+    shown: Shown,
+    advice: Sequence[Advice],
+    card: ModelCard,
+    config: ReportParams,
+    remarks: Sequence[str],
+) -> dict[str, Any]:
+    """The values that the page's template names.
+
+    Args:
+        trained, judged, doubts, shown: the run.
+        advice: what to try next.
+        card: of the exported model.
+        config: thresholds and words.
+        remarks: on the members of an ensemble.
+    """
+    found, best = judged.details, find_model(judged.best)
+    said = judged.predictions[judged.best].values()
+    covered = cover(said, config.thresholds, found["confidence"])
+    by_class = figures_by_class(judged.best, found)
+    counts = count_pictures(trained)
+    return {
+        "title": printable(config.name) or _title(trained.class_names),
+        "lede": _lede(judged),
+        "facts": _facts(trained, judged, said, count_open(doubts.suspects, doubts.decisions)),
+        "warnings": _warnings(trained, judged, doubts.suspects, remarks),
+        "contents": _SECTIONS,
+        "counts": counts,
+        "no_test": [
+            printable(name) for name in trained.class_names if not trained.count("test", name)
+        ],
+        "repeated": tables.repeated_pictures(trained.summary),
+        "leaks": list(map(printable, trained.leaks)),
+        "quarantined": tables.quarantined_pictures(trained),
+        "decided": tables.decided_pictures(trained),
+        "decisions_file": printable(doubts.file),
+        "best": judged.best,
+        "best_title": best.title if best else judged.best,
+        "no_ensemble": ENSEMBLE.name not in found["models"],
+        "tta": found["tta"],
+        "compared": tables.compared_models(judged),
+        "paired": tables.paired_tests(judged, TOLD),
+        "told": TOLD,
+        "unseen": tables.scores_without_leak(judged),
+        "reviewed": tables.scores_before_review(judged),
+        "by_class": by_class,
+        "confidence": level(found["confidence"]),
+        "charts": shown.charts,
+        "covered": tables.covered_pictures(covered, judged.best, found["confidence"]),
+        "crossval": judged.crossval,
+        "crossval_figures": tables.crossval_figures(judged.crossval),
+        "wrong_count": _count_wrong(said),
+        "test_count": len(said),
+        "errors": shown.errors,
+        "any_overlay": any(one.overlay for one in shown.errors),
+        "full": shown.full,
+        "suspects": shown.suspects,
+        "suspect_count": len(doubts.suspects.suspects),
+        "decision_count": len(doubts.decisions),
+        "decision_values": doubts.values,
+        "advice": advice,
+        "card": card,
+        "card_of": judged.exported["model"],
+        "license": config.license,
+        "shown_above": {counts.caption, by_class.caption},
+    }
+
+
+def _title(class_names: Sequence[str]) -> str:
+    if len(class_names) == 2:
+        return " or ".join(map(printable, class_names))
+    return f"Pictures of {len(class_names):,} classes"
+
+
+def _count_wrong(said: Collection[Prediction]) -> int:
+    return sum(not one.correct for one in said)
+
+
+def _lede(judged: Judged) -> str:
+    scores = judged.details["models"][judged.best]["metrics"]
+    low, high = scores["accuracy_low"], scores["accuracy_high"]
+    return (
+        f"The best model, {judged.best}, has {percent(scores['accuracy'])} of "
+        f"{counted(judged.details['pictures'], 'test picture', 'test pictures')} right. On other "
+        f"pictures of the same kind it should be within {interval(low, high)} % "
+        f"({level(judged.details['confidence'])} interval)."
+    )
+
+
+def _facts(
+    trained: Trained, judged: Judged, said: Collection[Prediction], doubted: int
+) -> list[tuple[str, str]]:
+    accuracy = judged.details["models"][judged.best]["metrics"]["accuracy"]
+    return [
+        (percent(accuracy), f"of the test pictures right, {judged.best}"),
+        (f"{_count_wrong(said):,}", f"wrong, of {len(said):,}"),
+        (f"{len(trained.pictures):,}", f"pictures of {len(trained.class_names):,} classes"),
+        (f"{doubted:,}", "suspects not decided yet"),
+    ]
+
+
+def _warnings(
+    trained: Trained, judged: Judged, suspects: Suspects, remarks: Sequence[str]
+) -> list[str]:
+    found = [f"{printable(leak)}." for leak in trained.leaks]
+    kinds = [f"{printable(remark)}. {_SHORTCUT}" for remark in suspects.remarks]
+    found += kinds[:_MOST_REMARKS]
+    if len(kinds) > _MOST_REMARKS:
+        found.append(f"{len(kinds) - _MOST_REMARKS} more of these stand in suspects.csv.")
+    found += map(printable, remarks)
+    if judged.exported["model"] != judged.best:
+        found.append(
+            f"The exported model is {judged.exported['model']}, not {judged.best}, the best one on "
+            "validation; export.model says so."
+        )
+    if suspects.unknown:
+        found.append(
+            f"{counted(suspects.unknown, 'row', 'rows')} of suspects.csv are of pictures that are "
+            "not there any more, and are left out."
+        )
+    return found
+
+
+_SHORTCUT = "A model may have learned this instead of what the pictures show."

@@ -1,0 +1,131 @@
+"""What the stages of a run wrote, read for the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pawprint.data.datasets import read_class_names
+from pawprint.data.decisions import Verdict
+from pawprint.data.manifest import Picture, describe_leaks, read_manifest
+from pawprint.evaluation.metrics import Row
+from pawprint.evaluation.predictions import Predictions, read_predictions
+from pawprint.evaluation.results import read_history
+from pawprint.registry.models import Model, find_best
+from pawprint.storage.tables import read_csv, read_json
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The pictures of a run.
+
+    Attributes:
+        pictures: of the manifest, in its order.
+        class_names: a class's place is its label.
+        summary: of ``metrics/data.json``.
+        quarantined: reason → pictures that could not be read.
+        leaks: a sentence for each kind of leak between the splits.
+        decided: verdict → pictures on which a person has decided; empty if none were.
+    """
+
+    pictures: Sequence[Picture]
+    class_names: Sequence[str]
+    summary: Mapping[str, int]
+    quarantined: Mapping[str, int]
+    leaks: Sequence[str]
+    decided: Mapping[str, int]
+
+    def count(self, split: str, class_name: str | None = None) -> int:
+        """Pictures of a split, of one class or of all."""
+        return sum(
+            p.split == split and class_name in (None, p.class_name) for p in self.pictures
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What evaluation says of the models of a run.
+
+    Attributes:
+        models: in the order of display.
+        details: of ``metrics/evaluate/details.json``.
+        predictions: model → path → what it said of a test picture.
+        trainings: model → figures of its training, with its validation log loss.
+        histories: stage → rows of its training's curves.
+        roc: model → points of its ROC curve.
+        crossval: of ``metrics/crossval/details.json``.
+        exported: of ``metrics/export.json``.
+        machine: "name: value" of what made the results.
+    """
+
+    models: Sequence[Model]
+    details: Mapping[str, Any]
+    predictions: Predictions
+    trainings: Mapping[str, Mapping[str, Any]]
+    histories: Mapping[str, Sequence[Row]]
+    roc: Mapping[str, list[Row]]
+    crossval: Mapping[str, Any]
+    exported: Mapping[str, Any]
+    machine: Sequence[str]
+
+    @property
+    def best(self) -> str:
+        """The model with the lowest log loss on validation."""
+        return find_best({name: found["val_log_loss"] for name, found in self.trainings.items()})
+
+    @property
+    def exported_file(self) -> Path:
+        """The model that was exported."""
+        return next(Path(m.file) for m in self.models if m.name == self.exported["model"])
+
+
+def read_trained(manifest: Path, processed: Path, report: Path, summary: Path) -> Trained:
+    """Read what stages split and preprocess wrote.
+
+    Args:
+        manifest: such as ``data/split.csv``.
+        processed: such as ``data/processed``.
+        report: such as ``data/report``.
+        summary: such as ``metrics/data.json``.
+    """
+    pictures = read_manifest(manifest)
+    reasons = Counter(row["reason"] for row in read_csv(processed / "quarantine.csv"))
+    table = report / "decided.csv"
+    verdicts = Counter(row["decision"] for row in (read_csv(table) if table.is_file() else ()))
+    return Trained(
+        pictures,
+        read_class_names(processed),
+        read_json(summary),
+        dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        describe_leaks(pictures),
+        {str(verdict): verdicts[verdict] for verdict in Verdict} if verdicts else {},
+    )
+
+
+def read_judged(metrics: Path, plots: Path, models: Sequence[Model], root: Path) -> Judged:
+    """Read what the trainings, crossval, evaluate and export wrote.
+
+    Args:
+        metrics: such as ``metrics``.
+        plots: such as ``plots``.
+        models: that the run has.
+        root: of the project, for the models' figures.
+
+    Raises:
+        DataError: the predictions are no such table.
+    """
+    logged = {model.stage: read_history(plots / model.stage) for model in models}
+    return Judged(
+        models,
+        read_json(metrics / "evaluate/details.json"),
+        read_predictions(metrics / "evaluate/predictions.csv"),
+        {model.name: read_json(root / model.figures) for model in models},
+        {stage: rows for stage, rows in logged.items() if rows},
+        {model.name: read_json(plots / "evaluate/roc" / f"{model.name}.json") for model in models},
+        read_json(metrics / "crossval/details.json"),
+        read_json(metrics / "export.json"),
+        read_json(metrics / "machine.json"),
+    )

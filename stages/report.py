@@ -1,0 +1,73 @@
+"""The whole run as one page, and the model's card → metrics/report.html, metrics/model_card.md."""
+
+from pathlib import Path
+
+from pawprint.data.decisions import read_decisions
+from pawprint.data.suspects import list_suspects
+from pawprint.registry.models import ENSEMBLE, made_models
+from pawprint.report.advice import advise
+from pawprint.report.card import Made, describe_model
+from pawprint.report.card_file import render_card_file
+from pawprint.report.charts import draw_charts
+from pawprint.report.contents import Doubts, Shown, fill_page
+from pawprint.report.doubts import count_open, decision_values, show_suspects
+from pawprint.report.errors import show_errors
+from pawprint.report.page import render_report
+from pawprint.report.pictures import PagePictures
+from pawprint.report.run import read_judged, read_trained
+from pawprint.runner.files import atomic_write, file_digest
+from pawprint.runner.params import Params
+from pawprint.runner.stage import run_stage
+from pawprint.storage.tables import read_json
+
+
+def main(params: Params) -> None:
+    processed, metrics, plots = Path("data/processed"), Path("metrics"), Path("plots")
+    manifest, config, decided_in = Path("data/split.csv"), params.report, params.split.decisions
+    trained = read_trained(manifest, processed, Path("data/report"), metrics / "data.json")
+    judged = read_judged(metrics, plots, made_models(Path()), Path())
+    suspects = list_suspects(metrics / "suspects.csv", metrics / "suspects", manifest)
+    decisions = read_decisions(suspects.class_names, Path(decided_in))
+
+    pictures = PagePictures(processed)
+    said, overlays = judged.predictions[judged.best], plots / "gradcam"
+    errors = show_errors(said, judged.best, params.gradcam, overlays, config.wrong, pictures)
+    shown_suspects, listed = show_suspects(suspects, config.suspects, pictures)
+    charts = draw_charts(judged, trained.class_names, params.evaluate.calibration_bins)
+
+    epochs = {
+        "baseline": params.baseline.epochs,
+        "head": params.head.epochs,
+        "finetuned": params.finetune.epochs,
+    }
+    advice = advise(trained, judged, count_open(suspects, decisions), epochs)
+    files = [manifest, judged.exported_file, Path("models/export/model.json")]
+    sections = {
+        "preprocess": params.preprocess,
+        "augment": params.augment,
+        "model": params.model,
+        "features": params.features,
+        "baseline": params.baseline,
+        "head": params.head,
+        "finetune": params.finetune,
+        "ensemble": params.ensemble,
+    }
+    digests = {path.as_posix(): file_digest(path) for path in files}
+    card = describe_model(trained, judged, Made(params.model, pictures.side_px, digests, sections), config)
+
+    values = decision_values(listed, suspects.class_names, decisions)
+    doubts = Doubts(suspects, decisions, decided_in, values)
+    shown = Shown(errors, shown_suspects, charts, pictures.full)
+    remarks = read_json(Path(ENSEMBLE.figures)).get("remarks", [])
+    page = fill_page(trained, judged, doubts, shown, advice, card, config, remarks)
+    for path, text in {
+        metrics / "report.html": render_report(page),
+        metrics / "model_card.md": render_card_file(card),
+    }.items():
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    print(f"the whole run in one page: {metrics}/report.html; the card: {metrics}/model_card.md")
+
+
+if __name__ == "__main__":
+    run_stage(main)
