@@ -14,7 +14,7 @@ from pawprint.report.doubts import count_open, decision_values, show_suspects
 from pawprint.report.errors import show_errors
 from pawprint.report.page import render_report
 from pawprint.report.pictures import PagePictures
-from pawprint.report.run import read_judged, read_trained
+from pawprint.report.run import read_judged, read_run_pictures
 from pawprint.runner.files import atomic_write, file_digest
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
@@ -24,7 +24,7 @@ from pawprint.storage.tables import read_json
 def main(params: Params) -> None:
     processed, metrics, plots = Path("data/processed"), Path("metrics"), Path("plots")
     manifest, config, decided_in = Path("data/split.csv"), params.report, params.split.decisions
-    trained = read_trained(manifest, processed, Path("data/report"), metrics / "data.json")
+    data = read_run_pictures(manifest, processed, Path("data/report"), metrics / "data.json")
     judged = read_judged(metrics, plots, made_models(Path()), Path())
     suspects = list_suspects(metrics / "suspects.csv", metrics / "suspects", manifest)
     decisions = read_decisions(suspects.class_names, Path(decided_in))
@@ -33,14 +33,14 @@ def main(params: Params) -> None:
     said, overlays = judged.predictions[judged.best], plots / "gradcam"
     errors = show_errors(said, judged.best, params.gradcam, overlays, config.wrong, pictures)
     shown_suspects, listed = show_suspects(suspects, config.suspects, pictures)
-    charts = draw_charts(judged, trained.class_names, params.evaluate.calibration_bins)
+    charts = draw_charts(judged, data.class_names, params.evaluate.calibration_bins)
 
     epochs = {
         "baseline": params.baseline.epochs,
         "head": params.head.epochs,
         "finetuned": params.finetune.epochs,
     }
-    advice = advise(trained, judged, count_open(suspects, decisions), epochs)
+    advice = advise(data, judged, count_open(suspects, decisions), epochs)
     files = [manifest, judged.exported_file, Path("models/export/model.json")]
     sections = {
         "preprocess": params.preprocess,
@@ -53,13 +53,15 @@ def main(params: Params) -> None:
         "ensemble": params.ensemble,
     }
     digests = {path.as_posix(): file_digest(path) for path in files}
-    card = describe_model(trained, judged, Made(params.model, pictures.side_px, digests, sections), config)
+    card = describe_model(
+        data, judged, Made(params.model, pictures.side_px, digests, sections), config
+    )
 
     values = decision_values(listed, suspects.class_names, decisions)
     doubts = Doubts(suspects, decisions, decided_in, values)
     shown = Shown(errors, shown_suspects, charts, pictures.full)
     remarks = read_json(Path(ENSEMBLE.figures)).get("remarks", [])
-    page = fill_page(trained, judged, doubts, shown, advice, card, config, remarks)
+    page = fill_page(data, judged, doubts, shown, advice, card, config, remarks)
     for path, text in {
         metrics / "report.html": render_report(page),
         metrics / "model_card.md": render_card_file(card),

@@ -53,7 +53,7 @@ LAYERS = (
         "pawprint/suggestions",
         "pawprint/suspects",
     },
-    {"pawprint/workplaces"},
+    {"pawprint/report", "pawprint/workplaces"},
     {"pawprint/ranking", "pawprint/search"},
     {"pawprint/cli", "pawprint/serving", "stages"},
     {"pawprint/review"},

@@ -102,7 +102,7 @@ def list_suspects(table: Path, details: Path, manifest: Path) -> Suspects:
         ) from None
 
 
-def _join(rows: Sequence[Mapping[str, str]], details: Path, manifest: Path) -> Suspects:
+def _join(rows: Sequence[dict[str, str]], details: Path, manifest: Path) -> Suspects:
     pictures = {picture.path: picture for picture in read_manifest(manifest)}
     probabilities: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for row in _read_if_there(details / "probabilities.csv"):

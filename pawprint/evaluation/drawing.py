@@ -46,12 +46,12 @@ def save_figure(
     """Draw on a new figure and write it, without pyplot's global state.
 
     Args:
-        path: of a PNG; with the suffix .svg, of an SVG whose texts are texts.
+        path: of a PNG; with the suffix .svg, of an SVG whose texts are texts, without a background.
         width_in, height_in: of the figure, in inches, before margins are cut.
         draw: on the figure that it is given.
     """
     kind = "svg" if Path(path).suffix == ".svg" else "png"
-    with matplotlib.rc_context(_settings() | {"svg.hashsalt": Path(path).name}):
+    with matplotlib.rc_context(_settings() | (_svg_settings(Path(path)) if kind == "svg" else {})):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         draw(figure)
         figure.savefig(path, format=kind, metadata=_NAMELESS[kind], bbox_inches="tight")
@@ -64,10 +64,15 @@ _NAMELESS: dict[str, dict[str, None]] = {
 }
 
 
-def _settings() -> dict[str, Any]:
+def _settings() -> Any:
     """matplotlib's own defaults, whatever a matplotlibrc says, then the house style."""
     defaults = {key: v for key, v in matplotlib.rcParamsDefault.items() if key != "backend"}
-    return {**defaults, **STYLE, "svg.fonttype": "none"}
+    return {**defaults, **STYLE}
+
+
+def _svg_settings(path: Path) -> dict[str, Any]:
+    no_paper = {"axes.facecolor": "none", "figure.facecolor": "none"}
+    return {"svg.fonttype": "none", "svg.hashsalt": path.name, **no_paper}
 
 
 def line_style(i: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pawprint.report.run import Judged, Trained
+from pawprint.report.run import Judged, RunPictures
 from pawprint.report.shown import counted, percent
 from pawprint.storage.tables import printable
 
@@ -36,21 +36,23 @@ class Advice:
     command: str = ""
 
 
-def advise(trained: Trained, judged: Judged, doubted: int, epochs: Mapping[str, int]) -> list[Advice]:
+def advise(
+    data: RunPictures, judged: Judged, doubted: int, epochs: Mapping[str, int]
+) -> list[Advice]:
     """What this run's figures suggest, the most urgent first; at the end what is always open.
 
     Args:
-        trained: the pictures.
+        data: the pictures.
         judged: the models.
         doubted: suspects that nobody has decided on.
         epochs: model → at most so many were allowed in its training.
     """
     rules: Sequence[Iterator[Advice]] = (
-        _leaks(trained),
+        _leaks(data),
         _suspects(doubted),
-        _few_pictures(trained),
-        _balance(trained),
-        _copies(trained),
+        _few_pictures(data),
+        _balance(data),
+        _copies(data),
         _baseline_as_good(judged),
         _tuning_for_nothing(judged),
         _fitting(judged),
@@ -63,12 +65,12 @@ def advise(trained: Trained, judged: Judged, doubted: int, epochs: Mapping[str, 
     return [advice for rule in rules for advice in rule]
 
 
-def _leaks(trained: Trained) -> Iterator[Advice]:
-    for leak in trained.leaks:
+def _leaks(data: RunPictures) -> Iterator[Advice]:
+    for leak in data.leaks:
         yield Advice(
             "Mend the division",
             f"{printable(leak)}. Remove one of each pair from the source, or let the division be "
-            "made anew by removing the folders of splits; data/report/across_splits.csv lists them.",
+            "made anew by removing the folders of splits; see data/report/across_splits.csv.",
         )
 
 
@@ -82,9 +84,9 @@ def _suspects(doubted: int) -> Iterator[Advice]:
         )
 
 
-def _few_pictures(trained: Trained) -> Iterator[Advice]:
-    counts = Counter(p.class_name for p in trained.pictures if p.split == "train")
-    few = sorted((counts[name], name) for name in trained.class_names if counts[name] < _FEW)
+def _few_pictures(data: RunPictures) -> Iterator[Advice]:
+    counts = Counter(p.class_name for p in data.pictures if p.split == "train")
+    few = sorted((counts[name], name) for name in data.class_names if counts[name] < _FEW)
     if few:
         count, name = few[0]
         more = f", and {counted(len(few) - 1, 'other class', 'other classes')} below {_FEW}"
@@ -96,9 +98,9 @@ def _few_pictures(trained: Trained) -> Iterator[Advice]:
         )
 
 
-def _balance(trained: Trained) -> Iterator[Advice]:
-    counts = Counter(p.class_name for p in trained.pictures if p.split == "train")
-    ranked = sorted((counts[name], name) for name in trained.class_names)
+def _balance(data: RunPictures) -> Iterator[Advice]:
+    counts = Counter(p.class_name for p in data.pictures if p.split == "train")
+    ranked = sorted((counts[name], name) for name in data.class_names)
     (least, small), (most, large) = ranked[0], ranked[-1]
     if most > _UNBALANCED * max(least, 1):
         yield Advice(
@@ -109,13 +111,13 @@ def _balance(trained: Trained) -> Iterator[Advice]:
         )
 
 
-def _copies(trained: Trained) -> Iterator[Advice]:
-    copies = trained.summary["exact_duplicates"] + trained.summary["near_duplicates"]
-    share = copies / trained.summary["pictures"]
+def _copies(data: RunPictures) -> Iterator[Advice]:
+    copies = data.summary["exact_duplicates"] + data.summary["near_duplicates"]
+    share = copies / data.summary["pictures"]
     if share > _REPEATED:
         yield Advice(
             "Count what is really there",
-            f"{copies:,} of {trained.summary['pictures']:,} pictures ({percent(share, 0)}) are "
+            f"{copies:,} of {data.summary['pictures']:,} pictures ({percent(share, 0)}) are "
             "copies or near copies of others: there is less to learn from than it seems. "
             "data/report/duplicates.csv lists them.",
         )
@@ -156,9 +158,9 @@ def _fitting(judged: Judged) -> Iterator[Advice]:
     if train - val > _GAP:
         yield Advice(
             "It learns its pictures by heart",
-            f"In its kept epoch {model.name} has {percent(train, 1)} of the training pictures right "
-            f"and {percent(val, 1)} of the validation pictures. More pictures, more dropout or more "
-            "augmentation narrow the gap.",
+            f"In its kept epoch {model.name} has {percent(train, 1)} of the training pictures "
+            f"right and {percent(val, 1)} of the validation pictures. More pictures, more dropout "
+            "or more augmentation narrow the gap.",
             "python -m pawprint learning-curve",
         )
 
@@ -170,7 +172,7 @@ def _longer(judged: Judged, epochs: Mapping[str, int]) -> Iterator[Advice]:
             section = "head" if model.name == "head" else model.stage.removeprefix("train_")
             yield Advice(
                 "Train longer",
-                f"The kept epoch of {model.name} is its last one, {most}: it may not have been done.",
+                f"The kept epoch of {model.name} is its last one, {most}: it may not be done.",
                 f"dvc exp run -S {section}.epochs={2 * most}",
             )
 
@@ -228,5 +230,6 @@ def _always(judged: Judged) -> Iterator[Advice]:
 
 
 def _pair(judged: Judged, a: str, b: str) -> Mapping[str, Any] | None:
-    return next((pair for pair in judged.details["mcnemar"] if (pair["a"], pair["b"]) == (a, b)), None)
-
+    return next(
+        (pair for pair in judged.details["mcnemar"] if (pair["a"], pair["b"]) == (a, b)), None
+    )

@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from pawprint.registry.models import find_model
-from pawprint.report.run import Judged, Trained
+from pawprint.report.run import Judged, RunPictures
 from pawprint.report.shown import (
     NOT_DEFINED,
+    PER_CENT,
     ShownTable,
     bounds,
     counted,
@@ -67,7 +68,7 @@ class CardPart:
 
 
 @dataclass(frozen=True)
-class ModelCard:
+class Card:
     """A card; ``header`` is what hubs read, fit for YAML."""
 
     title: str
@@ -75,29 +76,27 @@ class ModelCard:
     parts: tuple[CardPart, ...]
 
 
-def describe_model(
-    trained: Trained, judged: Judged, made: Made, config: ReportParams
-) -> ModelCard:
+def describe_model(data: RunPictures, judged: Judged, made: Made, config: ReportParams) -> Card:
     """The card of the model that was exported.
 
     Args:
-        trained: the pictures.
+        data: the pictures.
         judged: the models.
         made: how it was made.
         config: the words of the person who made it.
     """
     name = judged.exported["model"]
-    classes = _enumerate(trained.class_names)
+    classes = _enumerate(data.class_names)
     title = printable(config.name) or f"A classifier of pictures: {classes}"
     parts = (
-        _model(name, classes, trained, made),
+        _model(name, classes, data, made),
         _use(classes, config),
-        _limits(name, trained, judged, config),
-        _data(trained),
+        _limits(name, data, judged, config),
+        _data(data),
         _figures(name, judged),
         _making(name, judged, made),
     )
-    return ModelCard(title, _header(name, title, judged, made, config), parts)
+    return Card(title, _header(name, title, judged, made, config), parts)
 
 
 def _enumerate(names: Sequence[str]) -> str:
@@ -130,7 +129,7 @@ def _header(
     }
 
 
-def _model(name: str, classes: str, trained: Trained, made: Made) -> CardPart:
+def _model(name: str, classes: str, data: RunPictures, made: Made) -> CardPart:
     model = find_model(name)
     kind = model.title if model else name
     basis = "" if name == "baseline" else f", {made.backbone.backbone}{_origin(made.backbone)}"
@@ -139,7 +138,7 @@ def _model(name: str, classes: str, trained: Trained, made: Made) -> CardPart:
         (
             f"{kind} ({name}){basis}. It takes a picture of {made.image_size} by "
             f"{made.image_size} pixels, as raw RGB values from 0 to 255, and gives a probability "
-            f"for each of {counted(len(trained.class_names), 'class', 'classes')}: {classes}.",
+            f"for each of {counted(len(data.class_names), 'class', 'classes')}: {classes}.",
         ),
     )
 
@@ -155,14 +154,14 @@ def _origin(backbone: ModelParams) -> str:
 
 def _use(classes: str, config: ReportParams) -> CardPart:
     words = printable(config.intended_use) or (
-        f"To tell pictures of these classes apart ({classes}) where they are like those that it was "
-        "trained on: of the same kind of camera, light and subject. The person who made it has "
-        "said no more (report.intended_use)."
+        f"To tell pictures of these classes apart ({classes}) where they are like those that it "
+        "was trained on: of the same kind of camera, light and subject. The person who made it "
+        "has said no more (report.intended_use)."
     )
     return CardPart("Intended use", (words,))
 
 
-def _limits(name: str, trained: Trained, judged: Judged, config: ReportParams) -> CardPart:
+def _limits(name: str, data: RunPictures, judged: Judged, config: ReportParams) -> CardPart:
     found = judged.details
     scores = found["models"][name]["metrics"]
     wrong = sum(not one.correct for one in judged.predictions[name].values())
@@ -171,7 +170,7 @@ def _limits(name: str, trained: Trained, judged: Judged, config: ReportParams) -
         "with a high probability.",
         f"{wrong:,} of {counted(found['pictures'], 'test picture', 'test pictures')} "
         f"{'is' if wrong == 1 else 'are'} wrong. On new pictures of the same kind the accuracy "
-        f"should be within {interval(scores['accuracy_low'], scores['accuracy_high'])} % "
+        f"should be within {interval(scores['accuracy_low'], scores['accuracy_high'])}{PER_CENT} "
         f"({level(found['confidence'])} interval); of other kinds nothing is known.",
         "The test pictures were divided from the same data as those for training. What all of the "
         "data have in common, such as a camera or a place, was not tested.",
@@ -180,37 +179,37 @@ def _limits(name: str, trained: Trained, judged: Judged, config: ReportParams) -
     untested = [of for of, scores in classes.items() if not scores["support"]]
     if untested:
         points.append(f"Not tested, for want of test pictures: {_enumerate(untested)}.")
-    points += [f"{printable(leak)}." for leak in trained.leaks]
+    points += [f"{printable(leak)}." for leak in data.leaks]
     if config.limits:
         points.insert(0, printable(config.limits))
     return CardPart("Limits", points=tuple(points))
 
 
-def _data(trained: Trained) -> CardPart:
-    summary = trained.summary
+def _data(data: RunPictures) -> CardPart:
+    summary = data.summary
     sentences = [
         f"{summary['exact_duplicates']:,} are exact copies of another picture, "
         f"{summary['near_duplicates']:,} near copies; "
-        + ("each group of copies is in one split." if not trained.leaks else "see Limits.")
+        + ("each group of copies is in one split." if not data.leaks else "see Limits.")
     ]
-    unread = sum(trained.quarantined.values())
+    unread = sum(data.quarantined.values())
     if unread:
         sentences.append(f"{counted(unread, 'picture', 'pictures')} could not be read.")
-    if trained.decided:
-        done = trained.decided
+    if data.decided:
+        done = data.decided
         sentences.append(
             f"A person relabelled {done['relabel']:,} pictures and dropped {done['drop']:,}."
         )
-    return CardPart("Data", tuple(sentences), tables=(count_pictures(trained),))
+    return CardPart("Data", tuple(sentences), tables=(count_pictures(data),))
 
 
-def count_pictures(trained: Trained) -> ShownTable:
+def count_pictures(data: RunPictures) -> ShownTable:
     """Pictures of each class and split."""
     rows: list[list[object]] = []
-    for name in trained.class_names:
-        counts = [trained.count(split, name) for split in _SPLITS]
+    for name in data.class_names:
+        counts = [data.count(split, name) for split in _SPLITS]
         rows.append([name, *counts, sum(counts)])
-    totals = [trained.count(split) for split in _SPLITS]
+    totals = [data.count(split) for split in _SPLITS]
     rows.append(["all", *totals, sum(totals)])
     header = ("class", *_SPLITS.values(), "all")
     return make_table("Pictures of each class and split", header, rows, marked=len(rows) - 1)
@@ -224,7 +223,7 @@ def _figures(name: str, judged: Judged) -> CardPart:
         [
             "accuracy",
             percent(scores["accuracy"]),
-            f"{interval(scores['accuracy_low'], scores['accuracy_high'])} %",
+            f"{interval(scores['accuracy_low'], scores['accuracy_high'])}{PER_CENT}",
         ],
         ["F1, weighted", f"{scores['f1']:.4f}", bounds(intervals["f1"])],
         ["log loss", f"{scores['log_loss']:.4f}", bounds(intervals["log_loss"])],
@@ -270,15 +269,14 @@ def figures_by_class(name: str, found: Mapping[str, Any]) -> ShownTable:
             [
                 class_name,
                 scores["support"],
-                f"{percent(scores['recall'])} ({interval(*recall)})",
-                f"{percent(scores['precision'])} ({interval(*precision)})"
-                if precision
-                else NOT_DEFINED,
+                (percent(scores["recall"]), interval(*recall)),
+                (percent(scores["precision"]), interval(*precision)) if precision else NOT_DEFINED,
                 f"{scores['f1']:.4f}",
             ]
         )
     header = ("class", "test pictures", "recall", "precision", "F1")
-    return make_table(f"Each class, by {name}", header, rows)
+    caption = f"Each class, by {name}, with {level(found['confidence'])} intervals"
+    return make_table(caption, header, rows)
 
 
 def _making(name: str, judged: Judged, made: Made) -> CardPart:

@@ -7,11 +7,11 @@ import re
 import yaml
 
 from pawprint.evaluation.markdown import markdown_table
-from pawprint.report.card import CardPart, ModelCard
+from pawprint.report.card import Card, CardPart
 from pawprint.report.shown import ShownTable
 
 
-def render_card_file(card: ModelCard) -> str:
+def render_card_file(card: Card) -> str:
     """The card as Markdown; the same card is the same text."""
     header = yaml.safe_dump(dict(card.header), sort_keys=False, allow_unicode=True, width=1000)
     parts = [f"---\n{header}---", f"# {escape_markdown(card.title)}"]
@@ -29,8 +29,13 @@ def _render_part(part: CardPart) -> list[str]:
 
 
 def _render_table(table: ShownTable) -> str:
-    rows = [[escape_markdown(cell) for cell in row] for row in table.rows]
+    rows = [[_render_cell(cell) for cell in row] for row in table.rows]
     return markdown_table([escape_markdown(cell) for cell in table.header], rows)
+
+
+def _render_cell(text: str) -> str:
+    value, *below = map(escape_markdown, text.split("\n"))
+    return " ".join([value, *(f"({line})" for line in below)])
 
 
 def escape_markdown(text: str) -> str:

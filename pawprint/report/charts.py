@@ -16,12 +16,9 @@ from pawprint.evaluation.predictions import Predictions
 from pawprint.report.coverage import coverage_curve
 from pawprint.report.run import Judged
 
-# What the charts draw on white is drawn on the page's own paper, which may be dark
-_COLOURS = {
-    "#000000": "currentColor",
-    "#777777": "var(--quiet)",
-    "#dddddd": "var(--line)",
-}
+# What is drawn for white paper stands on that of the page, which may be dark. Grey suits both.
+_COLOURS = {"#000000": "currentColor", "#dddddd": "var(--line)"}
+_SCALE = 1.4  # pixels of the page for a point of the figure: its texts are as large as a caption
 _FEWEST_POINTS = 0.02  # of the pictures: one error among fewer is no accuracy to be drawn
 
 
@@ -86,4 +83,8 @@ def place_in_page(svg: str, name: str) -> str:
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"(?<=[:\s])#[0-9a-f]{6}(?=[;\"])", lambda m: _COLOURS.get(m[0], m[0]), svg)
     svg = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px)[^;\"]*", r"font-size: \1", svg)
-    return re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r"<svg \1 aria-hidden='true'>", svg, 1)
+    width = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', svg)
+    assert width is not None
+    largest = f"max-width: {_SCALE * float(width[1]):.0f}px"
+    frame = f'<svg {width[0]} style="{largest}" aria-hidden="true">'
+    return re.sub(r"<svg [^>]*>", frame, svg, count=1)

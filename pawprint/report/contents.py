@@ -12,12 +12,12 @@ from pawprint.evaluation.predictions import Prediction
 from pawprint.registry.models import ENSEMBLE, find_model
 from pawprint.report import tables
 from pawprint.report.advice import TOLD, Advice
-from pawprint.report.card import ModelCard, count_pictures, figures_by_class
+from pawprint.report.card import Card, count_pictures, figures_by_class
 from pawprint.report.coverage import cover
 from pawprint.report.doubts import ShownSuspect, count_open
 from pawprint.report.errors import ShownError
-from pawprint.report.run import Judged, Trained
-from pawprint.report.shown import counted, interval, level, percent
+from pawprint.report.run import Judged, RunPictures
+from pawprint.report.shown import PER_CENT, counted, interval, level, percent
 from pawprint.runner.params import ReportParams
 from pawprint.storage.tables import printable
 
@@ -70,19 +70,19 @@ class Doubts:
 
 
 def fill_page(
-    trained: Trained,
+    data: RunPictures,
     judged: Judged,
     doubts: Doubts,
     shown: Shown,
     advice: Sequence[Advice],
-    card: ModelCard,
+    card: Card,
     config: ReportParams,
     remarks: Sequence[str],
 ) -> dict[str, Any]:
     """The values that the page's template names.
 
     Args:
-        trained, judged, doubts, shown: the run.
+        data, judged, doubts, shown: the run.
         advice: what to try next.
         card: of the exported model.
         config: thresholds and words.
@@ -92,21 +92,19 @@ def fill_page(
     said = judged.predictions[judged.best].values()
     covered = cover(said, config.thresholds, found["confidence"])
     by_class = figures_by_class(judged.best, found)
-    counts = count_pictures(trained)
+    counts = count_pictures(data)
     return {
-        "title": printable(config.name) or _title(trained.class_names),
+        "title": printable(config.name) or _title(data.class_names),
         "lede": _lede(judged),
-        "facts": _facts(trained, judged, said, count_open(doubts.suspects, doubts.decisions)),
-        "warnings": _warnings(trained, judged, doubts.suspects, remarks),
+        "facts": _facts(data, judged, said, count_open(doubts.suspects, doubts.decisions)),
+        "warnings": _warnings(data, judged, doubts.suspects, remarks),
         "contents": _SECTIONS,
         "counts": counts,
-        "no_test": [
-            printable(name) for name in trained.class_names if not trained.count("test", name)
-        ],
-        "repeated": tables.repeated_pictures(trained.summary),
-        "leaks": list(map(printable, trained.leaks)),
-        "quarantined": tables.quarantined_pictures(trained),
-        "decided": tables.decided_pictures(trained),
+        "no_test": [printable(name) for name in data.class_names if not data.count("test", name)],
+        "repeated": tables.repeated_pictures(data.summary),
+        "leaks": list(map(printable, data.leaks)),
+        "quarantined": tables.quarantined_pictures(data),
+        "decided": tables.decided_pictures(data),
         "decisions_file": printable(doubts.file),
         "best": judged.best,
         "best_title": best.title if best else judged.best,
@@ -156,27 +154,27 @@ def _lede(judged: Judged) -> str:
     return (
         f"The best model, {judged.best}, has {percent(scores['accuracy'])} of "
         f"{counted(judged.details['pictures'], 'test picture', 'test pictures')} right. On other "
-        f"pictures of the same kind it should be within {interval(low, high)} % "
+        f"pictures of the same kind it should be within {interval(low, high)}{PER_CENT} "
         f"({level(judged.details['confidence'])} interval)."
     )
 
 
 def _facts(
-    trained: Trained, judged: Judged, said: Collection[Prediction], doubted: int
+    data: RunPictures, judged: Judged, said: Collection[Prediction], doubted: int
 ) -> list[tuple[str, str]]:
     accuracy = judged.details["models"][judged.best]["metrics"]["accuracy"]
     return [
         (percent(accuracy), f"of the test pictures right, {judged.best}"),
         (f"{_count_wrong(said):,}", f"wrong, of {len(said):,}"),
-        (f"{len(trained.pictures):,}", f"pictures of {len(trained.class_names):,} classes"),
+        (f"{len(data.pictures):,}", f"pictures of {len(data.class_names):,} classes"),
         (f"{doubted:,}", "suspects not decided yet"),
     ]
 
 
 def _warnings(
-    trained: Trained, judged: Judged, suspects: Suspects, remarks: Sequence[str]
+    data: RunPictures, judged: Judged, suspects: Suspects, remarks: Sequence[str]
 ) -> list[str]:
-    found = [f"{printable(leak)}." for leak in trained.leaks]
+    found = [f"{printable(leak)}." for leak in data.leaks]
     kinds = [f"{printable(remark)}. {_SHORTCUT}" for remark in suspects.remarks]
     found += kinds[:_MOST_REMARKS]
     if len(kinds) > _MOST_REMARKS:

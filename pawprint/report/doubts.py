@@ -9,9 +9,10 @@ from typing import Any
 from pawprint.data.decisions import Decision, Decisions
 from pawprint.data.suspects import Suspect, Suspects
 from pawprint.report.pictures import PagePictures
+from pawprint.report.shown import PER_CENT
 from pawprint.storage.tables import printable
 
-SIDE_PX = 224
+_SIDE_PX = 224
 _NEIGHBOUR_PX = 72
 _NEIGHBOURS = 4
 _PROBABILITIES = 3
@@ -62,7 +63,7 @@ def show_suspects(
     """
     shown, found = [], []
     for suspect in suspects.suspects[:most]:
-        image = pictures.show(suspect.picture.path, SIDE_PX)
+        image = pictures.show(suspect.picture.path, _SIDE_PX)
         if pictures.full:
             break
         shown.append(_show(suspect, image, pictures))
@@ -91,7 +92,7 @@ def _show(suspect: Suspect, image: str, pictures: PagePictures) -> ShownSuspect:
         printable(picture.source_class) if changed else "",
         printable(suspect.suggested),
         printable(suspect.why),
-        tuple((printable(name), f"{100 * share:.1f} %") for name, share in likely),
+        tuple((printable(name), f"{100 * share:.1f}{PER_CENT}") for name, share in likely),
         tuple(one for one in neighbours if one.image),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pawprint.evaluation.predictions import Prediction
 from pawprint.evaluation.selection import choose_pictures, worst_pictures
 from pawprint.report.pictures import PagePictures
+from pawprint.report.shown import PER_CENT
 from pawprint.runner.params import GradcamParams
 from pawprint.storage.tables import printable
 
@@ -70,8 +71,8 @@ def show_errors(
                 printable(one.path),
                 printable(one.actual),
                 printable(one.predicted),
-                f"{100 * one.probability:.1f} %",
-                f"{100 * one.actual_probability:.1f} %",
+                f"{100 * one.probability:.1f}{PER_CENT}",
+                f"{100 * one.actual_probability:.1f}{PER_CENT}",
             )
         )
     return shown

@@ -11,7 +11,7 @@ from PIL import Image
 from pawprint.data.datasets import read_labelled_images
 from pawprint.data.manifest import SPLITS
 
-MOST_BYTES = 12_000_000  # of all pictures of a page, as they stand there
+MOST_PICTURE_BYTES = 12_000_000  # of all pictures of a page, as they stand there
 _QUALITY = 80  # of the JPEGs
 _CAPTION_PX = 20  # below an overlay's file, see ``pawprint.inference.overlays``
 
@@ -20,7 +20,7 @@ class PagePictures:
     """The pictures of a data set, as the models see them, small.
 
     Each is made once, however often it is shown. When all of them together would be larger than
-    ``MOST_BYTES``, no other is made: those that are asked for first are shown.
+    ``MOST_PICTURE_BYTES``, no other is made: those that are asked for first are shown.
 
     Args:
         processed: such as ``data/processed``.
@@ -31,7 +31,7 @@ class PagePictures:
         full: whether a picture had no room.
     """
 
-    def __init__(self, processed: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, processed: Path, most_bytes: int = MOST_PICTURE_BYTES) -> None:
         self._splits = {split: read_labelled_images(processed / split) for split in SPLITS}
         self._place = {
             path: (images, row)

@@ -19,7 +19,7 @@ from pawprint.storage.tables import read_csv, read_json
 
 
 @dataclass(frozen=True)
-class Trained:
+class RunPictures:
     """The pictures of a run.
 
     Attributes:
@@ -32,7 +32,7 @@ class Trained:
     """
 
     pictures: Sequence[Picture]
-    class_names: Sequence[str]
+    class_names: list[str]
     summary: Mapping[str, int]
     quarantined: Mapping[str, int]
     leaks: Sequence[str]
@@ -40,9 +40,7 @@ class Trained:
 
     def count(self, split: str, class_name: str | None = None) -> int:
         """Pictures of a split, of one class or of all."""
-        return sum(
-            p.split == split and class_name in (None, p.class_name) for p in self.pictures
-        )
+        return sum(p.split == split and class_name in (None, p.class_name) for p in self.pictures)
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Judged:
         return next(Path(m.file) for m in self.models if m.name == self.exported["model"])
 
 
-def read_trained(manifest: Path, processed: Path, report: Path, summary: Path) -> Trained:
+def read_run_pictures(manifest: Path, processed: Path, report: Path, summary: Path) -> RunPictures:
     """Read what stages split and preprocess wrote.
 
     Args:
@@ -95,7 +93,7 @@ def read_trained(manifest: Path, processed: Path, report: Path, summary: Path) -
     reasons = Counter(row["reason"] for row in read_csv(processed / "quarantine.csv"))
     table = report / "decided.csv"
     verdicts = Counter(row["decision"] for row in (read_csv(table) if table.is_file() else ()))
-    return Trained(
+    return RunPictures(
         pictures,
         read_class_names(processed),
         read_json(summary),

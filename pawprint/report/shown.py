@@ -9,6 +9,7 @@ from pawprint.evaluation.metrics import Interval
 from pawprint.storage.tables import printable
 
 NOT_DEFINED = "n/a"
+PER_CENT = "\u00a0%"  # stays on the line of its number
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def cell(value: object) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """
     >>> percent(0.98765)
-    '98.77 %'
+    '98.77\\xa0%'
     """
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}{PER_CENT}"
 
 
 def interval(low: float, high: float) -> str:
@@ -74,9 +75,9 @@ def interval(low: float, high: float) -> str:
 def level(confidence: float) -> str:
     """
     >>> level(0.95)
-    '95 %'
+    '95\\xa0%'
     """
-    return f"{100 * confidence:.6g} %"
+    return f"{100 * confidence:.6g}{PER_CENT}"
 
 
 def counted(count: int, one: str, more: str) -> str:

@@ -7,9 +7,10 @@ from typing import Any
 
 from pawprint.evaluation.metrics import Interval
 from pawprint.report.coverage import Covered
-from pawprint.report.run import Judged, Trained
+from pawprint.report.run import Judged, RunPictures
 from pawprint.report.shown import (
     NOT_DEFINED,
+    PER_CENT,
     ShownTable,
     bounds,
     interval,
@@ -33,16 +34,16 @@ def repeated_pictures(summary: Mapping[str, int]) -> ShownTable:
     return make_table("Pictures that are there more than once", ("what", "how many"), rows)
 
 
-def quarantined_pictures(trained: Trained) -> ShownTable:
+def quarantined_pictures(data: RunPictures) -> ShownTable:
     """Why pictures could not be read."""
-    rows = list(trained.quarantined.items())
+    rows = list(data.quarantined.items())
     return make_table("Pictures that could not be read", ("reason", "pictures"), rows)
 
 
-def decided_pictures(trained: Trained) -> ShownTable:
+def decided_pictures(data: RunPictures) -> ShownTable:
     """What was done with pictures by a person's decision."""
     words = {"relabel": "relabelled", "drop": "dropped", "keep": "kept as they came"}
-    rows = [[words[verdict], count] for verdict, count in trained.decided.items()]
+    rows = [[words[verdict], count] for verdict, count in data.decided.items()]
     return make_table("Decisions on single pictures", ("what", "pictures"), rows)
 
 
@@ -55,7 +56,7 @@ def compared_models(judged: Judged) -> ShownTable:
         balanced = found["models"][model.name]["balanced_accuracy"]
         rows.append(
             [
-                model.name,
+                (model.name, "best on validation") if model.name == judged.best else model.name,
                 (percent(scores["accuracy"]), _share_bounds(scores)),
                 percent(balanced),
                 (f"{scores['f1']:.4f}", bounds(intervals["f1"])),
@@ -139,7 +140,7 @@ def covered_pictures(covered: Sequence[Covered], name: str, confidence: float) -
     """What a model decides alone at some thresholds."""
     rows = [
         [
-            "all" if not one.threshold else f"at least {100 * one.threshold:g} % sure",
+            "all" if not one.threshold else f"at least {100 * one.threshold:g}{PER_CENT} sure",
             percent(one.share, 1),
             one.pictures,
             one.wrong,

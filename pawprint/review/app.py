@@ -22,9 +22,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pawprint.data.manifest import Picture, open_archive
+from pawprint.data.suspects import Suspects
 from pawprint.pictures.images import decode_image
 from pawprint.review.desk import Desk
-from pawprint.data.suspects import Suspects
 from pawprint.runner.errors import DataError, ImageError, describe_os_error
 from pawprint.runner.params import PreprocessParams
 from pawprint.serving.origins import OWN_SITES, Origins

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import uvicorn
 
+from pawprint.data.suspects import Places, read_suspects
 from pawprint.review.app import build_app
 from pawprint.review.desk import Desk
-from pawprint.data.suspects import Places, read_suspects
 from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import held_alone
 from pawprint.serving.server import address, listen
