@@ -122,7 +122,10 @@
   actions.set("ARROWRIGHT", leaveOpen);
   actions.set(" ", leaveOpen);
   actions.set("ARROWLEFT", actions.get("←"));
-  actions.set("W", () => $("why").focus());
+  actions.set("W", () => {
+    $("why").focus();
+    $("why").select();
+  });
   if (classes.length > 9) {
     const list = document.createElement("select");
     list.setAttribute("aria-label", "another class");
@@ -154,7 +157,7 @@
   });
   for (const id of ["why", "who"]) {
     $(id).addEventListener("keydown", (event) => {
-      if (event.key === "Enter" || event.key === "Escape") choose(at);
+      if (event.key === "Enter" || event.key === "Escape") items[at].focus({ preventScroll: true });
     });
   }
   items.forEach((item, place) => item.addEventListener("focus", () => place !== at && choose(place, false)));

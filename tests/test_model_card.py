@@ -1,0 +1,171 @@
+"""The model card, what to try next, and what a model may decide alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from runs import SmallRun
+from test_report import report
+
+from pawprint.evaluation.predictions import Prediction
+from pawprint.registry.models import TRAINED
+from pawprint.report.advice import advise
+from pawprint.report.coverage import cover, coverage_curve
+from pawprint.report.run import read_judged, read_run_pictures
+from pawprint.runner.files import file_digest
+
+# covers: B7, B6, R6
+
+pytestmark = pytest.mark.usefixtures("no_charts")
+
+
+@pytest.fixture
+def no_charts(monkeypatch):
+    monkeypatch.setattr("stages.report.draw_charts", lambda *_: {})
+
+
+def read_card(run: SmallRun) -> tuple[dict[str, Any], str]:
+    """The header of a card, and its text."""
+    start, header, text = (
+        (run.root / "metrics/model_card.md").read_text(encoding="utf-8").split("---\n", 2)
+    )
+    assert start == ""
+    return yaml.safe_load(header), text
+
+
+def test_hubs_can_read_the_header(tmp_path):
+    run = SmallRun(tmp_path, class_names=("a: b", "- c #"), counts=(6, 3, 5), wrong=3).write()
+    report(run, license="apache-2.0")
+    header, _ = read_card(run)
+    assert header["license"] == "apache-2.0"
+    assert header["pipeline_tag"] == "image-classification"
+    assert header["library_name"] == "keras"
+    assert {"image-classification", "onnx"} <= set(header["tags"])
+    assert header["metrics"] == ["accuracy", "f1", "roc_auc"]
+    (model,) = header["model-index"]
+    assert model["name"] == "A classifier of pictures: a: b, - c #"
+    scores = {metric["type"]: metric["value"] for metric in model["results"][0]["metrics"]}
+    assert scores["accuracy"] == 0.7
+
+
+def test_a_card_says_how_the_model_was_made(tmp_path):
+    """With the hashes of what it is made from, and no path of somebody's machine."""
+    run = SmallRun(tmp_path).write()
+    report(run)
+    _, text = read_card(run)
+    for file in ("data/split.csv", "models/finetuned.keras", "models/export/model.json"):
+        assert file_digest(tmp_path / file) in text
+    assert "| finetune.lr | 5e-05 |" in text
+    assert "| model.backbone | EfficientNetLite0 |" in text
+    assert "| system | Linux x86\\_64 |" in text
+    assert str(tmp_path) not in text
+    assert "weights_file" not in text.replace("\\", "")
+
+
+def test_a_card_has_the_words_of_its_maker(tmp_path):
+    run = SmallRun(tmp_path).write()
+    report(run, name="Pets", intended_use="To sort *my* pictures.", limits="Not for <vets>.")
+    _, text = read_card(run)
+    assert "# Pets\n" in text
+    assert "## Intended use\n\nTo sort \\*my\\* pictures.\n" in text
+    assert "- Not for &lt;vets&gt;.\n" in text
+
+
+def test_a_card_has_the_figures_of_each_class(tmp_path):
+    """3 of 5 cats are taken for dogs: recall is 2 of 5, and of 2 pictures called cats 2 are."""
+    run = SmallRun(tmp_path, counts=(6, 3, 5), wrong=3).write()
+    report(run)
+    _, text = read_card(run)
+    rows = [line for line in text.replace("\u00a0", " ").splitlines() if "0.5714" in line]
+    assert len(rows) == 1
+    assert rows[0].startswith("| cat | 5 | 40.00 % (11.76 to 76.93) | 100.00 % (34.24 to 100.00) |")
+
+
+def said(probability: float, correct: bool, name: str) -> Prediction:
+    return Prediction(name, "cat", "cat" if correct else "dog", probability, 0.0)
+
+
+def test_coverage_by_hand():
+    """The surest of four is right, of two equally sure ones one is, the last is wrong."""
+    four = [
+        said(0.9, True, "a"),
+        said(0.8, False, "b"),
+        said(0.8, True, "c"),
+        said(0.6, False, "d"),
+    ]
+    assert coverage_curve(four) == [(0.25, 1.0), (0.75, 2 / 3), (1.0, 0.5)]
+    everything, sure, none = cover(four, [0.95, 0.8], 0.95)
+    assert (everything.pictures, everything.wrong, everything.accuracy) == (4, 2, 0.5)
+    assert (sure.share, sure.wrong, sure.accuracy) == (0.75, 1, 2 / 3)
+    assert (none.pictures, none.accuracy, none.bounds) == (0, None, None)
+
+
+def advice_of(run: SmallRun, doubted: int = 0, **epochs: int) -> dict[str, str]:
+    """What is advised → why, and the command."""
+    root = run.root
+    data = read_run_pictures(
+        *(root / "data/split.csv", root / "data/processed", root / "data/report"),
+        root / "metrics/data.json",
+    )
+    judged = read_judged(root / "metrics", root / "plots", TRAINED, root)
+    found = advise(data, judged, doubted, epochs)
+    return {one.what: f"{one.why} {one.command}".replace("\u00a0", " ") for one in found}
+
+
+def test_advice_says_the_figures_of_the_run(tmp_path):
+    run = SmallRun(tmp_path, counts=(6, 3, 5), wrong=3).write()
+    found = advice_of(run, doubted=7, finetuned=2)
+    assert found["Look at the suspects"].startswith("7 pictures have a reason")
+    assert found["Collect more pictures"].startswith("cat has 6 training pictures, and 1 other")
+    assert "1 test picture right" not in found["Fine-tuning is not told from the head"]
+    assert "fine-tuned model 1:" in found["Fine-tuning is not told from the head"]
+    assert found["Train longer"].endswith("dvc exp run -S finetune.epochs=4")
+    assert "10 test pictures leave the accuracy open" in found["Test on more pictures"]
+    assert "Let small classes weigh more" not in found
+    assert "Count what is really there" not in found
+
+
+def test_advice_keeps_still_where_figures_are_good(tmp_path):
+    run = SmallRun(tmp_path, counts=(100, 3, 150), wrong=0).write()
+    assert set(advice_of(run)) == {
+        "Ask whether pretraining fits",  # 2 and 1 of 300 are wrong: no difference is told
+        "Fine-tuning is not told from the head",
+        "Do not take its probabilities at their word",  # all right, at 80 % on average
+        "Compare backbones",
+        "Ask what more pictures would bring",
+    }
+
+
+def test_advice_on_what_is_in_the_data(tmp_path):
+    """Four training pictures of five go, all of the rest are copies."""
+    run = SmallRun(tmp_path, counts=(50, 3, 5)).write()
+    table = tmp_path / "data/split.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = [row for i, row in enumerate(rows) if row["path"][:9] != "dog/train" or i % 5 == 0]
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(kept)
+    summary = json.loads((tmp_path / "metrics/data.json").read_text())
+    (tmp_path / "metrics/data.json").write_text(json.dumps(summary | {"near_duplicates": 40}))
+    found = advice_of(run)
+    assert found["Let small classes weigh more"].startswith(
+        "50 training pictures of cat, 10 of dog"
+    )
+    assert found["Count what is really there"].startswith("40 of 116 pictures (34 %) are copies")
+    assert found["Collect more pictures"].startswith("dog has 10 training pictures")
+
+
+def test_advice_on_pictures_learned_by_heart(tmp_path):
+    run = SmallRun(tmp_path).write()
+    logged = Path(tmp_path, "plots/finetune/plots/metrics/train/accuracy.tsv")
+    logged.write_text("step\taccuracy\n0\t0.8\n1\t0.95\n2\t1\n")
+    assert advice_of(run)["It learns its pictures by heart"].startswith(
+        "In its kept epoch finetuned has 95.0 % of the training pictures right and 40.0 % of"
+    )
