@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pawprint.data.decisions import read_decisions
 from pawprint.data.suspects import list_suspects
-from pawprint.registry.models import ENSEMBLE, made_models
+from pawprint.registry.models import ENSEMBLE
 from pawprint.report.advice import advise
 from pawprint.report.card import Made, describe_model
 from pawprint.report.card_file import render_card_file
@@ -15,7 +15,7 @@ from pawprint.report.errors import show_errors
 from pawprint.report.page import render_report
 from pawprint.report.pictures import PagePictures
 from pawprint.report.run import read_judged, read_run_pictures
-from pawprint.runner.files import atomic_write, file_digest
+from pawprint.runner.files import atomic_write
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
 from pawprint.storage.tables import read_json
@@ -24,10 +24,10 @@ from pawprint.storage.tables import read_json
 def main(params: Params) -> None:
     processed, metrics, plots = Path("data/processed"), Path("metrics"), Path("plots")
     manifest, config, decided_in = Path("data/split.csv"), params.report, params.split.decisions
-    data = read_run_pictures(manifest, processed, Path("data/report"), metrics / "data.json")
-    judged = read_judged(metrics, plots, made_models(Path()), Path())
     suspects = list_suspects(metrics / "suspects.csv", metrics / "suspects", manifest)
     decisions = read_decisions(suspects.class_names, Path(decided_in))
+    data = read_run_pictures(manifest, processed, metrics / "data.json", decisions)
+    judged = read_judged(metrics, plots, Path())
 
     pictures = PagePictures(processed)
     said, overlays = judged.predictions[judged.best], plots / "gradcam"
@@ -41,7 +41,6 @@ def main(params: Params) -> None:
         "finetuned": params.finetune.epochs,
     }
     advice = advise(data, judged, count_open(suspects, decisions), epochs)
-    files = [manifest, judged.exported_file, Path("models/export/model.json")]
     sections = {
         "preprocess": params.preprocess,
         "augment": params.augment,
@@ -52,9 +51,11 @@ def main(params: Params) -> None:
         "finetune": params.finetune,
         "ensemble": params.ensemble,
     }
-    digests = {path.as_posix(): file_digest(path) for path in files}
     card = describe_model(
-        data, judged, Made(params.model, pictures.side_px, digests, sections), config
+        data,
+        judged,
+        Made(params.model, read_json(Path("models/export/model.json")), sections),
+        config,
     )
 
     values = decision_values(listed, suspects.class_names, decisions)

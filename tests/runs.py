@@ -109,7 +109,6 @@ class SmallRun:
             figures = {"best_epoch": 2, "val_log_loss": losses[model.name]}
             write_json(self.root / model.figures, figures)
             self._write_history(model.stage)
-            (self.root / model.file).write_bytes(model.name.encode())
         for name in (f"worst_{i:02d}" for i in range(1, 3 * self.overlays)):
             image = Image.new("RGB", (2 * SIDE_PX, SIDE_PX + 20), "white")
             image.save(self.root / f"plots/gradcam/finetuned_{name}.png")
@@ -133,7 +132,12 @@ class SmallRun:
         write_json(metrics / "export.json", {"model": "finetuned", "keras": {}, "onnx": {}})
         write_json(metrics / "ensemble.json", {})
         write_json(metrics / "machine.json", ["results: 0123", "system: Linux x86_64"])
-        write_json(self.root / "models/export/model.json", {})
+        card = {
+            "image_size": SIDE_PX,
+            "hashes": {"models/finetuned.keras": "0c76", "data/split.csv": "0b73"},
+            "files": {"model.onnx": "5e1f"},
+        }
+        write_json(self.root / "models/export/model.json", card)
 
     def write_suspects(self, suspects: Sequence[Sequence[object]]) -> None:
         rows = [(rank, *row) for rank, row in enumerate(suspects, 1)]

@@ -35,17 +35,10 @@ from pawprint.runner.params_file import load_params
 
 STAGES = [
     *("params", "download", "split", "preprocess", "train_baseline", "features"),
-    *(
-        "train_head",
-        "crossval",
-        "suspects",
-        "finetune",
-        "ensemble",
-        "evaluate",
-        "export",
-        "gradcam",
-    ),
+    *("train_head", "crossval", "suspects", "finetune"),
+    *("ensemble", "evaluate", "export", "gradcam", "report"),
 ]
+AFTER_TRAINING = ("ensemble", "evaluate", "export", "gradcam")
 MODELS = ("baseline", "head", "finetuned")
 STAGE_OF = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
 SCORES = {"accuracy", "accuracy_low", "accuracy_high", "log_loss", "val_log_loss"}
@@ -195,10 +188,11 @@ def test_an_edit_of_the_plumbing_makes_nothing_stale(copied):
         ("pawprint/inspection/alignment.py", {"split"}),
         ("pawprint/suspects/ranking.py", {"suspects"}),
         ("pawprint/evaluation/error_page.py", {"gradcam"}),
-        ("pawprint/evaluation/selection.py", {"evaluate", "gradcam"}),
-        ("pawprint/evaluation/figures.py", {"evaluate"}),
+        ("pawprint/evaluation/selection.py", {"evaluate", "gradcam", "report"}),
+        ("pawprint/evaluation/figures.py", {"evaluate", "report"}),
+        ("pawprint/report/templates/decide.js", {"report"}),
         ("pawprint/inference/overlays.py", {"gradcam"}),
-        ("pawprint/registry/models.py", {"ensemble", "evaluate", "export", "gradcam"}),
+        ("pawprint/registry/models.py", {*AFTER_TRAINING, "report"}),
         ("pawprint/data/augment.py", {"train_baseline", "features", "finetune"}),
         ("pawprint/serving/api.py", set()),
     ],
@@ -231,7 +225,7 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
     paths = {dep["path"] for dep in locked["deps"]}
     deps = {path for path in paths if not lies_in(path, {"pawprint", "stages"})}
     outs = {out["path"] for out in locked.get("outs", [])}
-    reads = {path for path in opened["read"] if not lies_in(path, deps | outs)}
+    reads = {path for path in opened["read"] if not lies_in(path, paths | outs)}
     named = {path: re.sub(r"\.tmp(?=/|$)", "", path) for path in opened["write"]}
     writes = {path for path, name in named.items() if not lies_in(name, outs)}
     assert reads == set(), f"{stage} reads what is not among its deps"
@@ -243,7 +237,7 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
         unread -= {"data/weights"}
     if stage in ("split", "crossval", "suspects"):  # a folder names no groups
         unread -= {"data/groups"}
-    if stage in ("ensemble", "evaluate", "export", "gradcam"):  # none is asked for
+    if stage in AFTER_TRAINING:  # none is asked for
         unread -= deps if stage == "ensemble" else {"models/ensemble"}
         unread -= {"metrics/ensemble.json"} if stage == "export" else set()
     assert unread == set(), f"{stage} never reads these deps"
@@ -547,7 +541,7 @@ def test_wrong_pictures_are_on_a_page_with_their_overlays(base):
 def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
     before = copied.lock()
     outcome = copied.dvc("exp", "run", "--name", "slow", "-S", "finetune.lr=1e-5")
-    assert outcome.stages == ["params", "finetune", "ensemble", "evaluate", "export", "gradcam"]
+    assert outcome.stages == ["params", "finetune", *AFTER_TRAINING, "report"]
     after = copied.lock()
     assert [name for name in STAGES if before[name] != after[name]] == outcome.stages
     rate = after["finetune"]["params"]["params.yaml"]["finetune"]["lr"]
@@ -577,8 +571,8 @@ def test_finetuning_rate_reruns_what_depends_on_it_and_no_more(copied):
 def test_head_starts_from_cached_features(copied):
     outcome = copied.dvc("exp", "run", "-S", "head.lr=2e-3", "train_head")
     assert outcome.stages == ["train_head"]
-    models = {"finetune", "ensemble", "evaluate", "export", "gradcam"}
-    assert copied.stale() == {"params", "crossval", "suspects"} | models
+    judged = {"crossval", "suspects", "finetune", *AFTER_TRAINING, "report"}
+    assert copied.stale() == {"params"} | judged
 
 
 def test_an_ensemble_is_a_model_like_the_others(copied):
@@ -586,7 +580,7 @@ def test_an_ensemble_is_a_model_like_the_others(copied):
     shutil.copy(copied.root / "models/head.keras", copied.root / "data/members/same.keras")
     changes = ("ensemble.picks=4", "export.model=ensemble", "evaluate.tta=2")
     outcome = copied.dvc("exp", "run", *(x for c in changes for x in ("-S", c)))
-    assert outcome.stages == ["params", "ensemble", "evaluate", "export", "gradcam"]
+    assert outcome.stages == ["params", *AFTER_TRAINING, "report"]
     left_out = "data/members/same.keras: left out, as it is the same model as head"
     assert f"warning: {left_out}" in outcome.text
     figures = json.loads(copied.read("metrics/ensemble.json"))

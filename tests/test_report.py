@@ -15,6 +15,7 @@ import pytest
 from chromium import Watched, needs_chromium
 from runs import SmallRun, doubt
 
+from pawprint.data.decisions import Decision, Verdict, write_decisions
 from pawprint.report.pictures import PagePictures
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import load_params
@@ -231,12 +232,14 @@ def test_quarantine_and_decisions_are_counted(tmp_path):
     run = SmallRun(tmp_path).write()
     rows = "".join(f"cat/{i}.jpg,cat,train,truncated file\n" for i in range(3))
     (tmp_path / "data/processed/quarantine.csv").write_text(f"path,class,split,reason\n{rows}")
-    header = "path,split,source_class,class,decision"
-    decided = [f"cat/{i}.jpg,train,cat,dog,relabel" for i in range(2)] + ["x,train,cat,cat,drop"]
-    (tmp_path / "data/report/decided.csv").write_text("\n".join([header, *decided]) + "\n")
+    summary = json.loads((tmp_path / "metrics/data.json").read_text())
+    summary |= {"relabelled": 2, "dropped": 1}
+    (tmp_path / "metrics/data.json").write_text(json.dumps(summary))
+    kept = Decision(run.pictures[0].sha256, Verdict.KEEP)
+    write_decisions({kept.sha256: kept}, tmp_path / "data/decisions.csv")
     text = Page(report(run)).text
     assert "reason pictures truncated file 3" in text
-    assert "kept as they came 0 relabelled 2 dropped 1" in text
+    assert "relabelled 2 dropped 1 kept as they came 1" in text
 
 
 @needs_chromium

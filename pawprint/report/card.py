@@ -46,14 +46,12 @@ class Made:
 
     Attributes:
         backbone: the pretrained network, of which models other than the baseline are made.
-        image_size: the side of the pictures that it takes, in pixels.
-        digests: name of a file → its SHA-256.
+        exported: the card of the exported model, ``models/export/model.json``.
         sections: name of a section of params.yaml → the section.
     """
 
     backbone: ModelParams
-    image_size: int
-    digests: Mapping[str, str]
+    exported: Mapping[str, Any]
     sections: Mapping[str, BaseModel]
 
 
@@ -131,13 +129,13 @@ def _header(
 
 def _model(name: str, classes: str, data: RunPictures, made: Made) -> CardPart:
     model = find_model(name)
-    kind = model.title if model else name
+    kind, side = model.title if model else name, made.exported["image_size"]
     basis = "" if name == "baseline" else f", {made.backbone.backbone}{_origin(made.backbone)}"
     return CardPart(
         "The model",
         (
-            f"{kind} ({name}){basis}. It takes a picture of {made.image_size} by "
-            f"{made.image_size} pixels, as raw RGB values from 0 to 255, and gives a probability "
+            f"{kind} ({name}){basis}. It takes a picture of {side} by {side} pixels, as raw RGB "
+            "values from 0 to 255, and gives a probability "
             f"for each of {counted(len(data.class_names), 'class', 'classes')}: {classes}.",
         ),
     )
@@ -287,7 +285,7 @@ def _making(name: str, judged: Judged, made: Made) -> CardPart:
         for key, value in made.sections[section].model_dump().items()
         if key not in _PATHS
     ]
-    files = [[file, digest] for file, digest in made.digests.items()]
+    hashes, files = (list(made.exported[key].items()) for key in ("hashes", "files"))
     machine = [line.partition(": ")[::2] for line in judged.machine]
     return CardPart(
         "How it was made",
@@ -296,7 +294,10 @@ def _making(name: str, judged: Judged, made: Made) -> CardPart:
             "dvc.lock has the hashes of everything between the source and this card.",
         ),
         tables=(
-            make_table("SHA-256 of files", ("file", "SHA-256"), files, words=(1,)),
+            make_table(
+                "What it was made from", ("file", "MD5, as in dvc.lock"), hashes, words=(1,)
+            ),
+            make_table("Files of models/export", ("file", "SHA-256"), files, words=(1,)),
             make_table("Parameters", ("key", "value"), _as_texts(settings), words=(1,)),
             make_table("Machine and libraries", ("what", "value"), machine, words=(1,)),
         ),

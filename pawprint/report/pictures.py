@@ -27,7 +27,6 @@ class PagePictures:
         most_bytes: of all pictures together.
 
     Attributes:
-        side_px: of the pictures that the models see.
         full: whether a picture had no room.
     """
 
@@ -38,7 +37,6 @@ class PagePictures:
             for images in self._splits.values()
             for row, path in enumerate(images.paths)
         }
-        self.side_px = self._splits["train"].images.shape[1]
         self._left = most_bytes
         self._made: dict[tuple[str, int], str] = {}
         self.full = False

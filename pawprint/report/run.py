@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.data.datasets import read_class_names
-from pawprint.data.decisions import Verdict
+from pawprint.data.decisions import Decisions, Verdict
 from pawprint.data.manifest import Picture, describe_leaks, read_manifest
 from pawprint.evaluation.metrics import Row
 from pawprint.evaluation.predictions import Predictions, read_predictions
 from pawprint.evaluation.results import read_history
-from pawprint.registry.models import Model, find_best
+from pawprint.registry.models import MODELS, Model, find_best
 from pawprint.storage.tables import read_csv, read_json
 
 
@@ -74,51 +74,53 @@ class Judged:
         """The model with the lowest log loss on validation."""
         return find_best({name: found["val_log_loss"] for name, found in self.trainings.items()})
 
-    @property
-    def exported_file(self) -> Path:
-        """The model that was exported."""
-        return next(Path(m.file) for m in self.models if m.name == self.exported["model"])
 
-
-def read_run_pictures(manifest: Path, processed: Path, report: Path, summary: Path) -> RunPictures:
+def read_run_pictures(
+    manifest: Path, processed: Path, summary: Path, decisions: Decisions
+) -> RunPictures:
     """Read what stages split and preprocess wrote.
 
     Args:
         manifest: such as ``data/split.csv``.
         processed: such as ``data/processed``.
-        report: such as ``data/report``.
         summary: such as ``metrics/data.json``.
+        decisions: that stage split has followed.
     """
-    pictures = read_manifest(manifest)
+    pictures, counts = read_manifest(manifest), read_json(summary)
     reasons = Counter(row["reason"] for row in read_csv(processed / "quarantine.csv"))
-    table = report / "decided.csv"
-    verdicts = Counter(row["decision"] for row in (read_csv(table) if table.is_file() else ()))
+    kept = [p for p in pictures if p.sha256 in decisions and p.class_name == p.source_class]
+    decided = {
+        Verdict.RELABEL.value: counts.get("relabelled", 0),
+        Verdict.DROP.value: counts.get("dropped", 0),
+        Verdict.KEEP.value: len(kept),
+    }
     return RunPictures(
         pictures,
         read_class_names(processed),
-        read_json(summary),
+        counts,
         dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         describe_leaks(pictures),
-        {str(verdict): verdicts[verdict] for verdict in Verdict} if verdicts else {},
+        decided if any(decided.values()) else {},
     )
 
 
-def read_judged(metrics: Path, plots: Path, models: Sequence[Model], root: Path) -> Judged:
+def read_judged(metrics: Path, plots: Path, root: Path) -> Judged:
     """Read what the trainings, crossval, evaluate and export wrote.
 
     Args:
         metrics: such as ``metrics``.
         plots: such as ``plots``.
-        models: that the run has.
         root: of the project, for the models' figures.
 
     Raises:
         DataError: the predictions are no such table.
     """
+    details = read_json(metrics / "evaluate/details.json")
+    models = [model for model in MODELS if model.name in details["models"]]
     logged = {model.stage: read_history(plots / model.stage) for model in models}
     return Judged(
         models,
-        read_json(metrics / "evaluate/details.json"),
+        details,
         read_predictions(metrics / "evaluate/predictions.csv"),
         {model.name: read_json(root / model.figures) for model in models},
         {stage: rows for stage, rows in logged.items() if rows},

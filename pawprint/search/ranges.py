@@ -22,7 +22,7 @@ _REASONS = {
     **dict.fromkeys(("data", "split", "preprocess", "features", "augment"), _OF_FEATURES),
     "baseline": "is of the network that is trained from scratch: try values by `dvc exp run -S`",
     **dict.fromkeys(
-        ("ensemble", "evaluate", "export", "gradcam"), "does not change what is trained"
+        ("ensemble", "evaluate", "export", "gradcam", "report"), "does not change what is trained"
     ),
     "runtime": "changes how long a training takes, and not how good it is",
 }
