@@ -15,6 +15,7 @@ repro: expect .venv/installed
 	@echo
 	@sed '/^## /,$$d' metrics/evaluate/report.md
 	@echo "Where to look next:"
+	@echo "  metrics/report.html          the whole run in one page, for a browser"
 	@echo "  metrics/evaluate/report.md   the same, each class, and the wrong pictures"
 	@echo "  plots/figures/               curves, confusion matrices, ROC"
 	@echo "  plots/gradcam/               where the models look"
