@@ -186,8 +186,9 @@ def _limits(name: str, data: RunPictures, judged: Judged, config: ReportParams) 
 def _data(data: RunPictures) -> CardPart:
     summary = data.summary
     sentences = [
-        f"{summary['exact_duplicates']:,} are exact copies of another picture, "
-        f"{summary['near_duplicates']:,} near copies; "
+        f"{counted(summary['pictures'], 'picture', 'pictures')} of "
+        f"{counted(summary['classes'], 'class', 'classes')}. Exact copies of another one: "
+        f"{summary['exact_duplicates']:,}; near copies: {summary['near_duplicates']:,}; "
         + ("each group of copies is in one split." if not data.leaks else "see Limits.")
     ]
     unread = sum(data.quarantined.values())
@@ -238,7 +239,7 @@ def _figures(name: str, judged: Judged) -> CardPart:
         "Figures",
         (f"On {test}, which chose nothing.", *_views(found)),
         tables=(
-            make_table(f"On {test}", header, rows),
+            make_table("All classes together", header, rows),
             figures_by_class(name, found),
         ),
     )
@@ -297,7 +298,9 @@ def _making(name: str, judged: Judged, made: Made) -> CardPart:
             make_table(
                 "What it was made from", ("file", "MD5, as in dvc.lock"), hashes, words=(1,)
             ),
-            make_table("Files of models/export", ("file", "SHA-256"), files, words=(1,)),
+            make_table(
+                "Exported files that predict and serve open", ("file", "SHA-256"), files, words=(1,)
+            ),
             make_table("Parameters", ("key", "value"), _as_texts(settings), words=(1,)),
             make_table("Machine and libraries", ("what", "value"), machine, words=(1,)),
         ),

@@ -21,6 +21,7 @@ from pawprint.report.shown import PER_CENT, counted, interval, level, percent
 from pawprint.runner.params import ReportParams
 from pawprint.storage.tables import printable
 
+_FEW_CLASSES = 4  # whose confusion takes half of the page's width
 _MOST_REMARKS = 5  # of the suspects, among the warnings
 _SECTIONS = (
     ("data", "What went in"),
@@ -100,7 +101,7 @@ def fill_page(
         "warnings": _warnings(data, judged, doubts.suspects, remarks),
         "contents": _SECTIONS,
         "counts": counts,
-        "no_test": [printable(name) for name in data.class_names if not data.count("test", name)],
+        "no_test": _untested(judged),
         "repeated": tables.repeated_pictures(data.summary),
         "leaks": list(map(printable, data.leaks)),
         "quarantined": tables.quarantined_pictures(data),
@@ -118,6 +119,7 @@ def fill_page(
         "by_class": by_class,
         "confidence": level(found["confidence"]),
         "charts": shown.charts,
+        "many_classes": len(data.class_names) > _FEW_CLASSES,
         "covered": tables.covered_pictures(covered, judged.best, found["confidence"]),
         "crossval": judged.crossval,
         "crossval_figures": tables.crossval_figures(judged.crossval),
@@ -136,6 +138,12 @@ def fill_page(
         "license": config.license,
         "shown_above": {counts.caption, by_class.caption},
     }
+
+
+def _untested(judged: Judged) -> list[str]:
+    """Classes without a test picture that could be read."""
+    classes = judged.details["models"][judged.best]["report"]["classes"]
+    return [printable(name) for name, scores in classes.items() if not scores["support"]]
 
 
 def _title(class_names: Sequence[str]) -> str:
