@@ -134,6 +134,7 @@ def test_advice_keeps_still_where_figures_are_good(tmp_path):
         "Do not take its probabilities at their word",  # all right, at 80 % on average
         "Compare backbones",
         "Ask what more pictures would bring",
+        "Label what teaches most",
     }
 
 

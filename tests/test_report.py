@@ -16,7 +16,9 @@ from chromium import Watched, needs_chromium
 from runs import SmallRun, doubt
 
 from pawprint.data.decisions import Decision, Verdict, write_decisions
+from pawprint.report.charts import draw_charts
 from pawprint.report.pictures import PagePictures
+from pawprint.report.run import read_judged
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import load_params
 from stages.report import main
@@ -119,6 +121,17 @@ def test_ids_of_charts_do_not_meet(plain):
     ids = Counter(re.findall(r'\sid="([^"]+)"', plain))
     assert {name for name, count in ids.items() if count > 1} == set()
     assert set() < set(re.findall(r"url\(#([^)]+)\)", plain)) <= set(ids)
+
+
+def test_names_are_texts_in_charts(tmp_path):
+    """A class of a hostile name, which the font can write, stands in the confusion."""
+    run = SmallRun(tmp_path, class_names=("<script>&\u202e", "]]><b>")).write()
+    judged = read_judged(tmp_path / "metrics", tmp_path / "plots", tmp_path)
+    svg = draw_charts(judged, list(run.class_names), 15)["confusion"]
+    assert "&lt;script&gt;&amp;\\u202e" in svg
+    assert "<script" not in svg
+    assert "<b>" not in svg
+    assert "\u202e" not in svg
 
 
 @pytest.mark.usefixtures("no_charts")

@@ -227,6 +227,12 @@ def _always(judged: Judged) -> Iterator[Advice]:
         f"{found['pictures']:,} pictures right; the learning curve says how that grows.",
         "python -m pawprint learning-curve",
     )
+    yield Advice(
+        "Label what teaches most",
+        "Of pictures without a label, those come first of which the model is least sure, and which "
+        "are unlike each other.",
+        "python -m pawprint suggest FOLDER",
+    )
 
 
 def _pair(judged: Judged, a: str, b: str) -> Mapping[str, Any] | None:

@@ -15,6 +15,7 @@ from pawprint.evaluation.drawing import save_figure
 from pawprint.evaluation.predictions import Predictions
 from pawprint.report.coverage import coverage_curve
 from pawprint.report.run import Judged
+from pawprint.storage.tables import printable
 
 # What is drawn for white paper stands on that of the page, which may be dark. Grey suits both.
 _COLOURS = {"#000000": "currentColor", "#dddddd": "var(--line)"}
@@ -35,14 +36,15 @@ def draw_charts(judged: Judged, class_names: list[str], bins: int) -> dict[str, 
     places = {name: place for place, name in enumerate(class_names)}
     y_true = np.array([places[one.actual] for one in said.values()], np.int64)
     y_pred = np.array([places[one.predicted] for one in said.values()], np.int64)
+    shown = list(map(printable, class_names))
     curves = {name: model["reliability"] for name, model in models.items()}
     with TemporaryDirectory() as folder:
         out = Path(folder)
         if judged.histories:
             figures.render_training(out / "training.svg", judged.histories)
-        figures.draw_roc(out / "roc.svg", judged.roc, class_names)
+        figures.draw_roc(out / "roc.svg", judged.roc, shown)
         figures.draw_reliability(out / "reliability.svg", curves, bins)
-        figures.render_confusion(out / "confusion.svg", y_true, y_pred, class_names, judged.best)
+        figures.render_confusion(out / "confusion.svg", y_true, y_pred, shown, judged.best)
         render_coverage(out / "coverage.svg", judged.predictions)
         drawn = sorted(out.iterdir())
         return {path.stem: place_in_page(path.read_text("utf-8"), path.stem) for path in drawn}

@@ -44,7 +44,6 @@
     const { sha256 } = suspects[place];
     if (row) rows.set(sha256, row);
     else rows.delete(sha256);
-    // the same file may stand in the list once only, but its row may be of an earlier decision
     draw(place);
   }
 
