@@ -91,6 +91,21 @@ def test_pictures_do_not_name_the_software(pictures: dict[str, bytes]) -> None:
             assert "Software" not in image.info
 
 
+def test_drawings_have_the_same_bytes_twice_and_texts_that_are_texts(tmp_path: Path) -> None:
+    y_true, probs = predictions(60, 2)
+    drawn = []
+    for name in "ab":
+        path = tmp_path / name / "confusion.svg"
+        path.parent.mkdir()
+        y_pred = probs["head"].argmax(axis=1)
+        figures.render_confusion(path, y_true, y_pred, ["<cat>", "dog"], "head")
+        drawn.append(path.read_text(encoding="utf-8"))
+    assert drawn[0] == drawn[1]
+    assert ">&lt;cat&gt;</text>" in drawn[0]
+    assert "matplotlib.org" not in drawn[0]
+    assert "<dc:date>" not in drawn[0]
+
+
 @pytest.mark.parametrize("num_classes", [2, 30, 150])
 def test_confusion_pictures_stay_within_a_page(tmp_path: Path, num_classes: int) -> None:
     y_true, probs = predictions(1000, num_classes)

@@ -72,14 +72,16 @@ def render_coverage(path: Path | str, predictions: Predictions) -> None:
 
 
 def place_in_page(svg: str, name: str) -> str:
-    """An SVG file as a part of a page: no prologue, no ids that another chart has too.
+    """An SVG file as a part of a page: no prologue, no ids that another chart has too, no style.
+
+    Its style sheet would be that of the whole page, which has it for charts alone.
 
     Args:
         svg: as matplotlib writes it.
         name: of the chart; stands before each id that is referred to. Other ids go.
     """
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", svg, flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
