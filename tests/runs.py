@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pawprint.data.labels import write_labels
 from pawprint.data.manifest import Picture, leaked_pictures, summarize, write_manifest
 from pawprint.evaluation.results import write_charts, write_metrics
 from pawprint.registry.models import TRAINED
@@ -80,8 +81,9 @@ class SmallRun:
         for split in ("train", "val", "test"):
             (processed / split).mkdir()
             mine = self.of(split)
-            rows = [(p.path, self.class_names.index(p.class_name)) for p in mine]
-            write_csv(processed / split / "index.csv", ("path", "label"), rows)
+            labels = (self.class_names.index(p.class_name) for p in mine)
+            rows = [(p.path, p.class_name, label) for p, label in zip(mine, labels, strict=True)]
+            write_labels(processed, split, rows)
             pixels = rng.integers(0, 255, (len(mine), SIDE_PX, SIDE_PX, 3), np.uint8)
             write_shard(processed / split / shard_name(0), pixels)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from pawprint.data.datasets import read_labelled_images
+from pawprint.data.labels import read_paths
 from pawprint.data.manifest import SPLITS
+from pawprint.storage.shards import ShardedArray
 
 MOST_PICTURE_BYTES = 12_000_000  # of all pictures of a page, as they stand there
 _QUALITY = 80  # of the JPEGs
@@ -31,11 +32,11 @@ class PagePictures:
     """
 
     def __init__(self, processed: Path, most_bytes: int = MOST_PICTURE_BYTES) -> None:
-        self._splits = {split: read_labelled_images(processed / split) for split in SPLITS}
         self._place = {
             path: (images, row)
-            for images in self._splits.values()
-            for row, path in enumerate(images.paths)
+            for split in SPLITS
+            for images in [ShardedArray(processed / split)]
+            for row, path in enumerate(read_paths(processed, split))
         }
         self._left = most_bytes
         self._made: dict[tuple[str, int], str] = {}
@@ -50,7 +51,7 @@ class PagePictures:
         """
         if (path, side_px) not in self._made and path in self._place:
             images, row = self._place[path]
-            self._keep((path, side_px), Image.fromarray(images.images.gather([row])[0]), side_px)
+            self._keep((path, side_px), Image.fromarray(images.gather([row])[0]), side_px)
         return self._made.get((path, side_px), "")
 
     def show_overlay(self, file: Path, path: str, side_px: int) -> str:
