@@ -114,6 +114,7 @@ def test_a_page_needs_nothing_else(plain):
     assert re.findall(r'(?:src|xlink:href)="(?!data:image|#)[^"]*', text) == []
     assert "default-src 'none'; img-src data:" in text
     assert Page(plain).tags["style"] == 1
+    assert "loading" not in Page(plain).attributes  # what loads late is missing in print
     assert set(re.findall(r'https?://[^"\s<]*', text)) <= {"http://www.w3.org/1999/xlink"}
 
 
