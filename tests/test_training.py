@@ -24,7 +24,7 @@ from pawprint.runner.files import move_directory
 from pawprint.runner.params import HeadParams, Params
 from pawprint.storage.tables import read_json, write_json
 from pawprint.training.checkpoints import Checkpoints
-from pawprint.training.fit import AdamW, Trained, Validation, _build_loss, train_model
+from pawprint.training.fit import Trained, Validation, _build_loss, train_model
 from pawprint.training.temperature import log_loss
 
 # covers: R8, R14, R17, R20, B1, B6, C6
@@ -472,22 +472,3 @@ def test_several_devices_train_the_same_model_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-4)
     np.testing.assert_allclose(weighed[0], weighed[1], atol=1e-4)
     assert np.abs(kernels[0] - weighed[0]).max() > 1e-3
-
-
-def test_a_step_is_that_of_keras_adamw(tensorflow):
-    """It is one operation of TensorFlow's; the formula, decay and clipping are Keras'."""
-
-    def train(optimizer: keras.optimizers.AdamW) -> list[np.ndarray]:
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(3)])
-        optimizer.exclude_from_weight_decay(var_names=["bias"])
-        model.compile(optimizer, "mse", jit_compile=False)
-        rng = np.random.default_rng(0)
-        x, y = (rng.normal(size=(48, n)).astype(np.float32) for n in (4, 3))
-        model.fit(x, y, batch_size=8, epochs=5, shuffle=False, verbose=0)
-        return model.get_weights()
-
-    options: dict[str, float] = {"learning_rate": 0.01, "weight_decay": 0.1, "global_clipnorm": 1.0}
-    pairs = zip(train(AdamW({}, **options)), train(keras.optimizers.AdamW(**options)), strict=True)
-    for found, expected in pairs:
-        np.testing.assert_allclose(found, expected, atol=5e-6)

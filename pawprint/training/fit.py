@@ -77,8 +77,7 @@ class AdamW(keras.optimizers.AdamW):
     """AdamW whose learning rate may differ between layers.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). Biases and
-    normalization are not decayed; the rest decays with the common learning rate. A variable's step
-    is one operation of TensorFlow's instead of Keras' dozen, each of which reads and writes it all.
+    normalization are not decayed; the rest decays with the common learning rate.
 
     Args:
         factors: a layer's name → factor of its learning rate; 1 for those that are not named.
@@ -92,21 +91,9 @@ class AdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         # `variable` is TensorFlow's, and has no path: see tests/test_private_sides.py
-        index = self._get_variable_index(variable)
-        factor = self._factors.get(self._trainable_variables[index].path.split("/")[0], 1.0)
-        step = tf.cast(self.iterations + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=self.beta_1**step,
-            beta2_power=self.beta_2**step,
-            lr=learning_rate * factor,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        factor = self._factors.get(path.split("/")[0], 1.0)
+        super().update_step(gradient, variable, learning_rate * factor)
 
 
 class Validation(keras.callbacks.Callback):
