@@ -26,7 +26,7 @@ repro: expect .venv/installed
 expect:
 	@[ -d models/export ] || { \
 		echo "The first run needs 4 GB of disk (.venv 3.2, results 0.9) and 2 GB of memory. On 2 cores of an AMD"; \
-		echo "EPYC installing took 1.5 minutes and the pipeline 1.8; beside other work on it, 7 in all."; \
+		echo "EPYC installing took 1.5 minutes and the pipeline 2.2."; \
 		echo "If it is stopped, make repro goes on where it was."; echo; }
 
 test: .venv/installed-dev
