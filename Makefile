@@ -25,7 +25,7 @@ repro: expect .venv/installed
 # Before the first run; the figures are explained in README.md.
 expect:
 	@[ -d models/export ] || { \
-		echo "The first run needs 4 GB of disk (.venv 3.2, results 0.9) and 2 GB of memory. On 2 cores of an AMD"; \
+		echo "The first run needs 4 GB of disk (.venv 3.2, results 0.5) and 2 GB of memory. On 2 cores of an AMD"; \
 		echo "EPYC installing took 1.5 minutes and the pipeline 2.2."; \
 		echo "If it is stopped, make repro goes on where it was."; echo; }
 
