@@ -49,6 +49,7 @@ LAYERS = (
     {"pawprint/choosing", "pawprint/ensembles"},
     {
         "pawprint/comparison",
+        "pawprint/deciding",
         "pawprint/learning_curve",
         "pawprint/suggestions",
         "pawprint/suspects",

@@ -12,9 +12,9 @@ import yaml
 from runs import SmallRun
 from test_report import report
 
-from pawprint.evaluation.predictions import Prediction
+from pawprint.deciding.coverage import cover, coverage_curve
+from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.report.advice import advise
-from pawprint.report.coverage import cover, coverage_curve
 from pawprint.report.run import read_judged, read_run_pictures
 
 # covers: B7, B6, R6
@@ -96,10 +96,11 @@ def test_coverage_by_hand():
         said(0.8, True, "c"),
         said(0.6, False, "d"),
     ]
-    assert coverage_curve(four) == [(0.25, 1.0), (0.75, 2 / 3), (1.0, 0.5)]
-    everything, sure, none = cover(four, [0.95, 0.8], 0.95)
+    sure, right = sure_and_right(four)
+    assert coverage_curve(sure, right) == [(0.25, 1.0), (0.75, 2 / 3), (1.0, 0.5)]
+    everything, surest, none = cover(sure, right, [0.95, 0.8], 0.95)
     assert (everything.pictures, everything.wrong, everything.accuracy) == (4, 2, 0.5)
-    assert (sure.share, sure.wrong, sure.accuracy) == (0.75, 1, 2 / 3)
+    assert (surest.share, surest.wrong, surest.accuracy) == (0.75, 1, 2 / 3)
     assert (none.pictures, none.accuracy, none.bounds) == (0, None, None)
 
 

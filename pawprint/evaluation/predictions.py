@@ -6,7 +6,7 @@ the predicted class), m_actual_probability, m_correct.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,11 @@ def make_predictions(
         }
         for name, rows in probs.items()
     }
+
+
+def sure_and_right(said: Collection[Prediction]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the predicted classes: their probabilities, float64 [n], and if they are right, bool [n]"""
+    return np.array([one.probability for one in said]), np.array([one.correct for one in said])
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

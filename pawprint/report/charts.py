@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from pawprint.deciding.coverage import coverage_curve
 from pawprint.evaluation import figures
 from pawprint.evaluation.drawing import save_figure
-from pawprint.evaluation.predictions import Predictions
-from pawprint.report.coverage import coverage_curve
+from pawprint.evaluation.predictions import Predictions, sure_and_right
 from pawprint.report.run import Judged
 from pawprint.storage.tables import printable
 
@@ -56,7 +56,7 @@ def render_coverage(path: Path | str, predictions: Predictions) -> None:
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         for i, (name, said) in enumerate(predictions.items()):
-            x, y = np.array(coverage_curve(said.values())).T
+            x, y = np.array(coverage_curve(*sure_and_right(said.values()))).T
             shown = x >= min(_FEWEST_POINTS, x[-1])
             axes.plot(x[shown], y[shown], **figures.model_line(i, name), label=name)
         axes.set_title("Coverage and accuracy")

@@ -8,12 +8,12 @@ from typing import Any
 
 from pawprint.data.decisions import Decisions
 from pawprint.data.suspects import Suspects
-from pawprint.evaluation.predictions import Prediction
+from pawprint.deciding.coverage import cover
+from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.registry.models import ENSEMBLE, find_model
 from pawprint.report import tables
 from pawprint.report.advice import TOLD, Advice
 from pawprint.report.card import Card, count_pictures, figures_by_class
-from pawprint.report.coverage import cover
 from pawprint.report.doubts import ShownSuspect, count_open
 from pawprint.report.errors import ShownError
 from pawprint.report.run import Judged, RunPictures
@@ -91,7 +91,7 @@ def fill_page(
     """
     found, best = judged.details, find_model(judged.best)
     said = judged.predictions[judged.best].values()
-    covered = cover(said, config.thresholds, found["confidence"])
+    covered = cover(*sure_and_right(said), config.thresholds, found["confidence"])
     by_class = figures_by_class(judged.best, found)
     counts = count_pictures(data)
     return {

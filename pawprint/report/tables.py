@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pawprint.deciding.coverage import Covered
 from pawprint.evaluation.metrics import Interval
-from pawprint.report.coverage import Covered
 from pawprint.report.run import Judged, RunPictures
 from pawprint.report.shown import (
     NOT_DEFINED,

@@ -296,6 +296,14 @@ class EvaluateParams(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
 
 
+class DecidingParams(Section):
+    precision: OpenShare
+    confidence: OpenShare
+    sets: OpenShare
+    window: Annotated[int, Field(ge=20, le=100_000)]
+    false_alarms: Annotated[float, Field(ge=1e-6, le=0.5)]
+
+
 class ExportParams(Section):
     model: Annotated[
         str,
@@ -349,6 +357,7 @@ class Params(Section):
     finetune: FinetuneParams
     ensemble: EnsembleParams
     evaluate: EvaluateParams
+    deciding: DecidingParams
     export: ExportParams
     gradcam: GradcamParams
     report: ReportParams

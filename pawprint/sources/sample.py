@@ -90,15 +90,25 @@ def draw_picture(index: int, seed: int) -> tuple[str, bytes]:
     return f"{class_name}/{class_name}_{number:05d}.jpg", _photograph(_scene(class_name, rng), rng)
 
 
+def draw_room(index: int, seed: int) -> bytes:
+    """The same without an animal: a picture of no class. The bytes of an RGB JPEG."""
+    rng = np.random.default_rng([seed, index, 1])
+    return _photograph(_scene("", rng), rng)
+
+
 def _scene(class_name: str, rng: Rng) -> Image.Image:
-    """What stands before the lens, ``_FINE`` times as large as the photograph."""
+    """What stands before the lens, ``_FINE`` times as large as the photograph.
+
+    Without a class there is no animal.
+    """
     longer = int(rng.integers(256, 321))
     shorter = round(longer / rng.choice([1.0, 1.25, 4 / 3, 1.5]))
     size = (longer, shorter) if rng.random() < 0.6 else (shorter, longer)
     scene = _background((size[0] // 2, size[1] // 2), rng)
     scene = ImageOps.scale(scene.resize(size), _FINE, Image.Resampling.NEAREST)
     _add_clutter(scene, rng, int(rng.integers(0, 6)), 0.2)
-    _add_animal(scene, _individual(class_name, rng), rng)
+    if class_name:
+        _add_animal(scene, _individual(class_name, rng), rng)
     _add_clutter(scene, rng, int(rng.integers(0, 2)), 0.1)
     return scene
 

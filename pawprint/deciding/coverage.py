@@ -7,12 +7,12 @@ reject tradeoff, IEEE Transactions on Information Theory 16; the curve as in El-
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+
+import numpy as np
 
 from pawprint.evaluation.metrics import Interval, wilson_interval
-from pawprint.evaluation.predictions import Prediction
 
 
 @dataclass(frozen=True)
@@ -36,46 +36,48 @@ class Covered:
     bounds: Interval
 
 
-def coverage_curve(said: Collection[Prediction]) -> list[tuple[float, float]]:
+def coverage_curve(
+    sure: np.ndarray, right: np.ndarray, accepted: np.ndarray | None = None
+) -> list[tuple[float, float]]:
     """(share of the pictures decided, accuracy on these), from the surest picture to all.
 
     Pictures of one probability are decided together.
 
     Args:
-        said: what a model said of each picture, at least one.
+        sure: float [n], the probability of the predicted class; n at least 1.
+        right: bool [n], whether that class is the actual one.
+        accepted: bool [n]; what is not accepted is never decided. None: all are accepted.
     """
-    ranked = sorted(said, key=lambda one: -one.probability)
-    points, decided, right = [], 0, 0
-    for _, group in groupby(ranked, key=lambda one: one.probability):
-        together = list(group)
-        decided += len(together)
-        right += sum(one.correct for one in together)
-        points.append((decided / len(ranked), right / decided))
-    return points
+    kept = np.flatnonzero(np.ones(len(sure), bool) if accepted is None else accepted)
+    ranked = kept[np.argsort(-sure[kept], kind="stable")]
+    ends = np.flatnonzero(np.diff(sure[ranked], append=-1.0))
+    decided, hits = ends + 1, np.cumsum(right[ranked])[ends]
+    pairs = zip(decided / len(sure), hits / decided, strict=True)
+    return [(float(share), float(accuracy)) for share, accuracy in pairs]
 
 
 def cover(
-    said: Collection[Prediction], thresholds: Sequence[float], confidence: float
+    sure: np.ndarray, right: np.ndarray, thresholds: Sequence[float], confidence: float
 ) -> list[Covered]:
     """What is decided at some thresholds; first at 0, where a model decides all.
 
     Args:
-        said: what a model said of each picture, at least one.
+        sure, right: as in ``coverage_curve``.
         thresholds: in 0...1.
         confidence: of the intervals, which are Wilson's.
     """
     found = []
     for threshold in (0.0, *sorted(thresholds)):
-        sure = [one for one in said if one.probability >= threshold]
-        right = sum(one.correct for one in sure)
+        decided = sure >= threshold
+        count, hits = int(decided.sum()), int((decided & right).sum())
         found.append(
             Covered(
                 threshold,
-                len(sure),
-                len(sure) / len(said),
-                len(sure) - right,
-                right / len(sure) if sure else None,
-                wilson_interval(right, len(sure), confidence),
+                count,
+                count / len(sure),
+                count - hits,
+                hits / count if count else None,
+                wilson_interval(hits, count, confidence),
             )
         )
     return found

@@ -1,0 +1,1 @@
+"""What a model may decide alone: promises, sets of classes, and when they stop being true."""

@@ -1,0 +1,216 @@
+"""Whether the pictures that a model sees now are like those of validation, window by window.
+
+It needs NumPy alone, and keeps no picture: of each one the probability of its class, the place of
+that class, and how unlike the training pictures it is. A window is compared once it is full, by
+limits that stage deciding has computed: see ``pawprint.deciding.reference``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pawprint.runner.errors import ModelError
+
+UNLIKE, UNLIKENESS, CONFIDENCE, CLASSES = "unlike", "unlikeness", "confidence", "classes"
+SIGNALS = (UNLIKE, UNLIKENESS, CONFIDENCE, CLASSES)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a number is distributed among validation pictures.
+
+    Attributes:
+        edges: ascending numbers, some of those that are there.
+        shares: of the pictures whose number is at most each edge, in 0...1.
+        limit: how far the shares of a window may be from these.
+    """
+
+    edges: list[float]
+    shares: list[float]
+    limit: float
+
+    def distance(self, found: np.ndarray) -> float:
+        """The largest difference between the shares of numbers float [n] and these, in 0...1."""
+        below = np.searchsorted(np.sort(found), np.array(self.edges), side="right") / len(found)
+        return float(np.abs(below - np.array(self.shares)).max())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many pictures of a window may be of some kinds, such as the classes.
+
+    Attributes:
+        fewest, most: of each kind; a window with fewer or more of one is no longer alike.
+    """
+
+    fewest: list[int]
+    most: list[int]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What windows are compared with.
+
+    Attributes:
+        window: how many pictures are compared at a time.
+        false_alarms: the share of windows of the same kind of pictures that may raise an alarm.
+        pictures: of validation, from which this is.
+        unlike: pictures that are called unlike the training pictures, one kind; None: the model
+            cannot tell.
+        unlikeness: see ``Shape``; None: the same.
+        confidence: the same of the probability of the predicted class.
+        classes: pictures by their predicted class.
+    """
+
+    window: int
+    false_alarms: float
+    pictures: int
+    unlike: Counts | None
+    unlikeness: Shape | None
+    confidence: Shape
+    classes: Counts
+
+    @classmethod
+    def parse(cls, content: object) -> Reference:
+        """From the JSON of a model's card.
+
+        Raises:
+            ModelError: it is something else.
+        """
+        try:
+            found: Any = content
+            return cls(
+                _whole(found["window"]),
+                _number(found["false_alarms"]),
+                _whole(found["pictures"]),
+                _parse_counts(found["unlike"]) if found["unlike"] is not None else None,
+                _parse_shape(found["unlikeness"]) if found["unlikeness"] is not None else None,
+                _parse_shape(found["confidence"]),
+                _parse_counts(found["classes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            odd = f"{type(error).__name__}: {error}"
+            raise ModelError(
+                "the model's card: deciding.drift: expected what stage deciding writes; "
+                f"found {odd}; run dvc repro"
+            ) from None
+
+    @property
+    def signals(self) -> list[str]:
+        """Which of ``SIGNALS`` can be compared."""
+        return [name for name in SIGNALS if getattr(self, name) is not None]
+
+    def compare(
+        self,
+        unlike: np.ndarray,
+        unlikeness: np.ndarray,
+        confidence: np.ndarray,
+        classes: np.ndarray,
+    ) -> dict[str, float]:
+        """How far a window is from the reference, by signal: 1 is the limit, above it is an alarm.
+
+        Args:
+            unlike: bool [window].
+            unlikeness: float [window]; both are not looked at where the model cannot tell.
+            confidence: float [window], in 0...1.
+            classes: int [window], places of the predicted classes.
+        """
+        found = {}
+        if self.unlike is not None:
+            found[UNLIKE] = _excess(self.unlike, np.array([unlike.sum()]), self.window)
+        if self.unlikeness is not None:
+            found[UNLIKENESS] = self.unlikeness.distance(unlikeness) / self.unlikeness.limit
+        found[CONFIDENCE] = self.confidence.distance(confidence) / self.confidence.limit
+        counts = np.bincount(classes, minlength=len(self.classes.most))
+        found[CLASSES] = _excess(self.classes, counts, self.window)
+        return found
+
+
+def _excess(allowed: Counts, counts: np.ndarray, window: int) -> float:
+    """Above 1 if, and only if, one of the counts int [k] is not allowed."""
+    # Half a picture more: so no limit is 0, and a count at its limit is below 1
+    fewest, most = np.array(allowed.fewest) - 0.5, np.array(allowed.most) + 0.5
+    return float(np.maximum(counts / most, (window - counts) / (window - fewest)).max())
+
+
+@dataclass
+class Watch:
+    """Gathers what a model says, until a window is full.
+
+    Attributes:
+        reference: what a window is compared with.
+        alarms: by signal, since the start.
+        windows: that were compared.
+    """
+
+    reference: Reference
+    alarms: dict[str, int] = field(init=False)
+    windows: int = field(default=0, init=False)
+    _rows: list[tuple[bool, float, float, int]] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.alarms = dict.fromkeys(self.reference.signals, 0)
+
+    def add(self, probs: np.ndarray, unlikeness: float | None, unlike: bool) -> dict[str, float]:
+        """Take in a picture; the comparison of ``Reference.compare`` if it fills a window, or none.
+
+        Args:
+            probs: float32 [c].
+            unlikeness: of the picture; None where the model cannot tell.
+            unlike: whether it is called so.
+        """
+        best = int(probs.argmax())
+        self._rows.append((unlike, unlikeness or 0.0, float(probs[best]), best))
+        if len(self._rows) < self.reference.window:
+            return {}
+        unlikes, ratios, confidences, classes = (
+            np.array(column) for column in zip(*self._rows, strict=True)
+        )
+        self._rows.clear()
+        found = self.reference.compare(unlikes, ratios, confidences, classes)
+        self.windows += 1
+        for signal, distance in found.items():
+            self.alarms[signal] += distance > 1
+        return found
+
+
+def _parse_shape(found: Mapping[str, Any]) -> Shape:
+    edges, shares = ([_number(value) for value in found[key]] for key in ("edges", "shares"))
+    if not edges or len(edges) != len(shares) or edges != sorted(edges):
+        raise ValueError("edges and shares do not fit")
+    return Shape(edges, shares, _positive(found["limit"]))
+
+
+def _parse_counts(found: Mapping[str, Any]) -> Counts:
+    fewest, most = ([_count(value) for value in found[key]] for key in ("fewest", "most"))
+    if not most or len(fewest) != len(most):
+        raise ValueError("fewest and most do not fit")
+    return Counts(fewest, most)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise ValueError(f"found {value!r}, expected a number")
+    return float(value)
+
+
+def _positive(value: object) -> float:
+    if _number(value) <= 0:
+        raise ValueError(f"found {value!r}, expected a number above 0")
+    return _number(value)
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"found {value!r}, expected a whole number from 0")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not 1 <= _count(value) <= 1_000_000:
+        raise ValueError(f"found {value!r}, expected a whole number from 1 to 1000000")
+    return _count(value)

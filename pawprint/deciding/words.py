@@ -1,0 +1,92 @@
+"""What is said of a model that decides alone, in one or two sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Figures = Mapping[str, Any]
+
+
+def say_coverage(figures: Figures) -> str:
+    """What the model decides at the wanted precision.
+
+    Args:
+        figures: of ``metrics/deciding.json``.
+    """
+    found = figures["coverage"]
+    wanted, counted = f"{_share(found['precision'])} precision", found["validation"]
+    if found["threshold"] is None:
+        return f"At {wanted} it decides nothing alone: {_why_not(found)}"
+    threshold = 100 * found["threshold"]
+    said = (
+        f"At {wanted} it decides {_share(found['share'], 1)} of the test pictures alone "
+        f"({_bounds(found, 'low', 'high')}): those of which it is at least {threshold:.4g} % sure"
+    )
+    if not found["decided"]:
+        return f"{said}; there is none."
+    return (
+        f"{said}. Of these {found['decided']:,}, {_share(found['precision_found'])} are right "
+        f"({_bounds(found, 'precision_low', 'precision_high')}). Promised with a confidence of "
+        f"{_share(found['confidence'])} by {counted['decided']:,} of {counted['pictures']:,} "
+        f"validation pictures, {counted['wrong']:,} of them wrong."
+    )
+
+
+def _why_not(found: Figures) -> str:
+    counted = found["validation"]
+    have = f"{counted['pictures']:,} validation pictures"
+    if counted["needed"] is None:
+        return (
+            f"of {have}, even those of which it is surest are wrong too often. Lower "
+            "deciding.precision."
+        )
+    return (
+        f"{have} cannot promise it, about {counted['needed']:,} could. Raise split.val, add "
+        "pictures, or lower deciding.precision."
+    )
+
+
+def say_rejection(figures: Figures) -> str:
+    """What it calls unlike the training pictures; empty where it cannot tell."""
+    found = figures["rejected"]
+    if found is None:
+        return ""
+    said = (
+        f"It calls {_share(found['rate'])} of the test pictures unlike its training pictures "
+        f"({_bounds(found, 'low', 'high')}; wanted: {_share(found['wanted'])})."
+    )
+    rejected, accepted = figures["accuracy_rejected"], figures["accuracy_accepted"]
+    if rejected is not None and accepted is not None:
+        said += f" Of those {_share(rejected)} are right, of the others {_share(accepted)}."
+    return said
+
+
+def say_others(figures: Figures) -> Iterator[str]:
+    """For each kind of other pictures, how many of them it accepts."""
+    for name, found in figures["others"].items():
+        yield (
+            f"{name}: {_share(found['accepted'], 1)} of {found['pictures']:,} accepted "
+            f"({_bounds(found, 'low', 'high')})"
+        )
+
+
+def say_sets(figures: Figures) -> str:
+    """How sets of classes do; empty where none were made."""
+    found = figures["conformal"]
+    if found is None:
+        return ""
+    return (
+        f"Sets of classes hold the right one for {_share(found['coverage'], 1)} of test pictures "
+        f"({_bounds(found, 'low', 'high')}; wanted: {_share(found['wanted'])}), with "
+        f"{found['mean_size']:.2f} classes on average; {_share(found['alone'], 1)} hold one alone."
+    )
+
+
+def _share(share: float, digits: int | None = None) -> str:
+    text = f"{100 * share:.6g}" if digits is None else f"{100 * share:.{digits}f}"
+    return f"{text} %"
+
+
+def _bounds(found: Figures, low: str, high: str) -> str:
+    return f"{100 * found[low]:.1f} to {100 * found[high]:.1f}"
