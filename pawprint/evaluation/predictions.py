@@ -80,7 +80,7 @@ def make_predictions(
 
 
 def sure_and_right(said: Collection[Prediction]) -> tuple[np.ndarray, np.ndarray]:
-    """Of the predicted classes: their probabilities, float64 [n], and if they are right, bool [n]"""
+    """Of the predicted classes: probabilities, float64 [n], and whether right, bool [n]."""
     return np.array([one.probability for one in said]), np.array([one.correct for one in said])
 
 
