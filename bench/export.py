@@ -27,7 +27,7 @@ from pawprint.storage.tables import write_json
 if TYPE_CHECKING:
     import keras
 
-    from pawprint.export.parity import Network
+    from pawprint.networks.predictor import Predictor
 
 EXPORTED = Path("models/export")
 
@@ -68,12 +68,15 @@ def time_network(network: Any, images: np.ndarray, batch_size: int, singles: int
     return {"latency_ms": 1000 * median(latencies), "images_per_s": len(images) / took_s}
 
 
-def keras_network(model: keras.Model, views: int) -> Network:
+def keras_network(model: keras.Model, views: int) -> Predictor:
     """Keras' own forward pass; ``views`` as for ``average_views``."""
     from pawprint.networks.predictor import average_views
 
-    plain = average_views(lambda images: [model.predict_on_batch(images.astype(np.float32))], views)
-    return lambda images: plain(images)[0]
+    def predict(images: np.ndarray) -> list[np.ndarray]:
+        outputs = model.predict_on_batch(images.astype(np.float32))
+        return outputs if isinstance(outputs, list) else [outputs]
+
+    return average_views(predict, views)
 
 
 def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from pawprint.suspects.pictures import JudgedPictures, join_pictures
 from pawprint.suspects.ranking import rank_suspects
 from pawprint.suspects.reasons import Reason
 from pawprint.suspects.strangers import find_strangers, measure_pictures
-from pawprint.suspects.unlikeness import Likeness
+from pawprint.unlikeness.likeness import Likeness
 
 EARLY = 0.03  # of all pictures: where wrong labels should stand
 HEADER = (

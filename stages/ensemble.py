@@ -39,8 +39,9 @@ def main(params: Params) -> None:
         print(f"warning: {line}")
     others = len(candidates) - len(own)
     print(f"{len(own)} models of this run and {others} of {config.files}/ may join")
-    probs = run_candidates(candidates, val.images, info, batch_size)
-    ensemble = build_ensemble(candidates, probs, val.labels, config.picks, info.image_size)
+    judged = run_candidates(candidates, val.images, info, batch_size)
+    of = val.labels, config.picks, info.image_size, params.unlikeness.reject
+    ensemble = build_ensemble(candidates, judged, *of)
     with atomic_directory(file.parent) as out:
         save_model(ensemble.model, out / file.name, info)
         figures = measure(out / file.name, val.images, val.labels, batch_size)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.data.datasets import read_labelled_images
+from pawprint.evaluation.judged import read_unlikeness
 from pawprint.evaluation.predictions import read_predictions
 from pawprint.networks.runtime import start_tensorflow
 from pawprint.registry.models import made_models
@@ -17,7 +18,7 @@ from pawprint.storage.tables import read_json, write_json
 def main(params: Params) -> None:
     config, threads, batch_size = params.export, params.runtime.threads, params.evaluate.batch_size
     start_tensorflow(threads, 0)
-    from pawprint.export import parity
+    from pawprint.export import parity, ratios
     from pawprint.export.formats import choose_model, make_card, write_formats
     from pawprint.export.parity_chart import render_parity
     from pawprint.networks.model_files import load_model
@@ -29,21 +30,31 @@ def main(params: Params) -> None:
     source = next(Path(model.file) for model in models if model.name == name)
     judged = read_json(metrics / "evaluate/details.json")
     evaluated, tta = judged["models"][name]["metrics"], judged["tta"]
-    data = Path("data/split.csv")
-    card = make_card(source, data, params.preprocess, params.augment, evaluated, rivals, tta)
+    data, model = Path("data/split.csv"), load_model(source)
+    above = params.unlikeness.k if len(model.outputs) > 1 else None
+    of = params.preprocess, params.augment, evaluated, rivals, tta, above
+    card = make_card(source, data, *of)
     train, test = (read_labelled_images(processed, split) for split in ("train", "test"))
-    said = read_predictions(metrics / "evaluate/predictions.csv")[name]
+    paths = list(read_predictions(metrics / "evaluate/predictions.csv")[name])
     probabilities = np.load(metrics / "evaluate/probabilities" / f"{name}.npy")
-    expected = parity.find_evaluated(probabilities, list(said), test.paths)
-    model = load_model(source)
+    expected = [parity.find_evaluated(probabilities, paths, test.paths)]
+    if above is not None:
+        told = read_unlikeness(metrics / "judged/unlikeness.csv", name, test.paths)
+        expected.append(told[:, None])
     mirrored = ", which averages a picture and its mirror image" if tta == 2 else ""
     print(f"exporting {name}{mirrored}", flush=True)
     with atomic_directory(Path("models/export")) as out:
         write_formats(source, model, card, out, train.images, config)
-        probs = parity.predict_formats(out, expected, tta, test.images, threads, batch_size)
+        said = parity.predict_formats(out, tta, test.images, threads, batch_size)
+        said = {parity.KERAS: expected, **said}
+        probs = {form: outputs[0] for form, outputs in said.items()}
         sizes = parity.measure_formats(out, source)
         scores = parity.compare(probs, test.labels, sizes, params.evaluate.confidence)
         parity.check_formats(probs, scores, test.paths, config)
+        if above is not None:
+            found = {form: outputs[1].reshape(-1) for form, outputs in said.items()}
+            ratios.add_scores(scores, found, above)
+            ratios.check(found, scores, test.paths, config)
     write_json(metrics / "export.json", {"model": name, **scores})
     with atomic_directory(plots) as charts:
         differences = parity.largest_differences(probs)

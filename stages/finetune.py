@@ -23,7 +23,9 @@ def main(params: Params) -> None:
     from pawprint.networks.model_files import load_model, save_model
     from pawprint.training.fit import Validation, train_model
     from pawprint.transfer.cut import read_cut
-    from pawprint.transfer.finetuning import read_inputs, unfrozen_part
+    from pawprint.transfer.finetuning import read_features, read_inputs, unfrozen_part
+    from pawprint.unlikeness.fit import fit_unlikeness
+    from pawprint.unlikeness.network import add_unlikeness
 
     boundary = Path("data/features/boundary")
     train, val = (read_labelled_images(processed, name) for name in ("train", "val"))
@@ -46,11 +48,22 @@ def main(params: Params) -> None:
                 blend=config.blend,
                 class_weights=weights,
             )
-        save_model(add_probs(model), Path("models/finetuned.keras"), info)
+        classifier = add_probs(model)
+        if params.unlikeness.enabled:
+            fitted = fit_unlikeness(
+                read_features(boundary, cut, tail, train, "train"),
+                read_features(boundary, cut, tail, val, "val"),
+                params.unlikeness.rank,
+                params.unlikeness.reject,
+            )
+            classifier = add_unlikeness(classifier, fitted)
+        save_model(classifier, Path("models/finetuned.keras"), info)
         move_directory(trained.curves, Path("plots/finetune"))
     metrics = Path("metrics/finetune.json")
     write_json(metrics, trained.summary)
     print(trained.describe(metrics))
+    if params.unlikeness.enabled:
+        print(fitted.describe(params.unlikeness.reject))
 
 
 if __name__ == "__main__":

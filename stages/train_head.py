@@ -28,6 +28,9 @@ def main(params: Params) -> None:
     from pawprint.networks.architectures import add_probs, build_head, chain
     from pawprint.networks.model_files import open_model, save_model
     from pawprint.training.fit import Validation, train_model
+    from pawprint.unlikeness.features import read_means
+    from pawprint.unlikeness.fit import fit_unlikeness
+    from pawprint.unlikeness.network import add_unlikeness
 
     train, val = ShardedArray(pooled / "train"), ShardedArray(pooled / "val")
     labels, class_names = read_labels(processed, "train"), read_class_names(processed)
@@ -45,14 +48,24 @@ def main(params: Params) -> None:
                 Checkpoints(work),
                 class_weights=weights,
             )
-        with open_model(Path("models/backbone.keras")) as backbone:
-            model = add_probs(chain(backbone.load(), trained.model, "classifier"))
-            info = replace(backbone.info, class_names=class_names)
+        with open_model(Path("models/backbone.keras")) as file:
+            backbone, info = file.load(), replace(file.info, class_names=class_names)
+        model = add_probs(chain(backbone, trained.model, "classifier"))
+        if params.unlikeness.enabled:
+            fitted = fit_unlikeness(
+                read_means(backbone, train),
+                read_means(backbone, val),
+                params.unlikeness.rank,
+                params.unlikeness.reject,
+            )
+            model = add_unlikeness(model, fitted)
         save_model(model, Path("models/head.keras"), info)
         move_directory(trained.curves, Path("plots/train_head"))
     metrics = Path("metrics/train_head.json")
     write_json(metrics, trained.summary)
     print(trained.describe(metrics))
+    if params.unlikeness.enabled:
+        print(fitted.describe(params.unlikeness.reject))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ COPIED = (
     *("data/weights/.gitignore", "data/weights/README.md", "data/groups/README.md"),
     "data/decisions.csv",
     *("data/members/.gitignore", "data/members/README.md"),
+    *("data/others/.gitignore", "data/others/README.md"),
     *("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"),
     *(".dvc/plots", ".dvc/plots.html"),
 )

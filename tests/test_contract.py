@@ -38,7 +38,7 @@ LAYERS = (
     {"pawprint/sources", "pawprint/storage", "pawprint/pictures"},
     {"pawprint/versions"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
-    {"pawprint/inspection", "pawprint/inference"},
+    {"pawprint/inspection", "pawprint/inference", "pawprint/unlikeness"},
     {
         "pawprint/baseline",
         "pawprint/training",

@@ -208,7 +208,7 @@ def test_another_process_in_another_place_writes_the_same_bytes(exported):
 def test_raw_pixels_in_any_batch_give_probabilities(directory, expected, form):
     network = parity.FORMATS[form].open(directory, 2)
     for rows in ([0, 1, 2, 3, 4], [3], [4, 0, 3]):
-        probs = network(IMAGES[rows])
+        (probs,) = network(IMAGES[rows])
         assert probs.dtype == np.float32
         # steps of a 256th are all that 8 bits can tell apart
         atol = 0.05 if form == "tflite_int8" else 1e-5
@@ -223,7 +223,7 @@ def test_each_format_averages_a_picture_and_its_mirror_image_by_itself(exported,
     atol = 0.05 if form == "tflite_int8" else 1e-5
     network = parity.FORMATS[form].open(exported[2] / "models/export", 2)
     for rows in ([0, 1, 2, 3, 4], [1], [4, 0]):
-        probs = network(images[rows])
+        (probs,) = network(images[rows])
         np.testing.assert_allclose(probs, left_means(images[rows]), atol=atol)
         of_halves = [row < 2 for row in rows]
         np.testing.assert_allclose(probs[of_halves, 0], by_hand, atol=atol)

@@ -15,15 +15,15 @@ from pawprint.suspects.copies import find_conflicts
 from pawprint.suspects.facts import Facts
 from pawprint.suspects.labels import DoubtedLabels, doubt_labels, estimate_wrong
 from pawprint.suspects.looks import COLUMNS_OF_LOOKS, look_at_picture
-from pawprint.suspects.pictures import NOT_IN_A_FOLD, average_map
+from pawprint.suspects.pictures import NOT_IN_A_FOLD
 from pawprint.suspects.quality import find_bad_pictures
 from pawprint.suspects.ranking import RankedPicture, rank_suspects
 from pawprint.suspects.reasons import Reason
 from pawprint.suspects.shortcuts import Shortcut
 from pawprint.suspects.strangers import find_strangers, measure_pictures
 from pawprint.suspects.tables import write_suspects
-from pawprint.suspects.unlikeness import fit_likeness, sum_moments
 from pawprint.suspects.words import describe_suspects
+from pawprint.unlikeness.likeness import average_map, fit_likeness, sum_moments
 
 RNG = np.random.default_rng(0)
 

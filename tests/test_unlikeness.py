@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pawprint.suspects.unlikeness import Moments, fit_likeness, measure_unlikeness, sum_moments
+from pawprint.unlikeness.likeness import Moments, fit_likeness, measure_unlikeness, sum_moments
 
 RNG = np.random.default_rng(0)
 

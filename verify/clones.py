@@ -52,8 +52,8 @@ def run_in_clone(project: Path, clone: Path, params: Sequence[str], otherwise: b
     """Clone the commit of a project and run its pipeline there, with nothing cached.
 
     Args:
-        project: a git checkout; files in its ``data/source``, ``data/weights``, ``data/groups`` and
-            ``data/members`` come along.
+        project: a git checkout; files in its ``data/source``, ``data/weights``, ``data/groups``,
+            ``data/members`` and ``data/others`` come along.
         clone: where to.
         params: such as ``head.lr=0.01``.
         otherwise: under another locale, time zone, umask, hash seed, home, settings of Keras and,
@@ -64,7 +64,7 @@ def run_in_clone(project: Path, clone: Path, params: Sequence[str], otherwise: b
     """
     _call(["git", "clone", "--quiet", str(project), str(clone)], project, dict(os.environ), -1)
     environment = plain_environment(dict(os.environ))
-    for given in ("data/source", "data/weights", "data/groups", "data/members"):
+    for given in ("data/source", "data/weights", "data/groups", "data/members", "data/others"):
         if (project / given).is_dir():
             shutil.copytree(project / given, clone / given, dirs_exist_ok=True)
     # a cache shared by the user's settings may hold the results: "is cached - skipping run"

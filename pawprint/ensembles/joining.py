@@ -3,6 +3,9 @@
     pixels ─► (resizing ─►) layers of member 1 ─► softmax ─► its share ─┐
     pixels ─► (resizing ─►) layers of member 2 ─► softmax ─► its share ─┴► sum: probs
 
+The unlikeness of those that have it is joined in the same way, and divided by a threshold of its
+own, see ``pawprint.unlikeness``.
+
 The network is flat, so that whatever takes a model of the pipeline takes it too. What two members
 have in common from the pixels on, such as the frozen part of a head and of the model that was
 fine-tuned from it, stands there once and runs once.
@@ -17,10 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from pawprint.inference.members import SHARE, member_layer
-from pawprint.networks.architectures import FEATURE_MAP, PROBS, build_resizing
+from pawprint.networks.architectures import FEATURE_MAP, PROBS, UNLIKENESS, build_resizing
 from pawprint.networks.config_bounds import MAX_LAYERS
 from pawprint.runner.errors import ModelError
 
@@ -33,7 +37,7 @@ class JoinedModel:
 
     Attributes:
         name: as messages name it.
-        model: a saved classifier, pixels → probabilities.
+        model: a saved classifier, pixels → probabilities, and unlikeness where it has that.
         share: its weight in the mean; those of all members sum to 1.
     """
 
@@ -42,48 +46,89 @@ class JoinedModel:
     share: float
 
 
-def join_models(members: Sequence[JoinedModel], size_px: int) -> keras.Model:
+def join_models(
+    members: Sequence[JoinedModel], size_px: int, threshold: float = 1.0
+) -> keras.Model:
     """One network of several classifiers, with copies of their weights.
 
     Args:
         members: at least one; none of them an ensemble. Of a single one, its own layers come back.
         size_px: side of the pictures that it takes; those of a member of another size are resized
             within the network.
+        threshold: what the members' mean unlikeness is divided by, see ``weigh_unlikeness``.
 
     Returns:
-        float32 [n, size_px, size_px, 3] in 0...255 → float32 [n, classes], in a layer ``probs``.
+        float32 [n, size_px, size_px, 3] in 0...255 → float32 [n, classes], in a layer ``probs``;
+        and unlikeness, float32 [n, 1], if a member has it.
 
     Raises:
         ModelError: there are more layers than a model file may have.
     """
     whole = _Layers(size_px)
-    ends = []
+    ends: list[str] = []
+    ratios: dict[str, float] = {}
     for number, member in enumerate(members, start=1):
         own_px, source = member.model.input_shape[1], _PIXELS
         if own_px != size_px:
             resizing = build_resizing(size_px, own_px)
-            source = whole.add(resizing, [_PIXELS], member_layer(number, "input_"))
+            (source,) = whole.add(resizing, [_PIXELS], member_layer(number, "input_"))
         prefix = member_layer(number, "") if len(members) > 1 else ""
-        ends.append(whole.add(member.model, [source], prefix))
+        end, *ratio = whole.add(member.model, [source], prefix)
+        ends.append(end)
+        ratios |= dict.fromkeys(ratio, member.share)
     if len(members) > 1:
-        mean = _build_mean([member.share for member in members], members[0].model.output_shape[-1])
-        ends = [whole.add(mean, ends, "")]
+        mean = _build_mean([member.share for member in members], members[0].model.outputs[0].shape)
+        ends = whole.add(mean, ends, "")
+    if (len(members) > 1 and ratios) or threshold != 1:
+        factors = [share / sum(ratios.values()) / threshold for share in ratios.values()]
+        ratios = dict.fromkeys(whole.add(_build_ratio(factors), list(ratios), ""), 1.0)
     if len(whole.configs) > MAX_LAYERS:
         names = ", ".join(member.name for member in members)
         raise ModelError(
             f"ensemble of {names}: {len(whole.configs):,} layers, more than the {MAX_LAYERS:,} "
             "that a model file may have; lower ensemble.picks, or remove files from ensemble.files"
         )
-    return whole.build(ends[0])
+    return whole.build([*ends, *ratios])
 
 
-def _build_mean(shares: Sequence[float], num_classes: int) -> keras.Model:
-    inputs = [keras.Input((num_classes,), name=f"probs_{i}") for i, _ in enumerate(shares, 1)]
+def weigh_unlikeness(
+    ratios: Sequence[np.ndarray | None], shares: Sequence[float]
+) -> np.ndarray | None:
+    """The mean of the members' unlikeness by their shares, of those that have it.
+
+    Args:
+        ratios: of each member, float32 [n], or None.
+        shares: of each member.
+
+    Returns:
+        float64 [n]; None where no member has it.
+
+    >>> weigh_unlikeness([np.array([1.0]), None, np.array([4.0])], [0.5, 0.25, 0.25])
+    array([2.])
+    """
+    known = [(r, share) for r, share in zip(ratios, shares, strict=True) if r is not None]
+    if not known:
+        return None
+    return np.average([r for r, _ in known], axis=0, weights=[share for _, share in known])
+
+
+def _build_mean(shares: Sequence[float], shape: Sequence[int | None]) -> keras.Model:
+    inputs = [keras.Input(shape[1:], name=f"probs_{i}") for i, _ in enumerate(shares, 1)]
     parts = [
         layers.Rescaling(share, name=member_layer(i, SHARE))(probs)
         for i, (share, probs) in enumerate(zip(shares, inputs, strict=True), 1)
     ]
     return keras.Model(inputs, layers.Add(name=PROBS)(parts), name="mean")
+
+
+def _build_ratio(factors: Sequence[float]) -> keras.Model:
+    inputs = [keras.Input((1,), name=f"ratio_{i}") for i, _ in enumerate(factors, 1)]
+    parts = [
+        layers.Rescaling(factor, name=f"{UNLIKENESS}_{SHARE}{i}")(ratio)
+        for i, (factor, ratio) in enumerate(zip(factors, inputs, strict=True), 1)
+    ]
+    mean = layers.Add(name=UNLIKENESS)(parts) if len(parts) > 1 else parts[0]
+    return keras.Model(inputs, mean, name="ratio")
 
 
 class _Layers:
@@ -103,7 +148,7 @@ class _Layers:
         self._weights: dict[str, list[Any]] = {}
         self._names: dict[str, str] = {}  # of layers, by what they compute
 
-    def add(self, part: keras.Model, sources: Sequence[str], prefix: str) -> str:
+    def add(self, part: keras.Model, sources: Sequence[str], prefix: str) -> list[str]:
         """Add the layers of a network behind others, but for those that are there already.
 
         Args:
@@ -112,7 +157,7 @@ class _Layers:
             prefix: of their names here.
 
         Returns:
-            The name here of its last layer.
+            The names here of the layers of its outputs.
         """
         places = dict(zip((tensor.name for tensor in part.inputs), sources, strict=True))
         weights = {layer.name: layer.get_weights() for layer in part.layers}
@@ -121,7 +166,8 @@ class _Layers:
             name = config["name"]
             if name not in places:
                 places[name] = self._add(config, weights.get(name, []), places, prefix + name)
-        return places[told["output_layers"][0]]
+        ends = told["output_layers"]
+        return [places[name] for name, *_ in ([ends] if isinstance(ends[0], str) else ends)]
 
     def _add(
         self, config: dict[str, Any], weights: list[Any], places: Mapping[str, str], name: str
@@ -140,15 +186,16 @@ class _Layers:
             self._weights[name] = weights
         return self._names[key]
 
-    def build(self, last: str) -> keras.Model:
-        """The network up to a layer."""
+    def build(self, ends: Sequence[str]) -> keras.Model:
+        """The network up to some layers."""
+        outputs = [[name, 0, 0] for name in ends]
         model = keras.Model.from_config(
             {
                 "name": "ensemble",
                 "trainable": True,
                 "layers": self.configs,
                 "input_layers": [_PIXELS, 0, 0],
-                "output_layers": [last, 0, 0],
+                "output_layers": outputs if len(ends) > 1 else outputs[0],
             }
         )
         for name, weights in self._weights.items():

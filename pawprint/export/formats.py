@@ -6,8 +6,10 @@
     model.tflite, model_int8.tflite                 LiteRT (TensorFlow Lite)
 
 The last three hold one and the same graph: ``pixels``, uint8 [n, size, size, 3], RGB in 0...255 →
-``probs``, float32 [n, classes]. Each says in its metadata which model it is and of which classes.
-Where the card's ``tta`` is 2, all of them make the mirror image themselves and give means.
+``probs``, float32 [n, classes], and ``unlikeness``, float32 [n, 1], of a model that tells it: where
+it is above the ``unlike_above`` of the metadata, a picture is unlike the training pictures. Each
+says in its metadata which model it is and of which classes. Where the card's ``tta`` is 2, all of
+them make the mirror image themselves and give means.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 EXPORT_LIBRARIES = ("ai-edge-litert", "keras", "onnx", "openvino", "tensorflow", "tf2onnx")
 SAVED_MODEL, ONNX = "saved_model", "model.onnx"
 TFLITE, TFLITE_INT8 = "model.tflite", "model_int8.tflite"
-PIXELS, PROBABILITIES = "pixels", "probs"  # names of the input and the output
+PIXELS, PROBABILITIES = "pixels", "probs"  # names of the input and the first output ...
+RATIOS = "unlikeness"  # ... and of the second one, where a model has it
 METADATA = "pawprint"
 
 
@@ -64,6 +67,7 @@ def make_card(
     metrics: Mapping[str, float],
     val_log_losses: Mapping[str, float],
     tta: int,
+    unlike_above: float | None,
 ) -> ModelCard:
     """Describe the model of a ``.keras`` file.
 
@@ -76,6 +80,7 @@ def make_card(
         metrics: of the model on the test split.
         val_log_losses: what it was chosen by, see ``choose_model``.
         tta: how these metrics were measured, and so what is exported: 2, with the mirror image.
+        unlike_above: ``unlikeness.k``; None of a model that does not tell unlikeness.
     """
     info = read_model_info(source)
     return ModelCard(
@@ -91,6 +96,7 @@ def make_card(
         versions={name: metadata.version(name) for name in EXPORT_LIBRARIES},
         val_log_losses=dict(val_log_losses),
         tta=tta,
+        unlike_above=unlike_above,
     )
 
 
@@ -141,23 +147,27 @@ def _write_openvino(path: Path, card: ModelCard, directory: Path) -> None:
 
 
 def freeze(model: keras.Model, views: int) -> tf.types.experimental.ConcreteFunction:
-    """A model as one TensorFlow graph, weights as constants: uint8 ``pixels`` → ``probs``.
+    """A model as one TensorFlow graph, weights as constants: uint8 ``pixels`` → its outputs.
 
     Args:
         model: a classifier.
         views: 2: the mirror images run as further pictures of the batch, and means come out.
     """
+    import keras
     import tensorflow as tf
 
     # Not public, and nothing public does it: see tests/test_private_sides.py
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    def serve(pixels: tf.Tensor) -> tf.Tensor:
+    network = keras.Model(model.input, model.outputs)  # a list, also of one output
+
+    def serve(pixels: tf.Tensor) -> list[tf.Tensor]:
         if views == 1:
-            return model(tf.cast(pixels, tf.float32), training=False)
+            return network(tf.cast(pixels, tf.float32), training=False)
         both = tf.concat([pixels, tf.reverse(pixels, [2])], axis=0)
-        probs = model(tf.cast(both, tf.float32), training=False)
-        return tf.reduce_mean(tf.reshape(probs, (2, -1, probs.shape[1])), axis=0)
+        found = network(tf.cast(both, tf.float32), training=False)
+        pairs = [tf.reshape(output, (2, -1, output.shape[1])) for output in found]
+        return [tf.reduce_mean(pair, axis=0) for pair in pairs]
 
     shape = (None, *model.input_shape[1:])
     function = tf.function(serve, autograph=False, jit_compile=False)
@@ -190,12 +200,19 @@ def write_saved_model(
     signature = graph.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"
     signature.inputs[PIXELS].CopyFrom(describe(network.inputs[0]))
-    signature.outputs[PROBABILITIES].CopyFrom(describe(network.outputs[0]))
+    for tensor, name in _outputs(network).items():
+        signature.outputs[name].CopyFrom(describe(network.graph.get_tensor_by_name(tensor)))
     extra = directory / "assets.extra"
     extra.mkdir(parents=True)
     (directory / "saved_model.pb").write_bytes(content.SerializeToString(deterministic=True))
     text = json.dumps(embedded(card), indent=2, ensure_ascii=False)
     (extra / f"{METADATA}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def _outputs(network: tf.types.experimental.ConcreteFunction) -> dict[str, str]:
+    """The names of a frozen graph's outputs → those in exported files."""
+    names = PROBABILITIES, RATIOS
+    return {tensor.name: name for tensor, name in zip(network.outputs, names, strict=False)}
 
 
 def write_onnx(
@@ -204,8 +221,8 @@ def write_onnx(
     """Write a frozen graph as ONNX; its ``metadata_props`` say what it is."""
     from pawprint.export.onnx_graph import build_onnx
 
-    inputs, outputs = {network.inputs[0].name: PIXELS}, {network.outputs[0].name: PROBABILITIES}
-    model = build_onnx(network.graph.as_graph_def(), inputs, outputs)
+    inputs = {network.inputs[0].name: PIXELS}
+    model = build_onnx(network.graph.as_graph_def(), inputs, _outputs(network))
     for key, value in embedded(card).items():
         model.metadata_props.add(key=key, value=value)
     path.write_bytes(model.SerializeToString(deterministic=True))

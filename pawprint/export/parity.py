@@ -11,14 +11,21 @@ from typing import Any
 import numpy as np
 
 from pawprint.evaluation.metrics import Array, wilson_interval
-from pawprint.export.formats import ONNX, PIXELS, PROBABILITIES, SAVED_MODEL, TFLITE, TFLITE_INT8
+from pawprint.export.formats import (
+    ONNX,
+    PIXELS,
+    PROBABILITIES,
+    RATIOS,
+    SAVED_MODEL,
+    TFLITE,
+    TFLITE_INT8,
+)
 from pawprint.inference.classifier import Classifier
-from pawprint.networks.predictor import predict_all
+from pawprint.networks.predictor import Predictor, predict_all
 from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import ExportParams
 from pawprint.storage.shards import ShardedArray
 
-Network = Callable[[np.ndarray], np.ndarray]  # uint8 [n, size, size, 3] → float32 [n, classes]
 KERAS, OPENVINO, INT8 = "keras", "openvino", "tflite_int8"
 
 
@@ -28,39 +35,48 @@ class Format:
 
     Attributes:
         files: and directories, of which it consists, in the exported directory.
-        open: the exported directory, a number of threads → the network on its runtime.
+        open: the exported directory, a number of threads → what it says on its runtime.
     """
 
     files: tuple[str, ...]
-    open: Callable[[Path, int], Network]
+    open: Callable[[Path, int], Predictor]
 
 
-def _open_saved_model(directory: Path, _threads: int) -> Network:
+def _open_saved_model(directory: Path, _threads: int) -> Predictor:
     """TensorFlow has the threads with which it was started."""
     import tensorflow as tf
 
     network = tf.saved_model.load(str(directory / SAVED_MODEL)).signatures["serving_default"]
-    return lambda images: network(**{PIXELS: tf.constant(images)})[PROBABILITIES].numpy()
+    return lambda images: [
+        output.numpy() for output in _in_order(network(**{PIXELS: tf.constant(images)}))
+    ]
 
 
-def _open_onnx(directory: Path, threads: int) -> Network:
+def _in_order(outputs: Mapping[str, Any]) -> list[Any]:
+    return [outputs[name] for name in (PROBABILITIES, RATIOS) if name in outputs]
+
+
+def _open_onnx(directory: Path, threads: int) -> Predictor:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(directory / ONNX, options, ["CPUExecutionProvider"])
-    return lambda images: session.run([PROBABILITIES], {PIXELS: images})[0]
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: _in_order(
+        dict(zip(names, session.run(names, {PIXELS: images}), strict=True))
+    )
 
 
-def _open_openvino(directory: Path, threads: int) -> Network:
-    return Classifier.open(directory, threads).probs
+def _open_openvino(directory: Path, threads: int) -> Predictor:
+    return Classifier.open(directory, threads).judge
 
 
-def _open_tflite(path: Path, threads: int) -> Network:
+def _open_tflite(path: Path, threads: int) -> Predictor:
     from ai_edge_litert.interpreter import Interpreter
 
     network = Interpreter(str(path), num_threads=threads).get_signature_runner("serving_default")
-    return lambda images: network(**{PIXELS: images})[PROBABILITIES]
+    return lambda images: _in_order(network(**{PIXELS: images}))
 
 
 FORMATS = {
@@ -86,24 +102,23 @@ def size_bytes(directory: Path, entry: Format) -> int:
 
 def predict_formats(
     directory: Path,
-    evaluated: Array,
     views: int,
     images: ShardedArray,
     threads: int,
     batch_size: int,
-) -> dict[str, Array]:
-    """What each format of an exported directory says of all pictures, beside what was evaluated.
+) -> dict[str, list[Array]]:
+    """What each format of an exported directory says of all pictures.
 
     Args:
         directory: the exported one.
-        evaluated: what the Keras model said in stage evaluate, float32 [n, classes].
-        views: 2: what was exported gives means with the mirror image, as ``evaluated`` are.
+        views: 2: what was exported gives means with the mirror image.
         images: uint8 [n, size, size, 3].
         threads: of each runtime.
         batch_size: pictures at a time; their mirror images count, as they take memory too.
 
     Returns:
-        Format, ``keras`` first → probabilities, float32 [n, classes].
+        Format → probabilities, float32 [n, classes], and unlikeness, float32 [n, 1], of a model
+        that tells it.
     """
     formats = find_formats(directory)
     batch_size = max(1, batch_size // views)
@@ -111,13 +126,9 @@ def predict_formats(
     # One network in memory at a time. TensorFlow keeps what it has had: it comes last
     for form in sorted(formats, key=lambda form: form == SAVED_MODEL):
         network = formats[form].open(directory, threads)
-        found[form] = _run(network, images, batch_size, form)
+        found[form] = predict_all(network, images, batch_size, form)
         del network
-    return {KERAS: evaluated, **{form: found[form] for form in formats}}
-
-
-def _run(network: Network, images: ShardedArray, batch_size: int, title: str) -> Array:
-    return predict_all(lambda batch: [network(batch)], images, batch_size, title)
+    return {form: found[form] for form in formats}
 
 
 def measure_formats(directory: Path, source: Path) -> dict[str, int]:

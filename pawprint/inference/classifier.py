@@ -1,8 +1,8 @@
 """A model ready for use: pictures' bytes → probabilities and heatmaps.
 
 An exported model is a directory, which needs neither Keras nor TensorFlow:
-    model.xml, model.bin    the network as an OpenVINO graph: pixels → probabilities, feature map;
-                            of an ensemble, a feature map of each member
+    model.xml, model.bin    the network as an OpenVINO graph: pixels → probabilities, unlikeness
+                            where it tells that, feature map; of an ensemble, one of each member
     gradcam.npz             the layers behind the feature maps, for Grad-CAM
     model.json              the card: what the model is; and the digests of the other files
 """
@@ -25,7 +25,12 @@ from pawprint.inference.gradcam import TailLayer, save_tail
 from pawprint.inference.members import check_tails, mean_heatmaps, split_off_tails
 from pawprint.networks.graph_files import check_graph
 from pawprint.networks.model_files import ModelInfo, open_model
-from pawprint.networks.predictor import OpenVinoPredictor, Predictor, build_predictor
+from pawprint.networks.predictor import (
+    OpenVinoPredictor,
+    Predictor,
+    build_predictor,
+    read_unlikeness,
+)
 from pawprint.pictures.images import FULL_RANGE, decode_image
 from pawprint.registry.resizing import STRETCH, Resize
 from pawprint.runner.errors import ModelError, one_line
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 BATCH = 1
 # A .keras file does not say how many pixels are too many; Pillow refuses more than these itself
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+UNLIKE_ABOVE = 1.0  # of a .keras file, which does not say it either: where validation is rejected
 LIMIT_OF_MODEL = "the model's max_pixels"  # as messages name it
 
 
@@ -63,6 +69,8 @@ class ModelCard:
         tta: 2 where the network itself gives the mean of a picture and its mirror image, and its
             metrics are of that; else 1. Older cards lack it.
         resize: how a picture becomes a square. Older cards lack it, and mean ``stretch``.
+        unlike_above: ``unlikeness.k``: a picture is unlike the training pictures where its ratio is
+            above this; None where the model does not tell it. Older cards lack it.
     """
 
     name: str
@@ -77,14 +85,16 @@ class ModelCard:
     val_log_losses: dict[str, float] = field(default_factory=dict)
     tta: int = 1
     resize: Resize = STRETCH
+    unlike_above: float | None = None
 
 
 def embedded(card: ModelCard) -> dict[str, str]:
     """What each exported file says of itself: name, class_names, image_size, resize, tta, hashes.
 
-    All but the name is JSON.
+    And unlike_above, where the model tells unlikeness. All but the name is JSON.
     """
-    keys = ("class_names", "image_size", "resize", "tta", "hashes")
+    keys = ["class_names", "image_size", "resize", "tta", "hashes"]
+    keys += ["unlike_above"] if card.unlike_above is not None else []
     values = {key: getattr(card, key) for key in keys}
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     return {"name": card.name, **texts}
@@ -99,7 +109,7 @@ class Classifier:
             file, or of its exported card, which holds the digests of the other files.
 
     Args:
-        predictor: uint8 pixels → probabilities, feature maps.
+        predictor: uint8 pixels → probabilities, unlikeness where it tells that, feature maps.
         tail: the layers behind the feature maps, see ``pawprint.inference.members``.
     """
 
@@ -140,14 +150,17 @@ class Classifier:
             check_graph(graph, card.image_size, card.tta)
             predictor = OpenVinoPredictor(graph, "float32", cores or available_cores())
             shape = (1, card.image_size, card.image_size, 3)
-            probs, *feature_maps = predictor(np.zeros(shape, np.uint8))
+            outputs = predictor(np.zeros(shape, np.uint8))
         except (ValueError, RuntimeError) as error:
             raise damaged(path / GRAPH, error) from None
-        if probs.shape[1] != len(card.class_names):
-            reason = f"{len(card.class_names)} class_names, expected {probs.shape[1]}"
+        if outputs[0].shape[1] != len(card.class_names):
+            reason = f"{len(card.class_names)} class_names, expected {outputs[0].shape[1]}"
             raise damaged(path / CARD, reason)
+        if (read_unlikeness(outputs) is None) != (card.unlike_above is None):
+            raise damaged(path / CARD, f"unlike_above: found {card.unlike_above} in vain")
         try:
-            check_tails(tail, [found.shape[1:] for found in feature_maps], len(card.class_names))
+            shapes = [found.shape[1:] for found in _maps(outputs)]
+            check_tails(tail, shapes, len(card.class_names))
         except ValueError as error:
             raise damaged(path / TAIL, error) from None
         return cls(card, digest, predictor, tail)
@@ -169,10 +182,14 @@ class Classifier:
         size, num_classes = info.image_size, len(info.class_names)
         try:
             network, tail = split_off_tails(model)
-            probs, *feature_maps = (output.shape for output in network.outputs)
-            if (network.input_shape, probs) != ((None, size, size, 3), (None, num_classes)):
-                raise ValueError(f"it takes {network.input_shape} and gives {probs}")
-            check_tails(tail, [shape[1:] for shape in feature_maps], num_classes)
+            found = [output.shape for output in model.outputs]
+            if network.input_shape != (None, size, size, 3) or found not in (
+                [(None, num_classes)],
+                [(None, num_classes), (None, 1)],
+            ):
+                raise ValueError(f"it takes {network.input_shape} and gives {found}")
+            maps = network.outputs[len(found) :]
+            check_tails(tail, [output.shape[1:] for output in maps], num_classes)
             predictor = build_predictor(network, cores=cores)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
@@ -180,7 +197,8 @@ class Classifier:
             text = f"not a classifier of {num_classes} classes at {size} px ({one_line(error)})"
             raise ModelError(f"{path}: {text}; run dvc repro") from None
         of = path.stem, info.class_names, size, MAX_PIXELS
-        card = ModelCard(*of, {}, {}, {}, {}, resize=info.resize)
+        above = UNLIKE_ABOVE if len(found) > 1 else None
+        card = ModelCard(*of, {}, {}, {}, {}, resize=info.resize, unlike_above=above)
         return cls(card, file.digest, predictor, tail)
 
     def decode(self, content: bytes) -> np.ndarray:
@@ -201,6 +219,17 @@ class Classifier:
         """
         return self._predictor(images)[0]
 
+    def judge(self, images: np.ndarray) -> list[np.ndarray]:
+        """Probabilities, as of ``probs``, and unlikeness where ``card.unlike_above`` is not None.
+
+        Args:
+            images: uint8 [n, size, size, 3]; one caller at a time.
+
+        Returns:
+            float32 [n, classes]; and the ratio d / t, float32 [n, 1], see ``pawprint.unlikeness``.
+        """
+        return [output for output in self._predictor(images) if output.ndim == 2]
+
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What it says of pictures, and what it sees in them; one caller at a time.
 
@@ -211,9 +240,9 @@ class Classifier:
             Probabilities, float32 [n, classes], and the means of the feature map's channels,
             float32 [n, d]; of an ensemble, those of all members side by side.
         """
-        probs, *feature_maps = self._predictor(images)
-        means = [found.mean(axis=(1, 2), dtype=np.float32) for found in feature_maps]
-        return probs, np.concatenate(means, axis=1)
+        outputs = self._predictor(images)
+        means = [found.mean(axis=(1, 2), dtype=np.float32) for found in _maps(outputs)]
+        return outputs[0], np.concatenate(means, axis=1)
 
     def heatmaps(self, images: np.ndarray, classes: Sequence[int] | np.ndarray) -> np.ndarray:
         """Where the evidence for a class of each picture lies; one caller at a time.
@@ -227,7 +256,11 @@ class Classifier:
         Returns:
             float32 [n, h, w] in 0...1, see ``pawprint.inference.members.mean_heatmaps``.
         """
-        return mean_heatmaps(self._tail, self._predictor(images)[1:], np.asarray(classes))
+        return mean_heatmaps(self._tail, _maps(self._predictor(images)), np.asarray(classes))
+
+
+def _maps(outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [output for output in outputs if output.ndim == 4]
 
 
 def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> None:
@@ -236,7 +269,7 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
     Keras must run on its OpenVINO backend, see ``pawprint.networks.runtime``.
 
     Args:
-        model: a saved classifier, pixels → probabilities.
+        model: a saved classifier, pixels → probabilities, and unlikeness where it tells that.
         card: what is written with it; with its ``tta`` 2, what is written averages.
         directory: made if missing; other files in it stay.
 
@@ -264,6 +297,7 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
 def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
     """The card of JSON that anybody may have written; `path` is for the message."""
     older = {"max_value": FULL_RANGE, "val_log_losses": {}, "tta": 1, "resize": STRETCH}
+    older["unlike_above"] = None
     content = {**older, **content}
     try:
         card = ModelCard(**{entry.name: content[entry.name] for entry in fields(ModelCard)})
@@ -280,11 +314,18 @@ def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
         "versions": _holds_texts(card.versions),
         "val_log_losses": _holds_numbers(card.val_log_losses),
         "tta": type(card.tta) is int and card.tta in (1, 2),
+        "unlike_above": _is_threshold(card.unlike_above),
         "files": _holds_texts(content.get("files")),
     }.items():
         if not fits:
             raise damaged(path, f"{key}: found {content.get(key)!r}")
     return card
+
+
+def _is_threshold(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value is None
+    return 0 < value < math.inf
 
 
 def _holds_texts(value: object) -> bool:

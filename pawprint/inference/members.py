@@ -39,7 +39,8 @@ def split_off_tails(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
     """A classifier → itself with its feature maps as further outputs, and what lies behind these.
 
     Args:
-        model: pixels → probabilities: of one network, or of an ensemble.
+        model: pixels → probabilities, and unlikeness where it has that: of one network, or of an
+            ensemble.
 
     Raises:
         ModelError: it is no classifier, or Grad-CAM does not know one of its layers.
@@ -65,7 +66,7 @@ def split_off_tails(model: keras.Model) -> tuple[keras.Model, list[TailLayer]]:
     except ValueError as error:  # Keras: no such layer
         reason = one_line(error)
         raise ModelError(f"model {model.name}: not a classifier of Pawprint ({reason})") from None
-    return keras.Model(model.input, [model.output, *maps], name=model.name), layers
+    return keras.Model(model.input, [*model.outputs, *maps], name=model.name), layers
 
 
 def split_tails(layers: Sequence[TailLayer]) -> list[Tail]:

@@ -1,7 +1,8 @@
 """The networks that are trained: a CNN from scratch, and a head on a backbone.
 
 All take raw RGB pixels, float32 [n, size, size, 3] in 0...255. While they are trained they end in a
-layer ``logits``; what is saved ends in ``probs``, its softmax.
+layer ``logits``; what is saved ends in ``probs``, its softmax, and may have a second output
+``unlikeness``, see ``pawprint.unlikeness.network``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pawprint.runner.errors import ModelError
 from pawprint.runner.params import BaselineParams, HeadParams
 
 LOGITS, PROBS, FEATURE_MAP, POOL = "logits", "probs", "feature_map", "pool"
+UNLIKENESS = "unlikeness"  # the second output, and what the names of its layers begin with
 
 
 def build_baseline(params: BaselineParams, num_classes: int) -> keras.Model:
@@ -180,7 +182,8 @@ def with_precision(model: keras.Model, precision: str) -> keras.Model:
         config = layer.get_config()
         if not isinstance(layer, layers.Layer):
             return type(layer).from_config(config)
-        heavy = type(layer) in (layers.Conv2D, layers.Dense) and layer.name not in (LOGITS, "scale")
+        exact = layer.name in (LOGITS, "scale") or layer.name.startswith(UNLIKENESS)
+        heavy = type(layer) in (layers.Conv2D, layers.Dense) and not exact
         if heavy and precision != "float32":
             config["dtype"] = f"mixed_{precision}"
         copy = type(layer).from_config(config)

@@ -21,9 +21,9 @@ SPARE_WEIGHT_BYTES = 1 << 20  # small files are mostly HDF5's own
 LAYER_KINDS = frozenset(
     (
         *("Activation", "Add", "BatchNormalization", "Conv2D", "Dense", "DepthwiseConv2D"),
-        *("Dropout", "Flatten", "GlobalAveragePooling2D", "Identity", "InputLayer"),
+        *("Dot", "Dropout", "Flatten", "GlobalAveragePooling2D", "Identity", "InputLayer"),
         *("MaxPooling2D", "Multiply", "Normalization", "Permute", "ReLU", "Rescaling", "Reshape"),
-        *("Softmax", "ZeroPadding2D"),
+        *("Softmax", "Subtract", "UnitNormalization", "ZeroPadding2D"),
     )
 )
 PART_KINDS = frozenset(("DTypePolicy", "__keras_tensor__"))

@@ -28,6 +28,8 @@ GRAPH_OPERATIONS = frozenset(
         *("GroupConvolution", "HSwish", "MatMul", "MaxPool", "Multiply", "Pad", "Parameter"),
         *("ReLU", "ReduceMean", "Reshape", "Result", "Sigmoid", "SoftMax", "Subtract", "Swish"),
         "Transpose",
+        # What the layers of pawprint/unlikeness become
+        *("Minimum", "Power", "ReduceSum", "Sqrt", "Squeeze", "Unsqueeze"),
     )
 )
 # What openvino_graph.average_mirrored adds to them
@@ -170,7 +172,8 @@ def check_graph(graph: ov.Model, size_px: int, views: int) -> None:
     """Look at a graph of ``save_classifier`` before memory is taken for it.
 
     Args:
-        graph: one uint8 picture → probabilities, feature map; of an ensemble, several of these.
+        graph: one uint8 picture → probabilities, unlikeness where it has that, feature map; of an
+            ensemble, several of the latter.
         size_px: side of the picture.
         views: of the picture, that run at a time: 2 with its mirror image; each may cost as much.
 
@@ -182,8 +185,14 @@ def check_graph(graph: ov.Model, size_px: int, views: int) -> None:
     found = [(port.element_type.get_type_name(), _shape(port)) for port in graph.inputs]
     if found != expected:
         raise ValueError(f"it takes {found}, expected {expected}")
-    outputs = [(port.element_type.get_type_name(), len(_shape(port))) for port in graph.outputs]
-    if outputs != [("f32", 2), *[("f32", 4)] * max(1, len(outputs) - 1)]:
+    outputs = [(port.element_type.get_type_name(), _shape(port)) for port in graph.outputs]
+    probs, rest = outputs[:1], outputs[1:]
+    maps = rest[1:] if rest[:1] == [("f32", [1, 1])] else rest  # behind unlikeness
+    if (
+        not maps
+        or {(kind, len(shape)) for kind, shape in maps} != {("f32", 4)}
+        or [(kind, len(shape)) for kind, shape in probs] != [("f32", 2)]
+    ):
         raise ValueError(f"it gives {outputs}, expected probabilities and a feature map")
     steps = []
     for node in graph.get_ordered_ops():

@@ -92,12 +92,13 @@ def average_mirrored(graph: ov.Model) -> ov.Model:
     The network stands in it once, and works on both at a time.
 
     Args:
-        graph: uint8 [2, size, size, 3] → probabilities [2, classes], feature map [2, h, w, c], or
-            several of an ensemble; it is used up.
+        graph: uint8 [2, size, size, 3] → probabilities [2, classes], unlikeness [2, 1] where it
+            has that, feature map [2, h, w, c], or several of an ensemble; it is used up.
 
     Returns:
         uint8 [1, size, size, 3] → the mean of both pictures' probabilities, float32 [1, classes],
-        and the feature maps of the picture as it is, float32 [1, h, w, c].
+        that of their unlikeness, float32 [1, 1], and the feature maps of the picture as it is,
+        float32 [1, h, w, c].
     """
     import openvino as ov
     from openvino import opset14 as ops
@@ -108,13 +109,17 @@ def average_mirrored(graph: ov.Model) -> ov.Model:
     mirrored = ops.slice(pixels, begin, end, step, columns)
     targets = pair.output(0).get_target_inputs()
     _redirect(targets, ops.concat([pixels, mirrored], 0).output(0))
-    probs, *feature_maps = (result.input_value(0) for result in graph.get_results())
-    mean = ops.reduce_mean(probs, np.array([0]), keep_dims=True)
+    found = [result.input_value(0) for result in graph.get_results()]
+    means = [
+        ops.reduce_mean(output, np.array([0]), keep_dims=True).output(0)
+        for output in found
+        if len(output.shape) == 2
+    ]
     plain = [
         ops.slice(feature_map, np.array([0]), np.array([1]), np.array([1]), np.array([0])).output(0)
-        for feature_map in feature_maps
+        for feature_map in found[len(means) :]
     ]
-    return ov.Model([mean.output(0), *plain], [pixels])
+    return ov.Model([*means, *plain], [pixels])
 
 
 def number_names(graph: ov.Model) -> None:

@@ -6,7 +6,7 @@ OpenVINO is by far the fastest on CPUs, TensorFlow drives GPUs. Both take the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -16,7 +16,6 @@ from tqdm import tqdm
 from pawprint.networks.graph_files import load_graph
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.runner.processes import available_cores
-from pawprint.storage.shards import ShardedArray
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +31,18 @@ class Predictor(Protocol):
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Outputs, float32 [n, ...] each, for uint8 [n, size, size, 3] in 0...255."""
+        ...
+
+
+class PictureSource(Protocol):
+    """PictureSource that are read while they are asked for, such as a ``ShardedArray``."""
+
+    def __len__(self) -> int:
+        """How many there are, at most."""
+        ...
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """All in order, uint8 [k, size, size, 3], k up to ``size``."""
         ...
 
 
@@ -136,19 +147,32 @@ def predict(predictor: Predictor, batches: Iterable[np.ndarray]) -> Iterator[lis
 
 
 def predict_all(
-    predictor: Predictor, images: ShardedArray, batch_size: int, title: str
-) -> np.ndarray:
-    """The only output of a network for all pictures, float32 [n, ...], with a progress bar.
+    predictor: Predictor, images: PictureSource, batch_size: int, title: str
+) -> list[np.ndarray]:
+    """The outputs of a network for all pictures, float32 [n, ...] each, with a progress bar.
 
     Args:
         predictor: of the network.
-        images: uint8 [n, size, size, 3].
+        images: uint8 [n, size, size, 3]; of none, there are no outputs.
         batch_size: pictures at a time.
         title: what the bar says.
     """
     total = -(-len(images) // batch_size)
     batches = tqdm(images.batches(batch_size), desc=title, total=total, unit="batch")
-    return np.concatenate([output for (output,) in predict(predictor, batches)])
+    found = zip(*predict(predictor, batches), strict=True)
+    return [np.concatenate(parts) for parts in found]
+
+
+def read_unlikeness(outputs: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The ratio d / t of each picture, see ``pawprint.unlikeness.network``.
+
+    Args:
+        outputs: of a classifier: probabilities, unlikeness where it has that, feature maps.
+
+    Returns:
+        float32 [n]; None where it has none.
+    """
+    return outputs[1][:, 0] if len(outputs) > 1 and outputs[1].ndim == 2 else None
 
 
 class OpenVinoPredictor:
@@ -204,9 +228,16 @@ class TensorFlowPredictor:
     """A model compiled by TensorFlow with its weights as constants.
 
     TensorFlow then folds batch norm into the convolutions, which Keras' ``predict`` cannot.
+
+    Args:
+        model: float32 inputs → one or several outputs.
+        precision: of the arithmetic.
+        dtype: in which its inputs come: those of pixels, or of activations on disk.
     """
 
-    def __init__(self, model: keras.Model, precision: Precision = "float32") -> None:
+    def __init__(
+        self, model: keras.Model, precision: Precision = "float32", dtype: str = "uint8"
+    ) -> None:
         import tensorflow as tf
 
         # Not public, and nothing public does it: see tests/test_private_sides.py
@@ -218,14 +249,14 @@ class TensorFlowPredictor:
 
         model = model if precision == "float32" else with_precision(model, precision)
 
-        def forward(images: tf.Tensor) -> list[tf.Tensor]:
-            outputs = model(tf.cast(images, tf.float32), training=False)
+        def forward(inputs: tf.Tensor) -> list[tf.Tensor]:
+            outputs = model(tf.cast(inputs, tf.float32), training=False)
             outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
             return [tf.cast(output, tf.float32) for output in outputs]
 
         shape = (None, *model.input_shape[1:])
         function = tf.function(forward, jit_compile=False)
-        concrete = function.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
+        concrete = function.get_concrete_function(tf.TensorSpec(shape, dtype))
         self._function = convert_variables_to_constants_v2(concrete)
         self._constant = tf.constant
 

@@ -284,6 +284,23 @@ class FinetuneParams(TrainingParams):
     blend: Annotated[float, Field(gt=0, le=1)]
 
 
+def _known_rank(value: Any) -> Any:
+    """In one message, as ``_known_class_weights``."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != AUTO and not (whole and 1 <= value <= 4096):
+        raise PydanticCustomError("rank", "expected auto, or a whole number from 1 to 4096")
+    return value
+
+
+class UnlikenessParams(Section):
+    enabled: bool
+    rank: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | Literal["auto"], BeforeValidator(_known_rank)
+    ]
+    reject: Annotated[float, Field(ge=1e-4, le=0.5)]
+    k: Annotated[float, Field(gt=0, le=1e6)]
+
+
 class EnsembleParams(Section):
     picks: Annotated[int, Field(ge=0, le=1000)]
     files: Annotated[str, Field(min_length=1)]
@@ -294,6 +311,7 @@ class EvaluateParams(Section):
     tta: Annotated[int, Field(ge=1, le=2)]
     confidence: OpenShare
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    others: Annotated[str, Field(min_length=1)]
 
 
 class DecidingParams(Section):
@@ -355,6 +373,7 @@ class Params(Section):
     crossval: CrossvalParams
     suspects: SuspectsParams
     finetune: FinetuneParams
+    unlikeness: UnlikenessParams
     ensemble: EnsembleParams
     evaluate: EvaluateParams
     deciding: DecidingParams

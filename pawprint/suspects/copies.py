@@ -11,7 +11,7 @@ import numpy as np
 from pawprint.storage.tables import printable
 from pawprint.suspects.pictures import JudgedPictures
 from pawprint.suspects.reasons import DUPLICATE, Reason
-from pawprint.suspects.unlikeness import Likeness
+from pawprint.unlikeness.likeness import Likeness
 
 _SCORES = 2**24  # distances at once: 64 MB
 _SLACK = 1e-4  # of squared distances in float32

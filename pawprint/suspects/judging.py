@@ -14,7 +14,7 @@ from pawprint.networks.model_files import check_classes, open_model
 from pawprint.networks.predictor import Precision, build_predictor, predict
 from pawprint.storage.shards import ShardedArray
 from pawprint.storage.tables import read_csv
-from pawprint.suspects.pictures import average_map
+from pawprint.unlikeness.likeness import average_map
 
 
 def judge_test_pictures(

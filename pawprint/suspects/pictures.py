@@ -15,7 +15,7 @@ from pawprint.data.manifest import SPLITS, Picture, read_manifest
 from pawprint.runner.errors import DataError
 from pawprint.storage.shards import ShardedArray
 from pawprint.storage.tables import read_csv
-from pawprint.suspects.unlikeness import to_directions
+from pawprint.unlikeness.likeness import average_map, to_directions
 
 NOT_IN_A_FOLD = -1  # a picture of test
 _ROWS = 1024
@@ -99,17 +99,6 @@ def join_pictures(
         np.concatenate([said.probs[places], test_probs]),
         class_names,
     )
-
-
-def average_map(features: np.ndarray, channels: int) -> np.ndarray:
-    """The mean over the places of a map, float32 [n, channels].
-
-    Args:
-        features: float32 [n, height * width * channels], as with ``model.pooling: flatten``; with
-            ``avg`` [n, channels], which stay as they are.
-    """
-    maps = features.reshape(len(features), -1, channels)
-    return maps.mean(axis=1) if maps.shape[1] > 1 else maps[:, 0]
 
 
 def _find_row(known: dict[str, Picture], path: str, manifest: Path) -> Picture:

@@ -6,7 +6,7 @@ import numpy as np
 
 from pawprint.suspects.pictures import JudgedPictures
 from pawprint.suspects.reasons import UNLIKE, Reason
-from pawprint.suspects.unlikeness import (
+from pawprint.unlikeness.likeness import (
     Likeness,
     fit_likeness,
     measure_unlikeness,

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from pawprint.data.datasets import Inputs, LabelledImages, plain_batches, training_batches
 from pawprint.data.pixel_batches import pixel_batches
 from pawprint.networks.architectures import cut_model, unfreeze
-from pawprint.networks.predictor import find_network, open_predictor
+from pawprint.networks.predictor import (
+    Predictor,
+    TensorFlowPredictor,
+    find_network,
+    open_predictor,
+)
 from pawprint.runner.params import AugmentParams, FinetuneParams
 from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray
 from pawprint.transfer.cut import Cut, read_view, view_transforms
+from pawprint.unlikeness.network import average_features
 
 Read = Callable[[int, np.ndarray], np.ndarray]  # (view, rows) → float16 [k, h, w, c]
+_ROWS = 64  # pictures at a time, where nothing is trained
 
 
 def unfrozen_part(model: keras.Model, cut: Cut, freeze_depthwise: bool) -> keras.Model:
@@ -45,10 +53,7 @@ def read_inputs(
     to_float = lambda x: tf.cast(x, tf.float32)  # noqa: E731
     if not cut.layer:
         return pixel_batches(train, val, augment, params, train.images.shape[1], to_float)
-    if cut.cached:
-        read, read_val = _cached(boundary / "train"), _cached(boundary / "val")
-    else:
-        read, read_val = _computed(boundary, cut, [train, val], augment)
+    read, read_val = _readers(boundary, cut, {"train": train, "val": val}, augment)
     return (
         training_batches(
             lambda epoch, rows: (read(epoch % cut.views, rows),), train.labels, params, to_float
@@ -57,23 +62,54 @@ def read_inputs(
     )
 
 
+def read_features(
+    boundary: Path, cut: Cut, tail: keras.Model, split: LabelledImages, name: str
+) -> Iterator[np.ndarray]:
+    """What a model sees in the plain pictures of a split: the means of its last map.
+
+    Args:
+        boundary: where the activations at the cut are; those that are not kept are computed anew.
+        cut: where the network is cut.
+        tail: the part of the model behind the cut.
+        split: the pictures.
+        name: of the split.
+
+    Returns:
+        float32 [k, channels] of all pictures in order, some at a time.
+    """
+    if cut.layer:
+        (read,), dtype = _readers(boundary, cut, {name: split}, None), "float16"
+    else:
+        read, dtype = (lambda _, rows: split.images.gather(rows)), "uint8"
+    network = TensorFlowPredictor(average_features(tail), dtype=dtype)
+    anew = "" if cut.cached or not cut.layer else ", from the first layer on: none were kept"
+    starts = range(0, len(split), _ROWS)
+    for start in tqdm(starts, desc=f"features of {name}{anew}", unit="batch"):
+        rows = np.arange(start, min(start + _ROWS, len(split)))
+        yield network(read(0, rows))[0]
+
+
+def _readers(
+    boundary: Path, cut: Cut, splits: Mapping[str, LabelledImages], augment: AugmentParams | None
+) -> list[Read]:
+    """Of activations, from disk or computed; without ``augment``, view 0 alone."""
+    if cut.cached:
+        return [_cached(boundary / name) for name in splits]
+    trunk = open_predictor(find_network(boundary / "trunk"), cut.precision, available_cores())
+    return [_computed(trunk, cut, split, augment) for split in splits.values()]
+
+
 def _cached(directory: Path) -> Read:
     activations = ShardedArray(directory)
     return lambda view, rows: activations.gather(rows)[:, view]
 
 
 def _computed(
-    boundary: Path, cut: Cut, splits: list[LabelledImages], augment: AugmentParams
-) -> list[Read]:
-    trunk = open_predictor(find_network(boundary / "trunk"), cut.precision, available_cores())
-
-    def reader(split: LabelledImages) -> Read:
+    trunk: Predictor, cut: Cut, split: LabelledImages, augment: AugmentParams | None
+) -> Read:
+    def read(view: int, rows: np.ndarray) -> np.ndarray:
         size_px = split.images.shape[1]
+        table = view_transforms(augment, len(split), size_px, cut.seed, view) if augment else None
+        return trunk(read_view(split.images, rows, table))[0].astype(np.float16)
 
-        def read(view: int, rows: np.ndarray) -> np.ndarray:
-            table = view_transforms(augment, len(split), size_px, cut.seed, view)
-            return trunk(read_view(split.images, rows, table))[0].astype(np.float16)
-
-        return read
-
-    return [reader(split) for split in splits]
+    return read

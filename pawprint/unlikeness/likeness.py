@@ -36,6 +36,12 @@ class Moments:
     total: np.ndarray
     products: np.ndarray
 
+    def __add__(self, other: Moments) -> Moments:
+        """Those of both sets together."""
+        return Moments(
+            self.count + other.count, self.total + other.total, self.products + other.products
+        )
+
     def without(self, part: Moments) -> Moments:
         """Those of the pictures that are not in a part of the set."""
         return Moments(
@@ -99,6 +105,17 @@ def measure_unlikeness(likeness: Likeness, features: np.ndarray) -> np.ndarray:
     centred = to_directions(features) - likeness.mean
     explained = np.square(centred @ likeness.factors).sum(axis=1)
     return np.maximum(np.square(centred).sum(axis=1) / likeness.residual - explained, 0)
+
+
+def average_map(features: np.ndarray, channels: int) -> np.ndarray:
+    """The mean over the places of a map, float32 [n, channels].
+
+    Args:
+        features: float32 [n, height * width * channels], as with ``model.pooling: flatten``; with
+            ``avg`` [n, channels], which stay as they are.
+    """
+    maps = features.reshape(len(features), -1, channels)
+    return maps.mean(axis=1) if maps.shape[1] > 1 else maps[:, 0]
 
 
 def to_directions(features: np.ndarray) -> np.ndarray:
