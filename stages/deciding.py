@@ -5,9 +5,9 @@ from pathlib import Path
 from pawprint.choosing.pictures import group_pictures
 from pawprint.data.manifest import read_manifest
 from pawprint.deciding.coverage import coverage_curve
-from pawprint.deciding.outcome import judge
-from pawprint.deciding.reading import read_judgements, read_others
-from pawprint.deciding.words import say_coverage, say_others, say_rejection, say_sets
+from pawprint.deciding.outcome import Judgements, judge
+from pawprint.deciding.reading import JudgedFiles
+from pawprint.deciding.words import say_all
 from pawprint.registry.models import MODELS, find_best
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import Params
@@ -15,31 +15,28 @@ from pawprint.runner.stage import run_stage
 from pawprint.storage.tables import read_json, write_json
 
 
-def main(params: Params) -> None:
-    processed, metrics, config = Path("data/processed"), Path("metrics"), params.deciding
+def read_run(params: Params) -> tuple[JudgedFiles, str, Judgements, Judgements]:
+    """Files of a run, the name of its best model, and what that says of val and of test."""
+    metrics, processed, k = Path("metrics"), Path("data/processed"), params.unlikeness.k
     scores = {model.name: metrics / "scores" / f"{model.name}.json" for model in MODELS}
     made = {name: read_json(path) for name, path in scores.items() if path.is_file()}
     best = find_best({name: found["val_log_loss"] for name, found in made.items()})
-    pictures = read_manifest(Path("data/split.csv"))
-    group_of = group_pictures(pictures, params.split)
-    judged, k = metrics / "judged", params.unlikeness.k
-    probs, unlikeness = (
-        judged / "validation/probabilities.npy",
-        judged / "validation/unlikeness.npy",
-    )
-    val = read_judgements(processed, "val", probs, unlikeness, group_of, k)
-    probs = metrics / "evaluate/probabilities" / f"{best}.npy"
-    unlikeness = judged / "unlikeness" / f"{best}.npy"
-    test = read_judgements(processed, "test", probs, unlikeness, group_of, k)
-    others, confidence = read_others(judged / "others.csv"), params.evaluate.confidence
-    found = judge(best, val, test, others, params.unlikeness.reject, config, confidence)
+    group_of = group_pictures(read_manifest(Path("data/split.csv")), params.split)
+    files = JudgedFiles(processed, metrics / "evaluate", metrics / "judged", k, group_of)
+    val = files.read_validation()
+    return files, best, val, files.read_test(best, val.unlikeness is not None)
 
+
+def main(params: Params) -> None:
+    metrics, config, confidence = Path("metrics"), params.deciding, params.evaluate.confidence
+    files, best, val, test = read_run(params)
+    wanted, others = params.unlikeness.reject, files.read_others()
+    found = judge(best, val, test, others, wanted, config, confidence)
     write_json(metrics / "deciding.json", found.figures)
     with atomic_directory(metrics / "deciding") as out:
         write_json(out / "service.json", found.service)
         write_json(out / "curve.json", coverage_curve(test.sure, test.right, test.accepted))
-    said = [say_coverage(found.figures), say_rejection(found.figures), say_sets(found.figures)]
-    print("\n".join([best, *filter(None, said), *say_others(found.figures)]))
+    print("\n".join(say_all(found.figures)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The chosen model → models/export/, in the forms of other programs, each compared with Keras."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ def main(params: Params) -> None:
     above = params.unlikeness.k if len(model.outputs) > 1 else None
     of = params.preprocess, params.augment, evaluated, rivals, tta, above
     card = make_card(source, data, *of)
+    deciding = read_json(metrics / "deciding/service.json")
+    if deciding["model"] == name:
+        card = replace(card, deciding=deciding)
+    else:  # the promise is of the best model, and export.model names another one
+        print(f"the export of {name} does not say what it may decide alone: it is not the best")
     train, test = (read_labelled_images(processed, split) for split in ("train", "test"))
     paths = list(read_predictions(metrics / "evaluate/predictions.csv")[name])
     probabilities = np.load(metrics / "evaluate/probabilities" / f"{name}.npy")

@@ -79,8 +79,8 @@ def soften(probs: np.ndarray, temperature: float) -> np.ndarray:
 def halve(names: Sequence[str]) -> np.ndarray:
     """Which of the names are in one of two halves, bool [n]: by a hash of each, whatever the others
 
-    >>> halve(["a", "b", "c", "d", "a"]).tolist()
-    [False, True, False, True, False]
+    >>> halve(["1.jpg", "2.jpg", "3.jpg", "1.jpg"]).tolist()
+    [True, False, False, True]
     """
     digests = (
         hashlib.sha256(f"halves\0{name}".encode("utf-8", "surrogateescape")) for name in names

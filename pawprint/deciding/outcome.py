@@ -25,8 +25,8 @@ class Judgements:
         groups: of each; pictures of one belong together, as copies of one picture do.
         probs: float32 [n, c].
         labels: int64 [n].
-        unlikeness: float32 [n], see ``unlike_from``; None where the model cannot tell.
-        unlike_from: a picture with a larger unlikeness is unlike the training pictures.
+        unlikeness: float32 [n], see ``unlike_above``; None where the model cannot tell.
+        unlike_above: a picture with a larger unlikeness is unlike the training pictures.
     """
 
     paths: Sequence[str]
@@ -34,7 +34,7 @@ class Judgements:
     probs: np.ndarray
     labels: np.ndarray
     unlikeness: np.ndarray | None
-    unlike_from: float
+    unlike_above: float
 
     @property
     def sure(self) -> np.ndarray:
@@ -51,7 +51,7 @@ class Judgements:
         """What is not unlike the training pictures, bool [n]."""
         if self.unlikeness is None:
             return np.ones(len(self.probs), bool)
-        return self.unlikeness <= self.unlike_from
+        return self.unlikeness <= self.unlike_above
 
     def independent(self) -> Judgements:
         """The first picture of each group, by path: the others would count one thing twice."""
@@ -64,12 +64,12 @@ class Judgements:
             self.probs[rows],
             self.labels[rows],
             None if self.unlikeness is None else self.unlikeness[rows],
-            self.unlike_from,
+            self.unlike_above,
         )
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Findings:
     """What stage deciding found.
 
     Attributes:
@@ -91,7 +91,7 @@ def judge(
     wanted: float | None,
     params: DecidingParams,
     confidence: float,
-) -> Outcome:
+) -> Findings:
     """Choose by validation, and measure on the test split. One picture of each group counts.
 
     Args:
@@ -103,13 +103,19 @@ def judge(
         params: what is promised.
         confidence: of the intervals.
     """
+    together = len(val.paths) + len(test.paths)
     val, test = val.independent(), test.independent()
+    together -= len(val.paths) + len(test.paths)
     promise = make_promise(
         val.sure[val.accepted], val.right[val.accepted], params.precision, params.confidence
     )
     figures = {
         "model": model,
-        "pictures": {"validation": len(val.paths), "test": len(test.paths)},
+        "pictures": {
+            "validation": len(val.paths),
+            "test": len(test.paths),
+            "together": together,
+        },
         **_describe_rejection(test, others, wanted, confidence),
         "coverage": _describe_coverage(promise, test, confidence),
         "conformal": _describe_sets(val, test, params, confidence),
@@ -118,12 +124,13 @@ def judge(
         val.probs, val.unlikeness, ~val.accepted, params.window, params.false_alarms
     )
     service = {
+        "model": model,
         "precision": promise.precision,
         "confidence": promise.confidence,
         "threshold": promise.threshold,
         "drift": asdict(reference),
     }
-    return Outcome(figures, service, promise)
+    return Findings(figures, service, promise)
 
 
 def _describe_rejection(
@@ -143,7 +150,7 @@ def _describe_rejection(
             name: wilson_interval(int(right.sum()), len(right), confidence)
             for name, right in groups.items()
         },
-        "others": describe_others(others, test.unlike_from, confidence),
+        "others": describe_others(others, test.unlike_above, confidence),
         "roc_auc": separation(test.unlikeness, np.concatenate(unlikeness)) if unlikeness else None,
     }
 

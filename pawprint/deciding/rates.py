@@ -10,10 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from pawprint.evaluation.metrics import wilson_interval
 
-Share = dict[str, Any]
 
-
-def describe_share(hits: int, count: int, name: str, confidence: float) -> Share:
+def describe_share(hits: int, count: int, name: str, confidence: float) -> dict[str, Any]:
     """A share with its interval: name, low, high (None without pictures), pictures.
 
     Args:
@@ -29,7 +27,7 @@ def describe_share(hits: int, count: int, name: str, confidence: float) -> Share
 
 def describe_others(
     unlikeness: Mapping[str, np.ndarray], most: float, confidence: float
-) -> dict[str, Share]:
+) -> dict[str, dict[str, Any]]:
     """Of pictures of no class, the share that is accepted all the same, by subfolder.
 
     Args:

@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pawprint.data.labels import read_labels, read_paths
 from pawprint.deciding.outcome import Judgements
+from pawprint.evaluation.judged import read_unlikeness
 from pawprint.storage.tables import read_csv
 
 
-def read_judgements(
-    processed: Path,
-    split: str,
-    probabilities: Path,
-    unlikeness: Path,
-    group_of: Mapping[str, str],
-    unlike_from: float,
-) -> Judgements:
-    """What a model said of a split.
+@dataclass(frozen=True)
+class JudgedFiles:
+    """Where it lies.
 
-    Args:
+    Attributes:
         processed: such as ``data/processed``.
-        split: such as ``val``.
-        probabilities: float32 [n, c], in the order of the split.
-        unlikeness: float32 [n]; missing where the model cannot tell.
+        evaluated: such as ``metrics/evaluate``.
+        judged: such as ``metrics/judged``.
+        unlike_above: ``unlikeness.k``.
         group_of: path → what belongs together.
-        unlike_from: see ``Judgements``.
     """
-    paths = read_paths(processed, split)
-    return Judgements(
-        paths,
-        [group_of[path] for path in paths],
-        np.load(probabilities),
-        read_labels(processed, split),
-        np.load(unlikeness) if unlikeness.is_file() else None,
-        unlike_from,
-    )
 
+    processed: Path
+    evaluated: Path
+    judged: Path
+    unlike_above: float
+    group_of: Mapping[str, str]
 
-def read_others(path: Path) -> dict[str, np.ndarray]:
-    """Folder → unlikeness float32 [n] of its pictures; empty where the model cannot tell.
+    def read_validation(self) -> Judgements:
+        """What the best model says of validation."""
+        of_val, unlikeness = self.judged / "validation", None
+        if (of_val / "unlikeness.npy").is_file():
+            unlikeness = np.load(of_val / "unlikeness.npy")
+        return self._join("val", np.load(of_val / "probabilities.npy"), unlikeness)
 
-    Args:
-        path: such as ``metrics/judged/others.csv``.
-    """
-    return {
-        folder: np.array([float(row["unlikeness"]) for row in rows], np.float32)
-        for folder, rows in _by_folder(read_csv(path)).items()
-    }
+    def read_test(self, model: str, tells_unlikeness: bool) -> Judgements:
+        """What a model says of the test split.
 
+        Args:
+            model: its name.
+            tells_unlikeness: whether it does.
+        """
+        probs, unlikeness = np.load(self.evaluated / "probabilities" / f"{model}.npy"), None
+        if tells_unlikeness:
+            paths = read_paths(self.processed, "test")
+            unlikeness = read_unlikeness(self.judged / "unlikeness.csv", model, paths)
+        return self._join("test", probs, unlikeness)
 
-def _by_folder(rows: Sequence[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
-    found: dict[str, list[Mapping[str, str]]] = {}
-    for row in rows:
-        if row["unlikeness"]:
-            found.setdefault(row["folder"], []).append(row)
-    return found
+    def read_others(self) -> dict[str, np.ndarray]:
+        """Folder → unlikeness float32 [n] of its pictures; empty where the model cannot tell."""
+        found: dict[str, list[float]] = {}
+        for row in read_csv(self.judged / "others.csv"):
+            if row["unlikeness"]:
+                found.setdefault(row["folder"], []).append(float(row["unlikeness"]))
+        return {folder: np.array(ratios, np.float32) for folder, ratios in found.items()}
+
+    def _join(self, split: str, probs: np.ndarray, unlikeness: np.ndarray | None) -> Judgements:
+        paths = read_paths(self.processed, split)
+        groups = [self.group_of[path] for path in paths]
+        labels = read_labels(self.processed, split)
+        return Judgements(paths, groups, probs, labels, unlikeness, self.unlike_above)

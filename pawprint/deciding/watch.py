@@ -15,8 +15,7 @@ import numpy as np
 
 from pawprint.runner.errors import ModelError
 
-UNLIKE, UNLIKENESS, CONFIDENCE, CLASSES = "unlike", "unlikeness", "confidence", "classes"
-SIGNALS = (UNLIKE, UNLIKENESS, CONFIDENCE, CLASSES)
+SIGNALS = ("unlike", "unlikeness", "confidence", "classes")  # fields of Reference
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Reference:
             found: Any = content
             return cls(
                 _whole(found["window"]),
-                _number(found["false_alarms"]),
+                parse_number(found["false_alarms"]),
                 _whole(found["pictures"]),
                 _parse_counts(found["unlike"]) if found["unlike"] is not None else None,
                 _parse_shape(found["unlikeness"]) if found["unlikeness"] is not None else None,
@@ -121,12 +120,12 @@ class Reference:
         """
         found = {}
         if self.unlike is not None:
-            found[UNLIKE] = _excess(self.unlike, np.array([unlike.sum()]), self.window)
+            found["unlike"] = _excess(self.unlike, np.array([unlike.sum()]), self.window)
         if self.unlikeness is not None:
-            found[UNLIKENESS] = self.unlikeness.distance(unlikeness) / self.unlikeness.limit
-        found[CONFIDENCE] = self.confidence.distance(confidence) / self.confidence.limit
+            found["unlikeness"] = self.unlikeness.distance(unlikeness) / self.unlikeness.limit
+        found["confidence"] = self.confidence.distance(confidence) / self.confidence.limit
         counts = np.bincount(classes, minlength=len(self.classes.most))
-        found[CLASSES] = _excess(self.classes, counts, self.window)
+        found["classes"] = _excess(self.classes, counts, self.window)
         return found
 
 
@@ -179,7 +178,7 @@ class Watch:
 
 
 def _parse_shape(found: Mapping[str, Any]) -> Shape:
-    edges, shares = ([_number(value) for value in found[key]] for key in ("edges", "shares"))
+    edges, shares = ([parse_number(value) for value in found[key]] for key in ("edges", "shares"))
     if not edges or len(edges) != len(shares) or edges != sorted(edges):
         raise ValueError("edges and shares do not fit")
     return Shape(edges, shares, _positive(found["limit"]))
@@ -192,16 +191,21 @@ def _parse_counts(found: Mapping[str, Any]) -> Counts:
     return Counts(fewest, most)
 
 
-def _number(value: object) -> float:
+def parse_number(value: object) -> float:
+    """A number of JSON that anybody may have written.
+
+    Raises:
+        ValueError: it is none, or not finite.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise ValueError(f"found {value!r}, expected a number")
     return float(value)
 
 
 def _positive(value: object) -> float:
-    if _number(value) <= 0:
+    if parse_number(value) <= 0:
         raise ValueError(f"found {value!r}, expected a number above 0")
-    return _number(value)
+    return parse_number(value)
 
 
 def _count(value: object) -> int:

@@ -8,6 +8,24 @@ from typing import Any
 Figures = Mapping[str, Any]
 
 
+def say_all(figures: Figures) -> Iterator[str]:
+    """Lines for the terminal.
+
+    Args:
+        figures: of ``metrics/deciding.json``.
+    """
+    yield f"{figures['model']}: what it may decide alone"
+    yield from filter(None, (say_coverage(figures), say_rejection(figures), say_sets(figures)))
+    if figures["others"]:
+        yield f"Pictures of none of the classes: {'; '.join(say_others(figures))}."
+    counted = figures["pictures"]
+    if left_out := counted["together"]:
+        yield (
+            f"{left_out:,} pictures of validation and test belong together with another one, as "
+            "copies do, and are left out of this: one of each group counts."
+        )
+
+
 def say_coverage(figures: Figures) -> str:
     """What the model decides at the wanted precision.
 

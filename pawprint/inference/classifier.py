@@ -71,6 +71,8 @@ class ModelCard:
         resize: how a picture becomes a square. Older cards lack it, and mean ``stretch``.
         unlike_above: ``unlikeness.k``: a picture is unlike the training pictures where its ratio is
             above this; None where the model does not tell it. Older cards lack it.
+        deciding: what stage deciding says of the model, see ``pawprint.deciding.rule``; empty:
+            nothing is known. Older cards lack it.
     """
 
     name: str
@@ -86,6 +88,7 @@ class ModelCard:
     tta: int = 1
     resize: Resize = STRETCH
     unlike_above: float | None = None
+    deciding: dict[str, Any] = field(default_factory=dict)
 
 
 def embedded(card: ModelCard) -> dict[str, str]:
@@ -297,7 +300,7 @@ def save_classifier(model: keras.Model, card: ModelCard, directory: Path) -> Non
 def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
     """The card of JSON that anybody may have written; `path` is for the message."""
     older = {"max_value": FULL_RANGE, "val_log_losses": {}, "tta": 1, "resize": STRETCH}
-    older["unlike_above"] = None
+    older |= {"unlike_above": None, "deciding": {}}
     content = {**older, **content}
     try:
         card = ModelCard(**{entry.name: content[entry.name] for entry in fields(ModelCard)})
@@ -315,6 +318,7 @@ def _parse_card(path: Path, content: dict[str, Any]) -> ModelCard:
         "val_log_losses": _holds_numbers(card.val_log_losses),
         "tta": type(card.tta) is int and card.tta in (1, 2),
         "unlike_above": _is_threshold(card.unlike_above),
+        "deciding": isinstance(card.deciding, dict),
         "files": _holds_texts(content.get("files")),
     }.items():
         if not fits:

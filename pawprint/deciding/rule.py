@@ -1,0 +1,83 @@
+"""What a model's card says of deciding alone: written by stage deciding, put there by stage export.
+
+It needs NumPy alone: the command line and the server read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pawprint.deciding.watch import Reference, parse_number
+from pawprint.inference.classifier import ModelCard
+from pawprint.runner.errors import ModelError
+
+ALONE, ASK = "decided", "ask a person"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a model decides alone.
+
+    Attributes:
+        precision: that is promised, in (0, 1).
+        confidence: with which it is, in (0, 1).
+        threshold: the least probability of its class; None: it never does.
+        unlike_above: see ``ModelCard``.
+    """
+
+    precision: float
+    confidence: float
+    threshold: float | None
+    unlike_above: float | None
+
+    def decides(self, probability: float, unlikeness: float | None) -> bool:
+        """Whether it decides on a picture alone.
+
+        Args:
+            probability: of the predicted class, in 0...1.
+            unlikeness: of the picture; None where the model does not tell it.
+        """
+        unlike = (
+            self.unlike_above is not None
+            and unlikeness is not None
+            and unlikeness > self.unlike_above
+        )
+        return self.threshold is not None and probability >= self.threshold and not unlike
+
+
+def read_rule(card: ModelCard) -> Rule:
+    """The rule of a model.
+
+    Raises:
+        ModelError: its card has none, or holds something else.
+    """
+    if not card.deciding:
+        raise ModelError(
+            f"model {card.name}: it does not say what it may decide alone, as .keras files, older "
+            "exports and models that export.model names do not; expected the best model of a "
+            "project, exported after stage deciding: run dvc repro"
+        )
+    found = card.deciding
+    try:
+        threshold = found["threshold"]
+        return Rule(
+            parse_number(found["precision"]),
+            parse_number(found["confidence"]),
+            None if threshold is None else parse_number(threshold),
+            card.unlike_above,
+        )
+    except (KeyError, ValueError) as error:
+        odd = f"{type(error).__name__}: {error}"
+        raise ModelError(
+            f"model {card.name}: deciding: expected what stage deciding writes; found {odd}; "
+            "run dvc repro"
+        ) from None
+
+
+def read_reference(card: ModelCard) -> Reference | None:
+    """What validation looks like to a model; None if its card does not say it.
+
+    Raises:
+        ModelError: the card holds something else.
+    """
+    return Reference.parse(card.deciding.get("drift")) if card.deciding else None
