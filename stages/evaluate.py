@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.cluster.engine import on_cluster
 from pawprint.data.datasets import read_class_names, read_labelled_images
 from pawprint.data.manifest import leaked_pictures, read_manifest
 from pawprint.networks.runtime import start_engine
@@ -50,4 +51,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, on_cluster)
