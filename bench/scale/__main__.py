@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.projects import clone, count_images_per_s
 from bench.scale.cluster import Cluster, why_impossible
@@ -98,13 +99,19 @@ class Scale:
         return run
 
     def _kills(self, driver: Driver, cluster: Cluster, local: Run, calm: Run) -> None:
+        """A node dies so often; a moment at which the work had ended already does not count."""
         dice = random.Random(self.options.seed)
-        for number in range(1, self.options.kills + 1):
+        done = 0
+        for _ in range(2 * self.options.kills):
+            if done == self.options.kills:
+                return
             victim = dice.randint(2, NODES)
-            moment_s = dice.random() * (calm.wall_s - calm.begun_s)
-            harm = _Harm(moment_s, partial(cluster.kill, victim))
+            harm = _Harm(
+                dice.random() * (calm.wall_s - calm.begun_s), partial(cluster.kill, victim)
+            )
             run = driver.run_on(cluster, harm)
-            what = f"kill {number} of {self.options.kills}: node {victim} {harm}"
+            done += harm.done
+            what = f"kill {done} of {self.options.kills}: node {victim} {harm}"
             self._add(what, f"{_compare(run, local)}, {run.wall_s:.0f} s", run, local)
             if harm.done:
                 cluster.start(victim)
@@ -155,7 +162,11 @@ class Scale:
     def _prepare(self, name: str, data: str) -> Driver:
         """A clone in which all stages before these are done."""
         archive = None if data == SAMPLE else Path(data)
-        values = {"data.source": SAMPLE} if archive is None else {}
+        values: dict[str, Any] = {}
+        if archive is None:
+            values = {"data.source": SAMPLE}
+            if self.options.pictures:
+                values["data.sample_images"] = self.options.pictures
         if archive is not None:
             if not archive.is_file():
                 raise PawprintError(f"no file {data}; give a zip of pictures, or {SAMPLE}")
@@ -243,6 +254,7 @@ def _parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", default=SAMPLE, help="a zip of pictures, or sample: drawn ones (default)")
+    add("--pictures", type=int, help="how many to draw for sample")
     add("--large", default="", help="a zip of more pictures; without it two rows are left out")
     add("--kills", type=int, default=10, help="how often a node is killed (%(default)s)")
     add("--seed", type=int, default=0, help="of the moments (%(default)s)")

@@ -21,7 +21,7 @@ from bench.scale.cluster import Cluster
 from pawprint.runner.errors import PawprintError
 
 SAMPLE_EVERY_S = 0.2
-LOCAL: Mapping[str, Any] = {"compute.engine": "local", "compute.address": ""}
+LOCAL: Mapping[str, Any] = {"compute.engine": "local"}
 
 
 @dataclass(frozen=True)
