@@ -1,4 +1,4 @@
-"""Measures what DVC itself costs for each file: a folder of small files against one archive of them.
+"""Measures what DVC itself costs a file: a folder of small files, and one archive of them.
 
     python -m bench.dvc_files [--counts 1000 10000 100000] [--bytes 1000]
 

@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,7 @@ from typing import Any
 
 from bench.projects import clone, count_images_per_s
 from bench.scale.cluster import Cluster, why_impossible
-from bench.scale.runs import Driver, Run
+from bench.scale.runs import Driver, Harm, Run
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.processes import available_cores
 
@@ -106,9 +106,7 @@ class Scale:
             if done == self.options.kills:
                 return
             victim = dice.randint(2, NODES)
-            harm = _Harm(
-                dice.random() * (calm.wall_s - calm.begun_s), partial(cluster.kill, victim)
-            )
+            harm = Harm(dice.random() * (calm.wall_s - calm.begun_s), partial(cluster.kill, victim))
             run = driver.run_on(cluster, harm)
             done += harm.done
             what = f"kill {done} of {self.options.kills}: node {victim} {harm}"
@@ -124,7 +122,7 @@ class Scale:
             time.sleep(CUT_S)
             cluster.mend(NODES)
 
-        harm = _Harm(moment_s, pull)
+        harm = Harm(moment_s, pull)
         run = driver.run_on(cluster, harm)
         what = f"cable of node {NODES} pulled for {CUT_S} s {harm}"
         self._add(what, f"{_compare(run, local)}, {run.wall_s:.0f} s", run, local)
@@ -196,33 +194,6 @@ class Scale:
         print(f"{time.strftime('%H:%M:%S')} {row.what}: {row.found}", flush=True)
 
 
-@dataclass
-class _Harm:
-    """Something that is done at a moment of stage features, unless that has ended before.
-
-    Attributes:
-        moment_s: behind its start.
-        act: what is done.
-        done: whether it was.
-    """
-
-    moment_s: float
-    act: Callable[[], None]
-    done: bool = False
-
-    def __call__(self, goes_on: Callable[[], bool]) -> None:
-        end = time.monotonic() + self.moment_s
-        while goes_on() and time.monotonic() < end:
-            time.sleep(0.02)
-        if goes_on():
-            self.done = True
-            self.act()
-
-    def __str__(self) -> str:
-        when = f"after {self.moment_s:.1f} s of features"
-        return when if self.done else f"{when}: too late, it had ended"
-
-
 def _tell(run: Run) -> str:
     return f"{run.wall_s:.1f} s in all, features {count_images_per_s(run.text):.0f} images/s"
 
@@ -233,14 +204,7 @@ def _compare(run: Run, local: Run) -> str:
 
 
 def render(rows: list[Row]) -> str:
-    """The table, in Markdown.
-
-    >>> print(render([Row("a", "5 s"), Row("b", "6 s", True)]))
-    | what | found | holds |
-    | --- | --- | --- |
-    | a | 5 s |  |
-    | b | 6 s | yes |
-    """
+    """The table, in Markdown."""
     words = {None: "", True: "yes", False: "**no**"}
     lines = ["| what | found | holds |", "| --- | --- | --- |"]
     return "\n".join(lines + [f"| {row.what} | {row.found} | {words[row.holds]} |" for row in rows])

@@ -46,6 +46,33 @@ class Run:
 
 
 @dataclass
+class Harm:
+    """Something that is done at a moment of the last stage, unless that has ended before.
+
+    Attributes:
+        moment_s: behind its start.
+        act: what is done.
+        done: whether it was.
+    """
+
+    moment_s: float
+    act: Callable[[], None]
+    done: bool = False
+
+    def __call__(self, goes_on: Callable[[], bool]) -> None:
+        end = time.monotonic() + self.moment_s
+        while goes_on() and time.monotonic() < end:
+            time.sleep(0.02)
+        if goes_on():
+            self.done = True
+            self.act()
+
+    def __str__(self) -> str:
+        when = f"after {self.moment_s:.1f} s of features"
+        return when if self.done else f"{when}: too late, it had ended"
+
+
+@dataclass
 class Driver:
     """Runs stages of a project again and again, here or on the cluster.
 
@@ -64,15 +91,12 @@ class Driver:
         """By the local engine."""
         return self._run(LOCAL, list, None)
 
-    def run_on(
-        self, cluster: Cluster, disturb: Callable[[Callable[[], bool]], None] | None = None
-    ) -> Run:
+    def run_on(self, cluster: Cluster, disturb: Harm | None = None) -> Run:
         """By the cluster.
 
         Args:
             cluster: whose head the driver runs beside.
-            disturb: does harm meanwhile; it is called in a thread when the last stage begins, and
-                is given what tells whether the run is still going on.
+            disturb: what is done to it meanwhile.
         """
         before = [cluster.count_sent(number) for number in cluster.nodes]
         values = {"compute.engine": "ray", "compute.address": cluster.address, **self.settings}
@@ -88,7 +112,7 @@ class Driver:
         self,
         values: Mapping[str, Any],
         placed: Callable[[Sequence[str]], list[str]],
-        disturb: Callable[[Callable[[], bool]], None] | None,
+        disturb: Harm | None,
     ) -> Run:
         self.project.set_params(values)
         command = placed(["dvc", "repro", "--force", "--single-item", *self.stages])
@@ -133,7 +157,7 @@ class _Watch:
         process: subprocess.Popen[bytes],
         log: Path,
         last: str,
-        disturb: Callable[[Callable[[], bool]], None] | None,
+        disturb: Harm | None,
     ) -> None:
         self.begun_s = self.peak_mb = 0.0
         self._process, self._log, self._last, self._disturb = process, log, last, disturb
