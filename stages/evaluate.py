@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     from pawprint.evaluation.results import read_history, write_charts, write_figures, write_metrics
     from pawprint.evaluation.reviewed import place_classes
     from pawprint.networks.model_files import check_classes, open_model
-    from pawprint.networks.predictor import average_views, build_predictor, predict_all
+    from pawprint.networks.predictor import predict_model
 
     config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
     test, class_names = read_labelled_images(processed, "test"), read_class_names(processed)
@@ -26,8 +26,10 @@ def main(params: Params) -> None:
     for model in models:
         with open_model(Path(model.file)) as file:
             check_classes(file.path, file.info.class_names, class_names)
-            predictor = average_views(build_predictor(file.load()), config.tta)
-        probs[model.name] = predict_all(predictor, test.images, config.batch_size, model.name)
+            network = file.load()
+        probs[model.name] = predict_model(
+            network, test.images, config.batch_size, config.tta, model.name
+        )
 
     bins, labels = config.calibration_bins, test.labels
     manifest = read_manifest(Path("data/split.csv"))

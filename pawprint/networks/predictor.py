@@ -6,7 +6,9 @@ OpenVINO is by far the fastest on CPUs, TensorFlow drives GPUs. Both take the sa
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,6 +17,13 @@ from tqdm import tqdm
 
 from pawprint.networks.graph_files import load_graph
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.runner.journal import (
+    Errand,
+    Tool,
+    send_shards,
+    tell_work_stays,
+    works_elsewhere,
+)
 from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray
 
@@ -149,6 +158,51 @@ def predict_all(
     total = -(-len(images) // batch_size)
     batches = tqdm(images.batches(batch_size), desc=title, total=total, unit="batch")
     return np.concatenate([output for (output,) in predict(predictor, batches)])
+
+
+def predict_model(
+    model: keras.Model, images: ShardedArray, batch_size: int, views: int, title: str
+) -> np.ndarray:
+    """The same of a model, mirror images included: by an engine for shards, if there is one.
+
+    Args:
+        model: of one output.
+        images: see ``predict_all``.
+        batch_size: see there.
+        views: see ``average_views``.
+        title: see ``predict_all``.
+    """
+    import keras
+
+    on_openvino = keras.config.backend() == "openvino"
+    if not on_openvino:
+        tell_work_stays(title)
+    if not on_openvino or not works_elsewhere():
+        predictor = average_views(build_predictor(model), views)
+        return predict_all(predictor, images, batch_size, title)
+    batches = [
+        range(start, min(start + batch_size, len(images)))
+        for start in range(0, len(images), batch_size)
+    ]
+    with tempfile.TemporaryDirectory(prefix="pawprint-") as directory:
+        network = save_network(model, [model.layers[-1].name], Path(directory, "network"))
+        files = (network, network.with_suffix(".bin"))
+        tool = Tool(files, partial(_open_views, name=network.name, views=views))
+        errand = Errand(lambda rows: (images.gather(rows), None), _predict_sent, _keep, len, tool)
+        return np.concatenate(send_shards(errand, batches, title))
+
+
+def _open_views(directory: Path, name: str, views: int) -> Predictor:
+    return average_views(open_predictor(directory / name, "float32", cores=1), views)
+
+
+def _predict_sent(images: np.ndarray, predictor: Predictor) -> np.ndarray:
+    (output,) = predictor(images)
+    return output
+
+
+def _keep(batch: range, _: None, output: np.ndarray) -> np.ndarray:
+    return output
 
 
 class OpenVinoPredictor:

@@ -137,9 +137,8 @@ def map_shards(
     missing = [i for i in range(len(shards)) if i not in results]
     if not missing:
         return [results[i] for i in range(len(shards))]
-    if errand is not None and _engine is not None:
-        results |= _send(_engine, errand, shards, title, journal, missing)
-        return [results[i] for i in range(len(shards))]
+    if errand is not None and works_elsewhere():
+        return send_shards(errand, shards, title, journal, results)
     if executor is None:
         with worker_pool(title) as pool:
             return map_shards(function, shards, title, pool, journal, known)
@@ -176,36 +175,43 @@ def _continue(
     return found
 
 
-def _send(
-    engine: ShardEngine,
+def send_shards(
     errand: Errand,
-    shards: Sequence[Shard],
+    shards: Sequence[Any],
     title: str,
-    journal: Path | None,
-    wanted: Sequence[int],
-) -> dict[int, Any]:
-    """The same by an engine: what has come is written, and noted, at once."""
-    notes, found = {}, {}
-    if journal is not None:
-        notes = _name_notes(journal, wanted)
-        with ThreadPoolExecutor(available_cores()) as threads:
-            found = _read_notes(notes, threads, len(shards))
-    sent = {i: shards[i] for i in wanted if i not in found}
-    total = sum(map(errand.count, shards))
-    left = sum(map(errand.count, sent.values()))
-    if not sent:
-        return found
-    answers = engine.run(errand, sent, title)
-    with tqdm(desc=title, total=total, initial=total - left, unit="picture") as bar:
-        for i, kept, answer in answers:
-            if i in found:
-                raise RuntimeError(f"{title}: two answers for shard {i}")
-            found[i] = errand.write(shards[i], kept, answer)
-            if journal is not None:
-                found[i] = _note(shards[i], found[i], notes[i])
-            bar.update(errand.count(shards[i]))
-    print(engine.describe(), flush=True)
-    return found
+    journal: Path | None = None,
+    known: Mapping[int, Any] | None = None,
+) -> list[Any]:
+    """The same by the engine in use: what comes back is written, and noted, at once.
+
+    Args:
+        errand: how it is done.
+        shards: see ``map_shards``, as the others.
+        title: see there.
+        journal: see there.
+        known: see there.
+    """
+    if _engine is None:
+        raise RuntimeError(f"{title}: no engine is in use")
+    results = dict(known or {})
+    wanted = [i for i in range(len(shards)) if i not in results]
+    notes = {} if journal is None else _name_notes(journal, wanted)
+    with ThreadPoolExecutor(available_cores()) as threads:
+        results |= _read_notes(notes, threads, len(shards))
+    sent = {i: shards[i] for i in wanted if i not in results}
+    counts = [errand.count(shard) for shard in shards]
+    done = sum(counts) - sum(counts[i] for i in sent)
+    if sent:
+        answers = _engine.run(errand, sent, title)
+        with tqdm(desc=title, total=sum(counts), initial=done, unit="picture") as bar:
+            for i, kept, answer in answers:
+                if i in results:
+                    raise RuntimeError(f"{title}: two answers for shard {i}")
+                result = errand.write(shards[i], kept, answer)
+                results[i] = _note(shards[i], result, notes[i]) if notes else result
+                bar.update(counts[i])
+        print(_engine.describe(), flush=True)
+    return [results[i] for i in range(len(shards))]
 
 
 def _name_notes(journal: Path, wanted: Iterable[int]) -> dict[int, Path]:
