@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.cluster.engine import on_cluster
 from pawprint.data.datasets import read_class_names, read_labelled_images
 from pawprint.data.manifest import leaked_pictures, read_manifest
 from pawprint.networks.runtime import start_engine
@@ -18,9 +19,8 @@ def main(params: Params) -> None:
     from pawprint.evaluation.others import Squares, find_others
     from pawprint.evaluation.results import read_history, write_charts, write_figures, write_metrics
     from pawprint.evaluation.reviewed import place_classes
-    from pawprint.inference.judging import judge_others, judge_split
+    from pawprint.inference.judging import Judge
     from pawprint.networks.model_files import check_classes, open_model
-    from pawprint.networks.predictor import average_views, build_predictor
 
     config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
     val, test = (read_labelled_images(processed, split) for split in ("val", "test"))
@@ -32,11 +32,11 @@ def main(params: Params) -> None:
     for model in models:
         with open_model(Path(model.file)) as file:
             check_classes(file.path, file.info.class_names, class_names)
-            predictor = average_views(build_predictor(file.load()), config.tta)
-        said[model.name] = judge_split(predictor, test, config.batch_size, model.name)
+            judge = Judge(file.load(), config.tta, config.batch_size)
+        said[model.name] = judge.judge_split(test, model.name)
         if model.name == find_best(losses):
-            of_val = judge_split(predictor, val, config.batch_size, f"{model.name}, val")
-            of_others = judge_others(predictor, others.kinds, config.batch_size)
+            of_val = judge.judge_split(val, f"{model.name}, val")
+            of_others = judge.judge_others(others.kinds)
             best = JudgedModel(model.name, class_names, of_val, said[model.name], of_others)
     write_judged(metrics / "judged", said, best)
     probs = {name: judged.probs for name, judged in said.items()}
@@ -63,4 +63,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, on_cluster)

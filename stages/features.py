@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.cluster.engine import on_cluster
 from pawprint.networks.runtime import start_engine
 from pawprint.runner.class_counts import check_all_class_weights
 from pawprint.runner.files import move_directory
@@ -67,4 +68,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, on_cluster)

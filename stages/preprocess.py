@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.cluster.engine import on_cluster
 from pawprint.data.manifest import SPLITS, read_manifest
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.data.samples import write_samples
@@ -38,4 +39,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, on_cluster)

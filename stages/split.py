@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pawprint.cluster.engine import on_cluster
 from pawprint.data.decisions import (
     apply_decisions,
     check_decided,
@@ -77,4 +78,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, on_cluster)

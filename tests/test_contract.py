@@ -35,6 +35,7 @@ TRACKS_ALL = "params"  # watches all of params.yaml: what no other stage reads d
 LAYERS = (
     {"pawprint/registry"},  # tables of names
     {"pawprint/runner"},  # how a stage runs
+    {"pawprint/cluster"},  # where shards are worked on
     {"pawprint/sources", "pawprint/storage", "pawprint/pictures"},
     {"pawprint/versions"},
     {"pawprint/data", "pawprint/backbones", "pawprint/networks", "pawprint/evaluation"},
@@ -99,7 +100,8 @@ def own_imports(path: Path) -> set[Path]:
 
 
 def is_plumbing(path: Path) -> bool:
-    return path.parent == ROOT / "pawprint/runner"
+    """Of ``pawprint/runner/``; or of the cluster, which hands on bytes that others made."""
+    return path.parent in (ROOT / "pawprint/runner", ROOT / "pawprint/cluster")
 
 
 def all_imports(path: Path) -> set[Path]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pawprint.data.decoding import open_pictures
+from pawprint.data.decoding import Pictures, errand_of_pictures, open_pictures
 from pawprint.data.labels import write_labels
 from pawprint.data.manifest import SPLITS, Picture, check_splits
 from pawprint.pictures.images import PIXELS_KEY, decode_image
@@ -99,7 +99,7 @@ def preprocess_pictures(
     known = {i: DecodedShard([], sums, len(sums)) for i, (sums,) in copied.items()}
     results = [
         DecodedShard(*result)
-        for result in map_shards(decode_shard, shards, "decoding", None, journal, known)
+        for result in map_shards(decode_shard, shards, "decoding", None, journal, known, _DECODING)
     ]
     _tell_taken(shards, results, old)
     by_path = {picture.path: picture for picture in pictures}
@@ -199,22 +199,65 @@ def decode_shard(shard: DecodingShard) -> DecodedShard:
         DataError: the archive is not the one that the pictures were listed from, or is damaged.
         PawprintError: a picture took more memory than any should.
     """
-    rows, bad = [], []
-    old = read_rows([place[0] if place else None for place in shard.places])
-    limits = (shard.max_pixels, shard.max_value)
+    old = _read_old(shard)
     with open_pictures(shard.archive, shard.max_pixels) as pictures:
-        for picture, row in zip(shard.pictures, old, strict=True):
-            if row is not None:
-                rows.append(row)
-                continue
-            try:
-                with pictures.read(picture.path) as content:
-                    rows.append(decode_image(content, shard.size_px, *limits, resize=shard.resize))
-            except ImageError as error:
-                bad.append((picture.path, error.reason(PIXELS_KEY)))
+        return _write(shard, old, _decode(pictures, _order(shard, old)))
+
+
+class DecodingOrder(NamedTuple):
+    """Pictures to decode, wherever that is done."""
+
+    names: tuple[str, ...]
+    size_px: int
+    max_pixels: int
+    max_value: int
+    resize: Resize
+
+
+def _read_old(shard: DecodingShard) -> list[np.ndarray | None]:
+    """The pixels that the last version has."""
+    return read_rows([place[0] if place else None for place in shard.places])
+
+
+def _order(shard: DecodingShard, old: Sequence[np.ndarray | None]) -> DecodingOrder:
+    """What the last version does not have."""
+    names = [p.path for p, row in zip(shard.pictures, old, strict=True) if row is None]
+    return DecodingOrder(
+        tuple(names), shard.size_px, shard.max_pixels, shard.max_value, shard.resize
+    )
+
+
+def _decode(pictures: Pictures, order: DecodingOrder) -> list[np.ndarray | str]:
+    """Pixels of each picture, uint8 [size, size, 3], or why there are none."""
+    found: list[np.ndarray | str] = []
+    limits = (order.max_pixels, order.max_value)
+    for name in order.names:
+        try:
+            with pictures.read(name) as content:
+                found.append(decode_image(content, order.size_px, *limits, resize=order.resize))
+        except ImageError as error:
+            found.append(error.reason(PIXELS_KEY))
+    return found
+
+
+def _write(
+    shard: DecodingShard, old: Sequence[np.ndarray | None], made: Sequence[np.ndarray | str]
+) -> DecodedShard:
+    rows, bad, new = [], [], iter(made)
+    for picture, known in zip(shard.pictures, old, strict=True):
+        row = next(new) if known is None else known
+        if isinstance(row, str):
+            bad.append((picture.path, row))
+        else:
+            rows.append(row)
     empty = np.empty((0, shard.size_px, shard.size_px, 3), np.uint8)
     write_shard(shard.output, np.stack(rows) if rows else empty)
     return DecodedShard(bad, sum_rows(rows), sum(row is not None for row in old))
+
+
+_DECODING = errand_of_pictures(
+    _read_old, _order, _decode, _write, lambda shard: len(shard.pictures)
+)
 
 
 def _write_tables(

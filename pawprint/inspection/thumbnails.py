@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pawprint.data.decoding import Pictures, open_pictures
+from pawprint.data.decoding import Pictures, errand_of_pictures, open_pictures
 from pawprint.data.manifest import Picture
 from pawprint.pictures.images import (
     FULL_RANGE,
@@ -131,7 +131,7 @@ def write_thumbnails(
         number: [(look, True) for look in shards[number].looks if look]
         for number in old.rows.copy_shards(copies)
     }
-    results = map_shards(_write_shard, shards, "looking", journal=journal, known=known)
+    results = map_shards(_write_shard, shards, "looking", None, journal, known, _LOOKING)
     looked = [look for result in results for look in result]
     found = sum(place is not None for shard in shards for place in shard.places)
     for line in describe_taken(sum(taken for _, taken in looked), found, len(names), old.rows):
@@ -156,31 +156,69 @@ def make_look(header: dict[str, Any] | None, reason: str, largest: int | None) -
 
 def _write_shard(shard: ThumbnailShard) -> list[tuple[Look, bool]]:
     """Write one shard; for each picture its fields, and whether the last version had them."""
-    looks: list[tuple[Look, bool]] = []
-    pixels = np.zeros((len(shard.names), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
-    old = read_rows([place[0] if place else None for place in shard.places])
+    old = _read_old(shard)
     with open_pictures(shard.archive, shard.max_pixels) as pictures:
-        for name, row, old_row, look in zip(shard.names, pixels, old, shard.looks, strict=True):
-            if look is not None and old_row is not None:
-                row[:] = old_row
-                looks.append((look, True))
-            else:
-                looks.append((_look_at(pictures, name, row, shard), False))
-    write_shard(shard.output, pixels)
-    return looks
+        return _write(shard, old, _look(pictures, _order(shard, old)))
 
 
-def _look_at(pictures: Pictures, name: str, row: np.ndarray, shard: ThumbnailShard) -> Look:
+class LookingOrder(NamedTuple):
+    """Pictures to look at, wherever that is done."""
+
+    names: tuple[str, ...]
+    max_pixels: int
+    max_value: int
+
+
+Looked = tuple[Look, np.ndarray]  # fields and pixels of one picture
+
+
+def _read_old(shard: ThumbnailShard) -> list[np.ndarray | None]:
+    rows = read_rows([place[0] if place else None for place in shard.places])
+    return [row if look else None for row, look in zip(rows, shard.looks, strict=True)]
+
+
+def _order(shard: ThumbnailShard, old: Sequence[np.ndarray | None]) -> LookingOrder:
+    """What the last version does not have."""
+    names = [name for name, row in zip(shard.names, old, strict=True) if row is None]
+    return LookingOrder(tuple(names), shard.max_pixels, shard.max_value)
+
+
+def _look(pictures: Pictures, order: LookingOrder) -> list[Looked]:
+    return [_look_at(pictures, name, order) for name in order.names]
+
+
+def _look_at(pictures: Pictures, name: str, order: LookingOrder) -> Looked:
     header, reason, largest = None, "", None
+    pixels = np.zeros((THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     try:
         with pictures.read(name) as content:
-            header = _read_header(content, shard.max_pixels)
-            row[:] = make_thumbnail(content, shard.max_pixels, shard.max_value)
+            header = _read_header(content, order.max_pixels)
+            pixels = make_thumbnail(content, order.max_pixels, order.max_value)
             if header and header.format in ("PNG", "TIFF"):
                 largest = largest_value(content)
     except ImageError as error:
         reason = error.reason(PIXELS_KEY)
-    return asdict(header) if header else None, reason, largest
+    return (asdict(header) if header else None, reason, largest), pixels
+
+
+def _write(
+    shard: ThumbnailShard, old: Sequence[np.ndarray | None], made: Sequence[Looked]
+) -> list[tuple[Look, bool]]:
+    looks: list[tuple[Look, bool]] = []
+    pixels = np.zeros((len(shard.names), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    new = iter(made)
+    for row, known, fields in zip(pixels, old, shard.looks, strict=True):
+        if known is not None and fields is not None:
+            row[:] = known
+            looks.append((fields, True))
+        else:
+            look, row[:] = next(new)
+            looks.append((look, False))
+    write_shard(shard.output, pixels)
+    return looks
+
+
+_LOOKING = errand_of_pictures(_read_old, _order, _look, _write, lambda shard: len(shard.names))
 
 
 def make_thumbnail(content: bytes, max_pixels: int, max_value: int = FULL_RANGE) -> np.ndarray:

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -39,7 +39,21 @@ def name_maker(record: Path, results: Sequence[Path]) -> list[str]:
     committed = _read_committed(record)
     if committed[:1] == [first]:
         return committed
-    return [first, *(f"{name}: {value}" for name, value in describe_machine().items())]
+    lines = [f"{name}: {value}" for name, value in describe_machine().items()]
+    return [first, *lines, *(f"made also by: {other}" for other in other_makers())]
+
+
+_others: set[str] = set()  # descriptions of machines of other types that took part in this process
+
+
+def note_other_makers(descriptions: Iterable[str]) -> None:
+    """Remember that machines of other types than this one had a part in the results."""
+    _others.update(descriptions)
+
+
+def other_makers() -> list[str]:
+    """What was noted, sorted: with it, results are marked."""
+    return sorted(_others)
 
 
 def _read_committed(path: Path) -> list[str]:

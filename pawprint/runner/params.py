@@ -357,6 +357,23 @@ class RuntimeParams(Section):
     engine: Literal["auto", "openvino", "tensorflow"]
 
 
+def _is_an_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(
+            f"compute.address: expected auto, or host:port as `ray start --head` prints it, "
+            f"found {value!r}"
+        )
+    return value
+
+
+class ComputeParams(Section):
+    engine: Literal["local", "ray"]
+    address: Annotated[str, AfterValidator(_is_an_address)]
+    mixed: bool
+    timeout_s: Annotated[float, Field(ge=1, le=86400)]
+
+
 class Params(Section):
     """params.yaml as a whole; each field is one of its sections."""
 
@@ -381,6 +398,7 @@ class Params(Section):
     gradcam: GradcamParams
     report: ReportParams
     runtime: RuntimeParams
+    compute: ComputeParams
 
     @model_validator(mode="after")
     def _views_differ(self) -> Params:

@@ -8,25 +8,35 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from pawprint.runner.errors import PawprintError, describe_os_error
 from pawprint.runner.files import UNFINISHED
 from pawprint.runner.fingerprint import fingerprint
-from pawprint.runner.params import Params
+from pawprint.runner.params import ComputeParams, Params
 from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import end_with_dvc
 from pawprint.runner.times import note_time
 
 
-def run_stage(main: Callable[[Params], None]) -> None:
-    """Check all of params.yaml, then run a stage; a user's mistake is one line and exit code 1."""
+def run_stage(
+    main: Callable[[Params], None],
+    compute: Callable[[ComputeParams], AbstractContextManager[None]] | None = None,
+) -> None:
+    """Check all of params.yaml, then run a stage; a user's mistake is one line and exit code 1.
+
+    Args:
+        main: the stage.
+        compute: what its shards may be worked on by, for the time of the stage.
+    """
     end_with_dvc()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with note_time(_stage_name(), _is_unfinished()):
-            main(load_params())
+            params = load_params()
+            with compute(params.compute) if compute else nullcontext():
+                main(params)
     except PawprintError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from pawprint.data.augment import apply_transforms, draw_transforms
 from pawprint.networks.predictor import HINTS, Precision
 from pawprint.runner.params import AugmentParams
-from pawprint.storage.shards import ShardedArray
 from pawprint.storage.tables import read_json, write_json
 
 
@@ -40,7 +40,13 @@ def view_transforms(
     return draw_transforms(augment, num_images, size_px, seed, view) if view else None
 
 
-def read_view(images: ShardedArray, rows: np.ndarray, table: np.ndarray | None) -> np.ndarray:
+class PixelRows(Protocol):
+    """Pixels, uint8 [n, size, size, 3], in files or in memory."""
+
+    def gather(self, indices: np.ndarray) -> np.ndarray: ...
+
+
+def read_view(images: PixelRows, rows: np.ndarray, table: np.ndarray | None) -> np.ndarray:
     """Rows of pixels as a view shows them, uint8 [k, size, size, 3]."""
     pixels = images.gather(rows)
     return pixels if table is None else apply_transforms(pixels, table[rows])

@@ -14,38 +14,35 @@ alone. The test split is not touched here: evaluation runs whole models on pixel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pawprint.networks.predictor import (
-    Precision,
-    Predictor,
-    open_predictor,
-    predict,
-    save_network,
-)
+from pawprint.networks.predictor import Precision, save_network
 from pawprint.registry.backbones import INPUT, block_end, choose_cut, find_backbone
-from pawprint.runner.journal import map_shards
+from pawprint.runner.journal import map_shards, tell_work_stays, works_elsewhere
 from pawprint.runner.params import AugmentParams, FeaturesParams, ModelParams
 from pawprint.runner.processes import available_cores, worker_pool
-from pawprint.storage.shards import ShardedArray, shard_name, write_shard
-from pawprint.transfer.cut import Cut, read_view, view_transforms, write_cut
+from pawprint.storage.shards import ShardedArray, shard_name
+from pawprint.transfer.cut import Cut, write_cut
+from pawprint.transfer.extraction import (
+    ExtractedShard,
+    FeatureShard,
+    extract_shard,
+    extraction_errand,
+    open_once,
+)
 from pawprint.transfer.feature_keys import hash_network, hash_views
 from pawprint.versions.rows import (
     ROWS,
     OldRows,
-    Place,
     ShardCopy,
     describe_taken,
-    read_rows,
-    sum_rows,
     write_index,
     write_recipe,
 )
@@ -80,57 +77,22 @@ class Extraction:
         return "\n".join([*self.taken, f"features of {self.pictures} {kind} in {out}/{rate}"])
 
 
-@dataclass(frozen=True)
-class FeatureShard:
-    """The work of one process: run these rows of a split through a network.
-
-    Attributes:
-        network: file from ``save_network``: pixels → the activations of each of ``outputs``.
-        precision: of its arithmetic.
-        images: directory of the split's pixels.
-        rows: of these pixels.
-        count: pictures of the whole split.
-        views: how many; the first is the plain picture.
-        seed: of the augmented views.
-        augment: how they are changed.
-        batch_size: pictures handed to the network at once.
-        outputs: for each of the network's outputs, the file to write and its type.
-        keys: of each row, what its outputs follow from: see ``hash_views``.
-        places: of each row, where the last version has its outputs.
-    """
-
-    network: Path
-    precision: Precision
-    images: Path
-    rows: range
-    count: int
-    views: int
-    seed: int
-    augment: AugmentParams
-    batch_size: int
-    outputs: tuple[tuple[Path, str], ...]
-    keys: tuple[str, ...] = ()
-    places: tuple[Place, ...] = ()
-
-    @property
-    def files(self) -> list[Path]:
-        return [path for path, _ in self.outputs]
-
-
 @contextmanager
-def start_workers(engine: str) -> Iterator[Executor]:
-    """What runs ``extract_shard``: a process for each core, which start at once.
+def start_workers(engine: str) -> Iterator[Executor | None]:
+    """What runs ``extract_shard``: a process for each core, which start at once; None: a cluster.
 
     Args:
         engine: from ``start_engine``. TensorFlow has a GPU, which one process has to itself.
     """
-    on_gpu = engine == "tensorflow"
-    with (
-        ThreadPoolExecutor(1)
-        if on_gpu
-        else worker_pool("features", __name__, "openvino") as workers
-    ):
-        yield workers
+    if engine == "tensorflow":
+        tell_work_stays("features")
+        with ThreadPoolExecutor(1) as worker:
+            yield worker
+    elif works_elsewhere():
+        yield None
+    else:
+        with worker_pool("features", __name__, "openvino") as workers:
+            yield workers
 
 
 def find_layer(model: keras.Model, params: ModelParams) -> str:
@@ -180,7 +142,7 @@ def extract_features(
     augment: AugmentParams,
     params: FeaturesParams,
     out: Path,
-    workers: Executor,
+    workers: Executor | None,
     journal: Path | None = None,
     find_old: Callable[[str], OldRows] | None = None,
 ) -> Extraction:
@@ -211,10 +173,15 @@ def extract_features(
         shards = [replace(shard, places=old.find(shard.keys)) for shard in shards]
         jobs = [ShardCopy(shard.keys, tuple(shard.files)) for shard in shards]
         known = {i: ExtractedShard(sums, len(sums[0])) for i, sums in old.copy_shards(jobs).items()}
-        if len(known) < len(shards):
+        if workers is not None and len(known) < len(shards):
             _warm_up(workers, network, params.precision)
         start = time.monotonic()
-        done = map_shards(extract_shard, shards, "features", workers, journal, known)
+        errand = (
+            None
+            if isinstance(workers, ThreadPoolExecutor)
+            else extraction_errand(network, params.precision)
+        )
+        done = map_shards(extract_shard, shards, "features", workers, journal, known, errand)
         seconds = time.monotonic() - start
     finally:
         for path in out.glob("network.*"):
@@ -237,7 +204,7 @@ def _warm_up(workers: Executor, network: Path, precision: Precision) -> None:
 
 
 def _open(network: Path, precision: Precision) -> None:
-    _open_once(network, precision)
+    open_once(network, precision)
 
 
 def _list_shards(
@@ -274,55 +241,6 @@ def _list_shards(
     return shards
 
 
-class ExtractedShard(NamedTuple):
-    """What became of a shard.
-
-    Attributes:
-        sums: for each output the CRC-32 of its rows.
-        taken: how many of these the last version had.
-    """
-
-    sums: list[list[int]]
-    taken: int
-
-
-def extract_shard(shard: FeatureShard) -> ExtractedShard:
-    """Write the outputs of one shard."""
-    places = shard.places or (None,) * len(shard.rows)
-    old = [
-        read_rows([place[number] if place else None for place in places])
-        for number in range(len(shard.outputs))
-    ]
-    missing = [i for i, rows in enumerate(zip(*old, strict=True)) if any(r is None for r in rows)]
-    made: Sequence[Iterable[np.ndarray]] = [()] * len(old)
-    if missing:
-        made = _run_rows(shard, np.array(shard.rows)[missing])
-    sums = []
-    for rows, new, (path, _) in zip(old, made, shard.outputs, strict=True):
-        for i, row in zip(missing, new, strict=True):
-            rows[i] = row
-        array = np.stack([row for row in rows if row is not None])
-        write_shard(path, array)
-        sums.append(sum_rows(array))
-    return ExtractedShard(sums, len(shard.rows) - len(missing))
-
-
-def _run_rows(shard: FeatureShard, rows: np.ndarray) -> list[np.ndarray]:
-    """For each output, [k, views, ...] of some rows of the split."""
-    predictor = _open_once(shard.network, shard.precision)
-    images = _open_images_once(shard.images)
-    size_px = images.shape[1]
-    views = []
-    for view in range(shard.views):
-        table = view_transforms(shard.augment, shard.count, size_px, shard.seed, view)
-        batches = _read_ahead(images, rows, table, shard.batch_size)
-        views.append([np.concatenate(a) for a in zip(*predict(predictor, batches), strict=True)])
-    return [
-        np.stack(arrays, axis=1).astype(dtype)
-        for arrays, (_, dtype) in zip(zip(*views, strict=True), shard.outputs, strict=True)
-    ]
-
-
 def _write_index(
     index: Path, shards: Sequence[FeatureShard], results: Sequence[ExtractedShard], recipe: str
 ) -> None:
@@ -336,27 +254,3 @@ def _write_index(
         }
         write_index(index, split, keys, columns)
     write_recipe(index, recipe)
-
-
-@lru_cache(maxsize=1)
-def _open_once(network: Path, precision: Precision) -> Predictor:
-    return open_predictor(network, precision, cores=1)
-
-
-@lru_cache(maxsize=1)
-def _open_images_once(directory: Path) -> ShardedArray:
-    return ShardedArray(directory)
-
-
-def _read_ahead(
-    images: ShardedArray, rows: np.ndarray, table: np.ndarray | None, size: int
-) -> Iterator[np.ndarray]:
-    """Batches, each read and augmented while the network works on the one before."""
-    batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read_view, images, batches[0], table)
-        for batch in [*batches[1:], None]:
-            ready = coming.result()
-            if batch is not None:
-                coming = reader.submit(read_view, images, batch, table)
-            yield ready

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pawprint.runner.files import atomic_write
+from pawprint.runner.machine import other_makers
 from pawprint.runner.processes import available_cores
 from pawprint.storage.shards import ShardedArray, write_shard
 from pawprint.storage.tables import write_csv
@@ -182,7 +183,11 @@ def open_rows(
 
 
 def write_recipe(index: Path, recipe: str) -> None:
-    """Write ``<rows>/recipe.txt``."""
+    """Write ``<rows>/recipe.txt``, marked where machines of other types had a part in the rows.
+
+    So marked it is nobody's recipe: no later run takes the rows for its own.
+    """
+    recipe = "\n".join([recipe, *(f"made also by: {other}" for other in other_makers())])
     with atomic_write(index / RECIPE) as file:
         file.write(f"{recipe}\n".encode())
 

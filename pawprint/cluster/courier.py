@@ -1,0 +1,324 @@
+"""The process that knows Ray: it hands orders out, and brings back one answer for each.
+
+It is apart from the stage, so that a stage never imports Ray, is never ended by it, and can end a
+connection that hangs. Orders are plain tasks; answers are the bytes that a task returns.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from pawprint.cluster.machines import PACKAGE, Machine, this_machine
+from pawprint.cluster.messages import (
+    Again,
+    Cores,
+    Done,
+    Lost,
+    Node,
+    Raised,
+    Ready,
+    Refused,
+    SendOrder,
+    SendTool,
+)
+from pawprint.cluster.worker import PICKLE, Reply, work_on
+from pawprint.runner.errors import one_line
+from pawprint.runner.processes import end_with_parent
+
+TASK_RETRIES = 3  # of a task whose process or machine is lost, by Ray
+COPIES = 8  # of an order, at most
+LOOK_EVERY_S = 5.0  # at the cluster's machines
+EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
+_WAIT_S = 0.05
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A link that is cut is noticed in 20 s instead of never
+    "RAY_grpc_client_keepalive_time_ms": "10000",
+    "RAY_grpc_client_keepalive_timeout_ms": "10000",
+}
+
+
+@dataclass
+class Pending:
+    """An order without an answer.
+
+    Attributes:
+        order: Ray's reference to its bytes.
+        tool: digest of its tool.
+        copies: references to the tasks that work on it.
+        sent: when the last one was handed out, on this process's clock.
+        failures: of its tasks, with Ray's retries.
+    """
+
+    order: Any
+    tool: str
+    sent: float
+    copies: list[Any] = field(default_factory=list)
+    failures: int = 0
+
+
+def _work_elsewhere(order: bytes, tool: str, tools: list[Any]) -> tuple[str, Reply]:
+    """What runs on the cluster. The tool is in a list, so that only who needs it fetches it."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    return node, work_on(order, tool, lambda: ray.get(tools[0]))
+
+
+def _introduce() -> Machine:
+    return this_machine()
+
+
+class Courier:
+    """Orders and answers between a stage and Ray.
+
+    Args:
+        connection: to the stage.
+        timeout_s: see ``compute.timeout_s``.
+    """
+
+    def __init__(self, connection: Connection, timeout_s: float) -> None:
+        import ray
+
+        self._ray = ray
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._task = ray.remote(num_cpus=1, max_retries=TASK_RETRIES)(_work_elsewhere)
+        self._tool: tuple[str, list[Any]] = ("", [])
+        self._pending: dict[int, Pending] = {}
+        self._owner: dict[Any, int] = {}  # reference to a task → number of its order
+        self._longest_s = 0.0
+        self._looked = self._seen = time.monotonic()  # at machines; machines with a core
+        self._cores = 0
+        self._names: dict[str, str] = {}  # id of a machine → its name
+        self._good_node = ""  # id of that from which the last answer came
+
+    def begin(self) -> None:
+        """Tell the stage which machines there are, once one of them is free."""
+        nodes = self._introduce_all()
+        if not self._cores:
+            self._refuse("no machine of it has a CPU for Ray: start others, without --num-cpus 0")
+        while self._ray.available_resources().get("CPU", 0) < 1:  # the stage limits the time
+            time.sleep(0.2)
+        own = self._ray.get_runtime_context().get_node_id()
+        store = next(n for n in self._ray.nodes() if n["NodeID"] == own)["Resources"]
+        self._send(Ready(tuple(nodes), int(store.get("object_store_memory", 0) / 2)))
+
+    def serve(self) -> None:
+        """Work until the stage ends."""
+        incoming: SimpleQueue[Any] = SimpleQueue()
+        Thread(target=_receive_all, args=(self._connection, incoming), daemon=True).start()
+        while True:
+            for message in _take(incoming, 0 if self._owner else _WAIT_S):
+                if message is None:
+                    return
+                self._take_up(message)
+            self._collect()
+            self._hand_out_again()
+            self._look_around()
+
+    def _send(self, message: Any) -> None:
+        self._connection.send(message)
+
+    def _refuse(self, reason: str) -> None:
+        self._send(Refused(reason))
+        sys.exit()
+
+    def _take_up(self, message: SendTool | SendOrder) -> None:
+        if isinstance(message, SendTool):
+            self._tool = (message.digest, [self._ray.put(message.content)])
+            return
+        order = self._ray.put(message.content)
+        self._pending[message.number] = Pending(order, message.tool, time.monotonic())
+        self._start(message.number)
+
+    def _start(self, number: int, node: str = "") -> None:
+        pending = self._pending[number]
+        options: dict[str, Any] = {}
+        if node:
+            strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+            options = {"scheduling_strategy": strategy(node, soft=True)}
+        tools = self._tool[1] if pending.tool else []
+        task = self._task.options(**options).remote(pending.order, pending.tool, tools)
+        pending.copies.append(task)
+        pending.sent = time.monotonic()
+        self._owner[task] = number
+
+    def _collect(self) -> None:
+        if not self._owner:
+            return
+        ready, _ = self._ray.wait(list(self._owner), num_returns=1, timeout=_WAIT_S)
+        for task in ready:
+            number = self._owner.pop(task)
+            if number in self._pending:  # or another copy was quicker
+                self._deliver(number, task)
+
+    def _deliver(self, number: int, task: Any) -> None:
+        errors, pending = self._ray.exceptions, self._pending[number]
+        try:
+            node, answer = self._ray.get(task)
+        except errors.RayTaskError as error:
+            self._forget(number)
+            self._send(Raised(number, _pack_error(error.cause or error)))
+            return
+        except errors.RuntimeEnvSetupError as error:
+            self._refuse(f"a machine of it cannot take up Pawprint's code ({one_line(error)})")
+        except errors.RayError as error:
+            pending.copies.remove(task)
+            if pending.copies:
+                return
+            self._forget(number)
+            self._send(Lost(number, type(error).__name__))
+            return
+        self._forget(number)
+        self._longest_s = max(self._longest_s, time.monotonic() - pending.sent)
+        self._good_node = node
+        self._send(Done(number, answer.content, self._name(node), answer.machine, answer.seconds))
+
+    def _forget(self, number: int) -> None:
+        """Let go of an order; its other copies end by themselves, and nobody asks for them."""
+        for task in self._pending.pop(number).copies:
+            self._owner.pop(task, None)
+
+    def _hand_out_again(self) -> None:
+        """Start copies of orders whose answers are overdue, where the last answer came from."""
+        now, patience_s = time.monotonic(), max(self._timeout_s, 3 * self._longest_s)
+        for number, pending in self._pending.items():
+            late = now - pending.sent > patience_s * len(pending.copies)
+            if late and len(pending.copies) < COPIES:
+                self._start(number, self._good_node)
+                self._send(Again(number))
+
+    def _look_around(self) -> None:
+        """Count the machines now and then; without any for long, the work is given up."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = now
+        before, cores = self._cores, sum(cores for _, cores in self._list_nodes())
+        if cores:
+            self._seen = now
+        elif now - self._seen > EMPTY_FOR_S:
+            self._refuse("no machine of it is left that has a CPU")
+        if cores and cores != before:
+            self._send(Cores(cores))
+
+    def _list_nodes(self) -> list[tuple[str, int]]:
+        """Id and cores of all machines that have some; their names are remembered."""
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        nodes = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
+        addresses = [node["NodeManagerAddress"] for node in nodes]
+        for node, address in zip(nodes, addresses, strict=True):
+            alone = addresses.count(address) == 1
+            name = address if alone else f"{address} ({node['NodeID'][:6]})"
+            self._names.setdefault(node["NodeID"], name)
+        found = [(node["NodeID"], int(node["Resources"]["CPU"])) for node in nodes]
+        self._cores = sum(cores for _, cores in found)
+        return found
+
+    def _name(self, node: str) -> str:
+        if node not in self._names:
+            self._list_nodes()
+        return self._names.get(node, node[:6])
+
+    def _introduce_all(self) -> list[Node]:
+        """Ask each machine what it is."""
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        ask, listed = self._ray.remote(num_cpus=0, max_retries=1)(_introduce), self._list_nodes()
+        asked = [
+            ask.options(scheduling_strategy=strategy(number, soft=False)).remote()
+            for number, _ in listed
+        ]
+        return [
+            Node(self._name(number), cores, self._ray.get(machine))
+            for (number, cores), machine in zip(listed, asked, strict=True)
+        ]
+
+
+def _receive_all(connection: Connection, incoming: SimpleQueue[Any]) -> None:
+    """Take what the stage sends, at once: it must never wait for a courier that waits for it."""
+    try:
+        while True:
+            incoming.put(connection.recv())
+    except (EOFError, OSError):
+        incoming.put(None)
+
+
+def _take(incoming: SimpleQueue[Any], wait_s: float) -> Iterator[Any]:
+    try:
+        yield incoming.get(timeout=wait_s) if wait_s else incoming.get_nowait()
+        while True:
+            yield incoming.get_nowait()
+    except Empty:
+        return
+
+
+def _pack_error(error: BaseException) -> bytes:
+    try:
+        content = pickle.dumps(error, PICKLE)
+        pickle.loads(content)
+    except Exception:  # an exception may hold anything
+        return pickle.dumps(RuntimeError(str(error)), PICKLE)
+    return content
+
+
+def run_courier(connection: Connection, address: str, timeout_s: float, log: str) -> None:
+    """The life of the process.
+
+    Args:
+        connection: to the stage; its end is the end.
+        address: ``auto`` or ``host:port``.
+        timeout_s: see ``compute.timeout_s``.
+        log: file for what Ray has to say.
+    """
+    end_with_parent()
+    number = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(number, 1)
+    os.dup2(number, 2)
+    os.environ.update(_QUIET)
+    import ray
+
+    try:
+        ray.init(
+            address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"py_modules": [str(PACKAGE)]},
+        )
+    except Exception as error:  # Ray has many, and none that says which of these it is
+        connection.send(Refused(_explain(error)))
+        return
+    courier = Courier(connection, timeout_s)
+    courier.begin()
+    courier.serve()
+
+
+def _explain(error: Exception) -> str:
+    """Why no connection was made, and what to do."""
+    text = one_line(error, 2000)
+    versions = re.findall(r"(Ray|Python): (\S+)", text)
+    if "Version mismatch" in text and len(versions) == 4:
+        ray, python, own_ray, own_python = (version for _, version in versions)
+        return (
+            f"it runs Ray {ray} on Python {python}, this machine Ray {own_ray} on Python "
+            f"{own_python}; install the same on all machines"
+        )
+    if "Could not find any running Ray instance" in text:
+        return (
+            "no cluster runs on this machine; `ray start --head` starts one, `ray start "
+            "--address=HOST:PORT` joins one"
+        )
+    return text[:300]

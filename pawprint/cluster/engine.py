@@ -1,0 +1,223 @@
+"""The stage's side of a cluster: what is read here goes out, what comes back is written here."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import pickle
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pawprint.cluster.costs import WireCosts
+from pawprint.cluster.courier import TASK_RETRIES, run_courier
+from pawprint.cluster.machines import find_differences, must_be_refused, this_machine
+from pawprint.cluster.messages import (
+    Again,
+    Cores,
+    Done,
+    Lost,
+    Node,
+    Raised,
+    Ready,
+    Refused,
+    SendOrder,
+    SendTool,
+)
+from pawprint.cluster.worker import PICKLE, pack_tool
+from pawprint.runner.errors import PawprintError
+from pawprint.runner.journal import Errand, Tool, engine_in_use
+from pawprint.runner.machine import note_other_makers
+from pawprint.runner.params import ComputeParams
+from pawprint.runner.processes import interrupts_held_back
+
+CONNECT_S = 30.0  # until the cluster has answered and has a free CPU
+_AHEAD = 2  # orders for each core: one that is worked on, and one that waits there
+_AGAIN = "what is finished is kept: run `dvc repro` again"
+
+
+@contextmanager
+def on_cluster(compute: ComputeParams) -> Iterator[None]:
+    """Have the block's shards that can travel worked on as ``compute`` says.
+
+    Raises:
+        PawprintError: there is no such cluster, or none that can be used.
+    """
+    if compute.engine == "local":
+        yield
+        return
+    if find_spec("ray") is None:
+        raise PawprintError(
+            "compute.engine: found ray, which is not installed here: pip install --require-hashes "
+            "-r requirements-ray.txt, or set it to local"
+        )
+    cluster = Cluster(compute)
+    try:
+        with engine_in_use(cluster):
+            yield
+    finally:
+        cluster.close()
+
+
+class Cluster:
+    """A ``ShardEngine`` for errands: see ``pawprint.runner.journal``.
+
+    It connects while the stage prepares its work, and says so only when there is some.
+    """
+
+    def __init__(self, compute: ComputeParams) -> None:
+        self._address, self._mixed = compute.address, compute.mixed
+        self._own = this_machine()
+        self._accepted: set[str] = set()  # digests of machines
+        self._directory = tempfile.TemporaryDirectory(prefix="pawprint-")
+        log = str(Path(self._directory.name, "ray.log"))
+        context = multiprocessing.get_context("spawn")
+        self._connection, end = context.Pipe()
+        arguments = (end, compute.address, compute.timeout_s, log)
+        self._process = context.Process(target=run_courier, args=arguments, daemon=True)
+        self._started = time.monotonic()
+        with interrupts_held_back():
+            self._process.start()
+        end.close()
+        self._ready: Ready | None = None
+        self._cores = 0
+        self._costs = WireCosts("")
+        self._tool = ""
+
+    def run(
+        self, errand: Errand, shards: Mapping[int, Any], title: str
+    ) -> Iterator[tuple[int, Any, Any]]:
+        """See ``pawprint.runner.journal.ShardEngine``."""
+        ready = self._connect()
+        self._costs = WireCosts(title)
+        return self._exchange(errand, shards, title, ready.store_bytes)
+
+    def describe(self) -> str:
+        """See ``pawprint.runner.journal.ShardEngine``."""
+        return self._costs.describe(self._cores)
+
+    def _exchange(
+        self, errand: Errand, shards: Mapping[int, Any], title: str, most_bytes: int
+    ) -> Iterator[tuple[int, Any, Any]]:
+        tool, waiting = self._send_tool(errand.tool), deque(shards)
+        out: dict[int, tuple[Any, int]] = {}  # what is kept of orders that are out, and their bytes
+        while waiting or out:
+            while waiting and len(out) < _AHEAD * self._cores:
+                if sum(size for _, size in out.values()) >= most_bytes:
+                    break
+                number = waiting.popleft()
+                order, kept = errand.read(shards[number])
+                content = pickle.dumps((errand.work, order), PICKLE)
+                self._send(SendOrder(number, content, tool))
+                out[number] = kept, len(content)
+                self._costs.bytes_out += len(content)
+            done = self._next_answer(title)
+            kept, _ = out.pop(done.number)
+            self._costs.add(done.node, errand.count(shards[done.number]), done)
+            yield done.number, kept, pickle.loads(done.content)
+
+    def close(self) -> None:
+        """End the courier, and with it all work on the cluster."""
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+        self._directory.cleanup()
+
+    def _connect(self) -> Ready:
+        """Wait for the cluster, and see that its machines may take part."""
+        if self._ready is None:
+            left_s = max(0.0, CONNECT_S - (time.monotonic() - self._started))
+            if not self._connection.poll(left_s):
+                raise self._error(
+                    f"no answer within {CONNECT_S:g} s, or no CPU of it was free; `ray status` "
+                    "tells which; its machines must reach each other, and this one must have "
+                    "joined it: `ray start --address=HOST:PORT`"
+                )
+            ready = self._receive()
+            assert isinstance(ready, Ready)  # all else was raised
+            self._check(ready.nodes)
+            self._ready = ready
+            self._cores = sum(node.cores for node in ready.nodes)
+            names = ", ".join(f"{node.name} ({node.cores})" for node in ready.nodes)
+            print(f"Ray cluster of {self._cores} cores: {names}", flush=True)
+        return self._ready
+
+    def _check(self, nodes: tuple[Node, ...]) -> None:
+        """Refuse machines that could make other bytes, or say that they take part.
+
+        Raises:
+            PawprintError: their names, what differs, and what to do.
+        """
+        odd = [(n, d) for n in nodes if (d := find_differences(self._own, n.machine))]
+        told = "; ".join(f"{node.name}: {', '.join(found)}" for node, found in odd)
+        if any(must_be_refused(self._own, node.machine) for node, _ in odd):
+            raise PawprintError(
+                f"machines of the cluster lack what this one has ({told}); install "
+                "requirements.txt and requirements-ray.txt there"
+            )
+        if odd and not self._mixed:
+            raise PawprintError(
+                f"machines of the cluster could give other last bits than this one ({told}); take "
+                "them out, or accept that by -S compute.mixed=true"
+            )
+        if odd:
+            note_other_makers("; ".join(found) for _, found in odd)
+            print(f"warning: compute.mixed: last bits may differ: {told}", flush=True)
+        self._accepted |= {node.machine.digest for node in nodes}
+
+    def _send_tool(self, tool: Tool | None) -> str:
+        if tool is None:
+            return ""
+        content = pack_tool(tool.files, tool.open)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != self._tool:
+            self._send(SendTool(digest, content))
+            self._tool = digest
+        return digest
+
+    def _next_answer(self, title: str) -> Done:
+        while True:
+            match self._receive():
+                case Done() as done:
+                    if done.machine.digest not in self._accepted:  # it came later
+                        self._check((Node(done.node, 0, done.machine),))
+                    return done
+                case Again():
+                    self._costs.again += 1
+                case Cores(count):
+                    self._cores = count
+                case Raised(_, error):
+                    raise pickle.loads(error)
+                case Lost(_, reason):
+                    raise PawprintError(
+                        f"{title}: what worked on a shard ended {TASK_RETRIES + 1} times "
+                        f"({reason}); {_AGAIN}; if it is for a picture, -S compute.engine=local "
+                        "names it"
+                    )
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            raise self._lost() from None
+
+    def _receive(self) -> Any:
+        try:
+            message = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._lost() from None
+        if isinstance(message, Refused):
+            raise self._error(message.reason)
+        return message
+
+    def _lost(self) -> PawprintError:
+        return self._error(f"the connection to it ended: see that it runs; {_AGAIN}")
+
+    def _error(self, reason: str) -> PawprintError:
+        where = f"the Ray cluster at {self._address}"
+        return PawprintError(f"compute.address: {where}: {reason}")
