@@ -36,9 +36,9 @@ from pawprint.runner.params_file import load_params
 STAGES = [
     *("params", "download", "split", "preprocess", "train_baseline", "features"),
     *("train_head", "crossval", "suspects", "finetune"),
-    *("ensemble", "evaluate", "export", "gradcam", "report"),
+    *("ensemble", "evaluate", "deciding", "export", "gradcam", "report"),
 ]
-AFTER_TRAINING = ("ensemble", "evaluate", "export", "gradcam")
+AFTER_TRAINING = ("ensemble", "evaluate", "deciding", "export", "gradcam")
 MODELS = ("baseline", "head", "finetuned")
 STAGE_OF = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
 SCORES = {"accuracy", "accuracy_low", "accuracy_high", "log_loss", "val_log_loss"}
