@@ -194,7 +194,12 @@ def write_saved_model(
     content = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     graph = content.meta_graphs.add()
     graph.meta_info_def.tags.append("serve")
-    graph.graph_def.CopyFrom(network.graph.as_graph_def())
+    frozen = network.graph.as_graph_def()
+    # Of a network with two outputs TensorFlow orders its nodes now so, now otherwise
+    nodes = sorted(frozen.node, key=lambda node: node.name)
+    del frozen.node[:]
+    graph.graph_def.CopyFrom(frozen)
+    graph.graph_def.node.extend(nodes)
     signature = graph.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"
     signature.inputs[PIXELS].CopyFrom(describe(network.inputs[0]))
