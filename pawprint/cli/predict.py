@@ -24,11 +24,12 @@ from pawprint.answers.decoders import open_decoders, prepare_decoders
 from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
+from pawprint.answers.unlikeness import tell_unlikeness
 from pawprint.cli.answers import Answer, choose_renderer, csv_header
 from pawprint.cli.reading import STDIN, Reader, Source, describe
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.overlays import blend_heatmap
-from pawprint.networks.predictor import average_views
+from pawprint.networks.predictor import average_views, read_unlikeness
 from pawprint.registry.file_kinds import HEAD_BYTES, recognize
 from pawprint.runner.errors import ModelError, PawprintError
 from pawprint.runner.processes import available_cores
@@ -70,13 +71,15 @@ def main(arguments: list[str], prog: str) -> int:
         overlays = Overlays(Path(options.gradcam), options.opacity)
         overlays.directory.mkdir(parents=True, exist_ok=True)
     classes = min(options.top, len(classifier.card.class_names))
-    render = choose_renderer(options.format, classes)
+    tells_unlikeness = classifier.card.unlike_above is not None
+    render = choose_renderer(options.format, classes, tells_unlikeness)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
     found: Counter[str] = Counter()  # pictures by their likeliest class; "": none could be read
+    unlike = 0
     try:
         if options.format == "csv":
-            print(csv_header(classes))
+            print(csv_header(classes, tells_unlikeness))
         most = options.max_pixels or classifier.card.max_pixels
         limits = DecodingLimits.of_pixels(most)
         with (
@@ -91,23 +94,27 @@ def main(arguments: list[str], prog: str) -> int:
                     print("\n".join(map(render, answers)), flush=True)
                 bar.update(len(answers))
                 found.update("" if a.error else a.ranking[0][0] for a in answers)
+                unlike += sum(a.unlikeness is not None and a.unlikeness.unlike for a in answers)
     except BrokenPipeError:  # as by `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
         if sys.stderr.isatty() and (len(sources) > 1 or overlays):
-            print(printable(summarize(found, options.gradcam)), file=sys.stderr)
+            print(printable(summarize(found, unlike, options.gradcam)), file=sys.stderr)
     return int("" in found)
 
 
-def summarize(found: Mapping[str, int], overlays: str | None) -> str:
+def summarize(found: Mapping[str, int], unlike: int, overlays: str | None) -> str:
     """One line: how many pictures, of which classes, and where their overlays are.
 
     Args:
         found: pictures by their likeliest class; those under "" could not be read.
+        unlike: how many of them are unlike the training pictures.
         overlays: the directory of the overlays; None if there are none.
 
-    >>> summarize({"dog": 1, "cat": 2, "": 1}, "maps")
+    >>> summarize({"dog": 1, "cat": 2, "": 1}, 0, "maps")
     '4 pictures: 2 cat, 1 dog, 1 not read; overlays: maps'
+    >>> summarize({"dog": 1, "cat": 2}, 1, None)
+    '3 pictures: 2 cat, 1 dog; 1 of them unlike the training pictures'
     """
     named = {name: count for name, count in found.items() if name}
     ranked = sorted(named, key=lambda name: (-named[name], name))
@@ -118,7 +125,8 @@ def summarize(found: Mapping[str, int], overlays: str | None) -> str:
         parts.append(f"{unread:,} not read")
     total = sum(found.values())
     where = f"; overlays: {overlays}" if overlays else ""
-    return f"{total:,} picture{'s' * (total != 1)}: {', '.join(parts)}{where}"
+    other = f"; {unlike:,} of them unlike the training pictures" if unlike else ""
+    return f"{total:,} picture{'s' * (total != 1)}: {', '.join(parts)}{other}{where}"
 
 
 def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
@@ -311,13 +319,15 @@ def predict_pictures(
         overlays: where to write heatmaps of the likeliest classes.
     """
     card = classifier.card
-    predictor = average_views(lambda images: [classifier.probs(images)], views)
+    predictor = average_views(classifier.judge, views)
     decoded = reader.read_ahead(sources, AHEAD)
     while batch := list(islice(decoded, BATCH_SIZE)):
         good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
         shape = (len(good), card.image_size, card.image_size, 3)
         images = np.array([image for _, image in good], np.uint8).reshape(shape)
-        (probs,) = predictor(images)
+        outputs = predictor(images)
+        probs, found_ratios = outputs[0], read_unlikeness(outputs)
+        ratios = [None] * len(good) if found_ratios is None else list(found_ratios)
         written = [""] * len(good)
         if overlays:
             heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))
@@ -325,13 +335,14 @@ def predict_pictures(
                 overlays.write(source, image, heatmap)
                 for (source, image), heatmap in zip(good, heatmaps, strict=True)
             ]
-        found = zip(probs, written, strict=True)
+        told = [tell_unlikeness(ratio, card.unlike_above) for ratio in ratios]
+        found = zip(probs, written, told, strict=True)
         answers = []
         for source, image in batch:
             if isinstance(image, str):
                 answers.append(Answer(source.path, [], image))
             else:
-                row, overlay = next(found)
+                row, overlay, unlike = next(found)
                 ranking = rank_classes(row, card.class_names, top)
-                answers.append(Answer(source.path, ranking, overlay=overlay))
+                answers.append(Answer(source.path, ranking, "", overlay, unlike))
         yield answers

@@ -10,12 +10,27 @@ import numpy as np
 
 from pawprint.answers.orders import Order
 from pawprint.answers.staleness import find_staleness
+from pawprint.answers.unlikeness import Unlike, tell_unlikeness
 from pawprint.inference.classifier import LIMIT_OF_MODEL, MAX_PIXELS, Classifier
+from pawprint.networks.predictor import read_unlikeness
 from pawprint.runner.errors import ModelError
 from pawprint.serving.settings import Settings
 
 PRIMARY, CANDIDATE = "primary", "candidate"
 HASH_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model says of a picture.
+
+    Attributes:
+        probs: float32 [C].
+        unlikeness: whether it is unlike the training pictures; None where the model does not tell.
+    """
+
+    probs: np.ndarray
+    unlikeness: Unlike | None
 
 
 @dataclass(frozen=True)
@@ -55,9 +70,13 @@ class Served:
             getattr(one, key) == getattr(two, key) for key in ("image_size", "max_value", "resize")
         )
 
-    def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [n, C]; `classes` are not looked at."""
-        return self.classifier.probs(images)
+    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[Said]:
+        """What it says of n pictures; `classes` are not looked at."""
+        outputs, above = self.classifier.judge(images), self.classifier.card.unlike_above
+        found = read_unlikeness(outputs)
+        ratios = [None] * len(images) if found is None else list(found)
+        pairs = zip(outputs[0], ratios, strict=True)
+        return [Said(probs, tell_unlikeness(ratio, above)) for probs, ratio in pairs]
 
     def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Heatmaps float32 [n, h, w] in 0...1 of int [n] classes; -1: the most probable one."""

@@ -137,6 +137,7 @@ async function classify(entry) {
     const response = await post("v1/predict", entry);
     const answer = await response.json();
     showPredictions(entry, answer.results[0].predictions);
+    showUnlikeness(entry, answer.results[0]);
     showPicture(entry);
     await showHeat(entry, answer.results[0].predictions[0].class);
   } catch (error) {
@@ -169,6 +170,12 @@ function showPredictions(entry, predictions) {
   entry.find(".classes").replaceChildren(...rows);
   entry.classified = true;
   entry.item.classList.remove("unseen");
+}
+
+function showUnlikeness(entry, result) {
+  const line = entry.find(".unlike");
+  line.hidden = !result.unlike;
+  if (result.unlike) line.textContent = `Unlike the training pictures (${Number(result.unlikeness.toPrecision(2))}): its class should not be trusted.`;
 }
 
 async function showHeat(entry, className) {
@@ -275,6 +282,8 @@ function createCard(model, answer) {
   if (model.tta === 2) {
     facts.splice(2, 0, ["Answers", "means for a picture and its mirror image; heatmaps of the picture alone"]);
   }
+  const above = model.unlike_above;
+  facts.push(["Unlike the training pictures", above === null ? "not told by this model" : `above ${above} times the usual limit`]);
   if (answer.models.length > 1) facts.unshift(["Role", describeRole(model, answer)]);
   for (const [term, text] of facts) {
     const dt = document.createElement("dt");
