@@ -25,8 +25,9 @@ from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
 from pawprint.answers.unlikeness import tell_unlikeness
-from pawprint.cli.answers import Answer, choose_renderer, csv_header
+from pawprint.cli.answers import Answer, Columns, choose_renderer, csv_header
 from pawprint.cli.reading import STDIN, Reader, Source, describe
+from pawprint.deciding.rule import Rule, read_rule
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.overlays import blend_heatmap
 from pawprint.networks.predictor import average_views, read_unlikeness
@@ -70,16 +71,17 @@ def main(arguments: list[str], prog: str) -> int:
     if options.gradcam:
         overlays = Overlays(Path(options.gradcam), options.opacity)
         overlays.directory.mkdir(parents=True, exist_ok=True)
+    rule = find_rule(classifier.card, options.tta) if options.decide else None
     classes = min(options.top, len(classifier.card.class_names))
-    tells_unlikeness = classifier.card.unlike_above is not None
-    render = choose_renderer(options.format, classes, tells_unlikeness)
+    columns = Columns(classes, classifier.card.unlike_above is not None, rule is not None)
+    render = choose_renderer(options.format, columns)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
     found: Counter[str] = Counter()  # pictures by their likeliest class; "": none could be read
     unlike = 0
     try:
         if options.format == "csv":
-            print(csv_header(classes, tells_unlikeness))
+            print(csv_header(columns))
         most = options.max_pixels or classifier.card.max_pixels
         limits = DecodingLimits.of_pixels(most)
         with (
@@ -88,7 +90,7 @@ def main(arguments: list[str], prog: str) -> int:
         ):
             reader = Reader(decoders, classifier.card, most)
             for answers in predict_pictures(
-                classifier, reader, sources, options.tta, classes, overlays
+                classifier, reader, sources, options.tta, classes, overlays, rule
             ):
                 with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
                     print("\n".join(map(render, answers)), flush=True)
@@ -141,6 +143,7 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     add("--top", type=whole_number(1), default=5, metavar="K", help="classes to name (%(default)s)")
     add("--gradcam", metavar="DIR", help="write a PNG for each picture: where its class is seen")
     add("--opacity", type=_share, default=0.4, help="of the heatmaps of --gradcam (%(default)s)")
+    add("--decide", action="store_true", help="say of each picture: decided, or ask a person")
     add("--tta", type=_views, default=1, metavar="N", help=f"views of a picture: {VIEWS} (1)")
     add(
         "--max-pixels",
@@ -270,6 +273,32 @@ def check_views(card: ModelCard, views: int) -> None:
         )
 
 
+def find_rule(card: ModelCard, views: int) -> Rule:
+    """The rule by which a model decides alone; where it never does, a warning is printed.
+
+    Args:
+        card: of the model.
+        views: of a picture, see ``average_views``.
+
+    Raises:
+        ModelError: it does not say what it may decide; or it is shown more views than it was then.
+    """
+    rule = read_rule(card)
+    if views != 1:
+        raise ModelError(
+            f"model {card.name}: what it may decide alone was measured without --tta {views}; "
+            "leave --tta or --decide away, or set evaluate.tta and run dvc repro"
+        )
+    if rule.threshold is None:
+        print(
+            f"warning: model {printable(card.name)} cannot promise that {100 * rule.precision:g} % "
+            "of what it decides is right: every picture is for a person; metrics/deciding.json of "
+            "its project says what that would take",
+            file=sys.stderr,
+        )
+    return rule
+
+
 @dataclass(frozen=True)
 class Overlays:
     """Writes pictures under their heatmaps.
@@ -307,6 +336,7 @@ def predict_pictures(
     views: int,
     top: int,
     overlays: Overlays | None = None,
+    rule: Rule | None = None,
 ) -> Iterator[list[Answer]]:
     """Answers of all pictures, in order, some at a time; only a few pictures are in memory.
 
@@ -317,6 +347,7 @@ def predict_pictures(
         views: of each picture, see ``average_views`` and ``check_views``.
         top: classes to name.
         overlays: where to write heatmaps of the likeliest classes.
+        rule: by which the model decides alone; None: it is not asked.
     """
     card = classifier.card
     predictor = average_views(classifier.judge, views)
@@ -344,5 +375,6 @@ def predict_pictures(
             else:
                 row, overlay, unlike = next(found)
                 ranking = rank_classes(row, card.class_names, top)
-                answers.append(Answer(source.path, ranking, "", overlay, unlike))
+                said = rule.say(row, unlike is not None and unlike.unlike) if rule else ""
+                answers.append(Answer(source.path, ranking, "", overlay, unlike, said))
         yield answers

@@ -211,6 +211,7 @@ def _describe_result(
         predictions=predictions,
         unlikeness=told.ratio if told else None,
         unlike=told.unlike if told else None,
+        decided=result.said.decided,
     )
 
 
@@ -258,6 +259,7 @@ def _describe_model(served: Served) -> schemas.ServedModel:
         "title": found.title if found else card.name,
         "hash": served.hash,
         "max_pixels": served.max_pixels,
+        "deciding": asdict(served.rule) if served.rule else None,
         "stale": bool(served.stale),
     }
     return schemas.ServedModel(**values)

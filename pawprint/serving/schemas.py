@@ -59,6 +59,21 @@ class ClassifiedPicture(Schema):
         description="whether that is above the model's unlike_above: then its class should not be "
         "trusted; null: this model does not tell it"
     )
+    decided: bool | None = Field(
+        description="true: the model may decide on it alone, as `deciding` of `/v1/model` "
+        "promises; false: a person should; null: this model does not say what it may decide"
+    )
+
+
+class DecidingAlone(Schema):
+    """What a model promises of the pictures that it decides."""
+
+    precision: float = Field(description="the share of them that is right")
+    confidence: float = Field(description="with which that is promised, by validation pictures")
+    threshold: float | None = Field(
+        description="the least probability at which it decides; null: no threshold keeps the "
+        "promise, and it decides on no picture"
+    )
 
 
 class UnusablePicture(Schema):
@@ -122,6 +137,9 @@ class ServedModel(Schema):
     unlike_above: float | None = Field(
         description="the unlikeness above which a picture is unlike the training pictures; null: "
         "this model does not tell it"
+    )
+    deciding: DecidingAlone | None = Field(
+        description="what the model may decide alone; null: it does not say that"
     )
     stale: bool = Field(
         description="when the server started, the pipeline beside it had other files than those "

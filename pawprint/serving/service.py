@@ -62,6 +62,8 @@ class Service:
         for served in models.all():
             name = served.classifier.card.name
             self.monitor.models.labels(served.role, name, served.hash).set(1)
+            if served.reference:
+                self.monitor.drift.follow(served.role, served.reference)
 
     @property
     def ready(self) -> bool:
@@ -207,6 +209,10 @@ class Service:
         self._count(served, [said])
 
     def _count(self, served: Served, said: list[Said]) -> None:
+        for one in said:
+            told = one.unlikeness
+            ratio = told.ratio if told else None
+            self.monitor.drift.add(served.role, one.probs, ratio, bool(told and told.unlike))
         rows = [one.probs for one in said]
         self.monitor.count_predictions(served.role, served.classifier.card.class_names, rows)
 
