@@ -9,7 +9,9 @@ of the same pictures darkened and blurred, and of the pictures of no class in a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,16 @@ from PIL import Image, ImageFilter
 from pawprint.data.datasets import read_labelled_images
 from pawprint.deciding.outcome import Judgements
 from pawprint.deciding.promise import make_promise
+from pawprint.deciding.reference import make_reference
 from pawprint.deciding.watch import Reference, Watch
+from pawprint.evaluation.markdown import markdown_table
 from pawprint.inference.classifier import Classifier
 from pawprint.runner.params import DecidingParams
+from pawprint.runner.params_file import load_params
+from stages.deciding import read_run
 
-SEEN = 400  # pictures of each change: two windows, by the defaults
-CHANGES = {
+KEPT = ("precision", "divisions", "kept in", "promised in", "mean share decided")
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as they are": lambda image: image,
     "half as bright": lambda image: image.point(lambda value: value // 2),
     "a quarter as bright": lambda image: image.point(lambda value: value // 4),
@@ -70,47 +76,102 @@ def join(one: Judgements, other: Judgements) -> Judgements:
         np.concatenate([one.probs, other.probs]),
         np.concatenate([one.labels, other.labels]),
         np.concatenate(known) if len(known) == 2 else None,
-        one.unlike_from,
+        one.unlike_above,
     )
 
 
 def count_alarms(reference: Reference, seen: Judgements, windows: int) -> dict[str, int]:
     """Alarms by signal, and windows with any, over so many windows of pictures in random order."""
     watch, rng, alarmed = Watch(reference), np.random.default_rng(0), 0
-    while watch.windows < windows:
-        order = rng.permutation(len(seen.paths))
-        for row in order[: len(order) // reference.window * reference.window]:
-            found = _add(watch, seen, row)
-            alarmed += any(distance > 1 for distance in found.values())
+    whole = len(seen.paths) // reference.window * reference.window
+    while watch.windows < windows and whole:
+        for row in rng.permutation(len(seen.paths))[:whole]:
+            alarmed += is_alarm(add(watch, seen, row))
             if watch.windows == windows:
                 break
     return {**watch.alarms, "any": alarmed}
 
 
-def first_alarm(reference: Reference, seen: Judgements) -> tuple[int | None, dict[str, float]]:
-    """Which window of pictures in their order raises the first alarm, from 1; and the last's values"""
-    watch, first, last = Watch(reference), None, {}
-    for row in range(len(seen.paths)):
-        found = _add(watch, seen, row)
-        last = found or last
-        if first is None and any(distance > 1 for distance in found.values()):
-            first = watch.windows
-    return first, last
+def compare_windows(reference: Reference, seen: Judgements) -> list[dict[str, float]]:
+    """How far each window of pictures is from validation, in their order; see ``Watch.add``."""
+    watch = Watch(reference)
+    return [found for row in range(len(seen.paths)) if (found := add(watch, seen, row))]
 
 
-def _add(watch: Watch, seen: Judgements, row: int) -> dict[str, float]:
+def add(watch: Watch, seen: Judgements, row: int) -> dict[str, float]:
+    """Let a watch take in one picture."""
     ratio = None if seen.unlikeness is None else float(seen.unlikeness[row])
     return watch.add(seen.probs[row], ratio, not seen.accepted[row])
 
 
-def look_at_changed(
-    classifier: Classifier, test: Judgements, count: int
-) -> Iterator[tuple[str, Judgements]]:
-    """What a model says of test pictures that were changed, evenly spaced ones."""
+def is_alarm(found: dict[str, float]) -> bool:
+    """Whether a comparison raises an alarm; none is none."""
+    return any(distance > 1 for distance in found.values())
+
+
+def look(classifier: Classifier, images: Iterable[np.ndarray], unlike_above: float) -> Judgements:
+    """What a model says of pictures uint8 [size, size, 3], of which nothing else is known."""
+    outputs = [classifier.judge(image[None]) for image in images]
+    names = [str(row) for row in range(len(outputs))]
+    probs = np.concatenate([output[0] for output in outputs])
+    told = [output[1][:, 0] for output in outputs if len(output) > 1]
+    unlikeness = np.concatenate(told) if told else None
+    return Judgements(names, names, probs, probs.argmax(axis=1), unlikeness, unlike_above)
+
+
+def changed_pictures(count: int) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Test pictures of all classes in random order, changed in each way."""
     images = read_labelled_images(Path("data/processed"), "test").images
-    rows = np.linspace(0, len(test.paths) - 1, min(count, len(test.paths))).astype(int)
-    rows = np.random.default_rng(0).permutation(rows)
-    pixels = images.gather(rows)
+    rows = np.random.default_rng(0).permutation(len(images))[:count]
+    pictures = [Image.fromarray(image) for image in images.gather(rows.tolist())]
     for name, change in CHANGES.items():
-        changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
-        yield name, look(classifier, changed, test.unlike_from)
+        yield name, [np.asarray(change(picture)) for picture in pictures]
+
+
+def other_pictures(folder: Path, classifier: Classifier) -> list[np.ndarray]:
+    """All pictures of a folder of folders, one of each kind in turn."""
+    kinds = [sorted(kind.iterdir()) for kind in sorted(folder.iterdir()) if kind.is_dir()]
+    files = [file for turn in zip_longest(*kinds) for file in turn if file is not None]
+    return [classifier.decode(file.read_bytes()) for file in files]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--splits", type=int, default=100, help="divisions (%(default)s)")
+    parser.add_argument("--windows", type=int, default=1000, help="windows (%(default)s)")
+    parser.add_argument("--precisions", type=float, nargs="+", default=[0.98, 0.99, 0.995])
+    parser.add_argument("--others", type=Path, help="folder of folders, such as data/others")
+    options = parser.parse_args()
+    params = load_params(Path("params.yaml"))
+    _, name, val, test = read_run(params)
+    rows = []
+    for precision in options.precisions:
+        wanted = params.deciding.model_copy(update={"precision": precision})
+        found = count_kept(val, test, wanted, options.splits)
+        rows.append((precision, options.splits, *found.values()))
+    print(f"promises of {name}, with a confidence of {params.deciding.confidence}")
+    print(markdown_table(KEPT, rows, aligned=True))
+
+    of_val = val.independent()
+    limits = params.deciding.window, params.deciding.false_alarms
+    reference = make_reference(of_val.probs, of_val.unlikeness, ~of_val.accepted, *limits)
+    alarms = count_alarms(reference, test.independent(), options.windows)
+    print(f"\nalarms in {options.windows:,} windows of test pictures in random order: {alarms}")
+
+    classifier, seen = Classifier.open(Path("models/export")), 2 * reference.window
+    pictures = dict(changed_pictures(seen))
+    if options.others:
+        pictures["none of the classes"] = other_pictures(options.others, classifier)[:seen]
+    rows = [
+        (change, number, *(f"{distance:.2f}" for distance in window.values()))
+        for change, images in pictures.items()
+        for number, window in enumerate(
+            compare_windows(reference, look(classifier, images, val.unlike_above)), 1
+        )
+    ]
+    print("\ndistance from validation, in parts of the limit: above 1 is an alarm")
+    print(markdown_table(("pictures", "window", *reference.signals), rows, aligned=True))
+
+
+if __name__ == "__main__":
+    main()

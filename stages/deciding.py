@@ -4,15 +4,15 @@ from pathlib import Path
 
 from pawprint.choosing.pictures import group_pictures
 from pawprint.data.manifest import read_manifest
-from pawprint.deciding.coverage import coverage_curve
+from pawprint.deciding.others import group_unlikeness
 from pawprint.deciding.outcome import Judgements, judge
 from pawprint.deciding.reading import JudgedFiles
+from pawprint.deciding.results import write_findings
 from pawprint.deciding.words import say_all
 from pawprint.registry.models import MODELS, find_best
-from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import Params
 from pawprint.runner.stage import run_stage
-from pawprint.storage.tables import read_json, write_json
+from pawprint.storage.tables import read_json
 
 
 def read_run(params: Params) -> tuple[JudgedFiles, str, Judgements, Judgements]:
@@ -30,12 +30,9 @@ def read_run(params: Params) -> tuple[JudgedFiles, str, Judgements, Judgements]:
 def main(params: Params) -> None:
     metrics, config, confidence = Path("metrics"), params.deciding, params.evaluate.confidence
     files, best, val, test = read_run(params)
-    wanted, others = params.unlikeness.reject, files.read_others()
-    found = judge(best, val, test, others, wanted, config, confidence)
-    write_json(metrics / "deciding.json", found.figures)
-    with atomic_directory(metrics / "deciding") as out:
-        write_json(out / "service.json", found.service)
-        write_json(out / "curve.json", coverage_curve(test.sure, test.right, test.accepted))
+    others, wanted = files.read_others(), params.unlikeness.reject
+    found = judge(best, val, test, group_unlikeness(others), wanted, config, confidence)
+    write_findings(metrics, found, test, others)
     print("\n".join(say_all(found.figures)))
 
 

@@ -23,7 +23,7 @@ def main(params: Params) -> None:
     from pawprint.networks.model_files import load_model, save_model
     from pawprint.training.fit import Validation, train_model
     from pawprint.transfer.cut import read_cut
-    from pawprint.transfer.finetuning import read_features, read_inputs, unfrozen_part
+    from pawprint.transfer.finetuning import FITTED, read_features, read_inputs, unfrozen_part
     from pawprint.unlikeness.fit import fit_unlikeness
     from pawprint.unlikeness.network import add_unlikeness
 
@@ -51,8 +51,8 @@ def main(params: Params) -> None:
         classifier = add_probs(model)
         if params.unlikeness.enabled:
             fitted = fit_unlikeness(
-                read_features(boundary, cut, tail, train, "train"),
-                read_features(boundary, cut, tail, val, "val"),
+                read_features(boundary, cut, model, train, "train", FITTED),
+                read_features(boundary, cut, model, val, "val"),
                 params.unlikeness.rank,
                 params.unlikeness.reject,
             )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pawprint.data.decisions import read_decisions
 from pawprint.data.suspects import list_suspects
+from pawprint.deciding.results import read_findings
 from pawprint.registry.models import ENSEMBLE
 from pawprint.report.advice import advise
 from pawprint.report.card import Made, describe_model
@@ -12,6 +13,7 @@ from pawprint.report.charts import draw_charts
 from pawprint.report.contents import Doubts, Shown, fill_page
 from pawprint.report.doubts import count_open, decision_values, show_suspects
 from pawprint.report.errors import show_errors
+from pawprint.report.others import show_others
 from pawprint.report.page import render_report
 from pawprint.report.pictures import PagePictures
 from pawprint.report.run import read_judged, read_run_pictures
@@ -33,7 +35,10 @@ def main(params: Params) -> None:
     said, overlays = judged.predictions[judged.best], plots / "gradcam"
     errors = show_errors(said, judged.best, params.gradcam, overlays, config.wrong, pictures)
     shown_suspects, listed = show_suspects(suspects, config.suspects, pictures)
-    charts = draw_charts(judged, data.class_names, params.evaluate.calibration_bins)
+    decided = read_findings(metrics)
+    others = show_others(decided.accepted, config.others, params.preprocess, pictures)
+    bins = params.evaluate.calibration_bins
+    charts = draw_charts(judged, data.class_names, bins, decided.curve)
 
     epochs = {
         "baseline": params.baseline.epochs,
@@ -60,9 +65,9 @@ def main(params: Params) -> None:
 
     values = decision_values(listed, suspects.class_names, decisions)
     doubts = Doubts(suspects, decisions, decided_in, values)
-    shown = Shown(errors, shown_suspects, charts, pictures.full)
+    shown = Shown(errors, shown_suspects, charts, pictures.full, others)
     remarks = read_json(Path(ENSEMBLE.figures)).get("remarks", [])
-    page = fill_page(data, judged, doubts, shown, advice, card, config, remarks)
+    page = fill_page(data, judged, doubts, shown, advice, card, config, remarks, decided)
     for path, text in {
         metrics / "report.html": render_report(page),
         metrics / "model_card.md": render_card_file(card),

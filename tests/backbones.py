@@ -69,7 +69,16 @@ OPENVINO, TENSORFLOW = "openvino", "tensorflow"
 FIRST = ("params", "download", "split", "preprocess", "train_baseline")  # the same for all
 # others: TensorFlow
 ENGINES = dict.fromkeys(("features", "ensemble", "evaluate", "gradcam"), OPENVINO)
-STAGES = ("features", "train_head", "finetune", "ensemble", "evaluate", "export", "gradcam")
+STAGES = (
+    "features",
+    "train_head",
+    "finetune",
+    "ensemble",
+    "evaluate",
+    "deciding",
+    "export",
+    "gradcam",
+)
 HEADER = (
     f"{'backbone':<18} {'cut':<6} {'pooling':<8} {'precision':<9} {'engine':<11}"
     + "".join(f"{stage:>11}" for stage in STAGES)

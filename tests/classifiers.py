@@ -24,6 +24,9 @@ from pathlib import Path
 from pawprint.inference.classifier import ModelCard, save_classifier
 from pawprint.networks.model_files import ModelInfo, save_model
 from pawprint.networks.architectures import LOGITS, add_pooling, add_probs
+from pawprint.unlikeness.fit import Unlikeness
+from pawprint.unlikeness.likeness import Likeness
+from pawprint.unlikeness.network import add_unlikeness
 pixels = keras.Input(({COLOURS_SIZE}, {COLOURS_SIZE}, 3), name="pixels")
 choose = keras.layers.Conv2D(3, 4, strides=4, use_bias=False, name="choose")
 backbone = add_pooling(keras.Model(pixels, choose(pixels)), "avg")
@@ -33,13 +36,20 @@ choose.set_weights([kernel])
 logits = keras.layers.Dense(3, use_bias=False, name=LOGITS)
 model = add_probs(keras.Model(backbone.input, logits(backbone.output)))
 logits.set_weights([np.eye(3) * {CONTRAST}])
-def export(name, flip=True, tta=1, resize="stretch"):
+# What a picture of red alone is like; green lies in a direction that counts less, see tell_ratios
+likeness = Likeness(np.array([1.0, 0, 0]), np.array([[0.0], [1.0], [0.0]]), 0.5)
+telling = add_unlikeness(model, Unlikeness(likeness, 2.0, (9, 9)))
+def export(name, flip=True, tta=1, resize="stretch", above=None):
     of = name, {COLOURS}, {COLOURS_SIZE}, 10_000, {{"flip": flip}}, {{}}, {{}}, {{}}
-    save_classifier(model, ModelCard(*of, tta=tta, resize=resize), Path("models", name))
+    card = ModelCard(*of, tta=tta, resize=resize, unlike_above=above)
+    save_classifier(telling if above else model, card, Path("models", name))
 export("export")
 export("upright", flip=False)
 export("averaged", tta=2)
 export("boxed", resize="letterbox")
+export("telling", above=1.0)
+export("strict", above=0.5, tta=2)
+save_model(telling, Path("models/telling.keras"), ModelInfo({COLOURS}, {COLOURS_SIZE}))
 save_model(model, Path("models/colours.keras"), ModelInfo({COLOURS}, {COLOURS_SIZE}))
 boxed = ModelInfo({COLOURS}, {COLOURS_SIZE}, "letterbox")
 save_model(model, Path("models/boxed.keras"), boxed)
@@ -59,6 +69,17 @@ def colour_probs(pixels: np.ndarray) -> np.ndarray:
     """What the model ``colours`` must say of uint8 [n, size, size, 3], as float64 [n, 3]."""
     scores = np.exp(CONTRAST * pixels[:, :, ::4].mean(axis=(1, 2)))
     return scores / scores.sum(axis=1, keepdims=True)
+
+
+def tell_ratios(pixels: np.ndarray) -> np.ndarray:
+    """The unlikeness that the model ``telling`` must say of uint8 [n, size, size, 3], float64 [n].
+
+    Of the direction z of the means of the channels: ((1 - red)² + green² + blue²) / 0.5 - green²,
+    over 2: of a red picture 0, of a green one 1.5, of a blue one 2.
+    """
+    means = pixels[:, :, ::4].mean(axis=(1, 2))
+    red, green, blue = (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+    return (((1 - red) ** 2 + green**2 + blue**2) / 0.5 - green**2) / 2
 
 
 def run_python(

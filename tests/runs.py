@@ -14,6 +14,9 @@ from PIL import Image
 
 from pawprint.data.labels import write_labels
 from pawprint.data.manifest import Picture, leaked_pictures, summarize, write_manifest
+from pawprint.deciding.others import OtherPicture, group_unlikeness
+from pawprint.deciding.outcome import Judgements, judge
+from pawprint.deciding.results import write_findings
 from pawprint.evaluation.results import write_charts, write_metrics
 from pawprint.registry.models import TRAINED
 from pawprint.runner.params_file import load_params
@@ -38,6 +41,7 @@ class SmallRun:
         suspects: rows of suspects.csv behind the rank.
         overlays: whether stage gradcam made heatmaps of the worst two.
         tta: as of ``evaluate.tta``.
+        others: pictures of no class: the first are accepted, from the fourth on rejected.
     """
 
     root: Path
@@ -48,6 +52,7 @@ class SmallRun:
     suspects: Sequence[Sequence[object]] | None = ()
     overlays: bool = True
     tta: int = 1
+    others: int = 0
     pictures: list[Picture] = field(default_factory=list)
 
     def write(self) -> SmallRun:
@@ -107,6 +112,7 @@ class SmallRun:
             *(losses, config, leaked, [], y_true),
         )
         write_charts(self.root / "plots/evaluate", y_true, predictions, names, 15)
+        self._write_deciding(predictions[TRAINED[-1].name], y_true, [p.path for p in test])
         for model in TRAINED:
             figures = {"best_epoch": 2, "val_log_loss": losses[model.name]}
             write_json(self.root / model.figures, figures)
@@ -114,6 +120,21 @@ class SmallRun:
         for name in (f"worst_{i:02d}" for i in range(1, 3 * self.overlays)):
             image = Image.new("RGB", (2 * SIDE_PX, SIDE_PX + 20), "white")
             image.save(self.root / f"plots/gradcam/finetuned_{name}.png")
+
+    def _write_deciding(self, probs: np.ndarray, labels: np.ndarray, paths: list[str]) -> None:
+        """As stage deciding, with the test pictures for validation, too."""
+        ratios = np.linspace(0.1, 1.2, len(paths), dtype=np.float32)
+        said = Judgements(paths, paths, probs, labels, ratios, 1.0)
+        others = [
+            OtherPicture("rooms", f"{self.root}/others/{i}.png", "cat", 0.9, 0.8 + 0.1 * i)
+            for i in range(self.others)
+        ]
+        params = load_params(self.root / "params.yaml")
+        found = judge(
+            *(TRAINED[-1].name, said, said, group_unlikeness(others), 0.01),
+            *(params.deciding, params.evaluate.confidence),
+        )
+        write_findings(self.root / "metrics", found, said, others)
 
     def _write_history(self, stage: str) -> None:
         logged = self.root / "plots" / stage / "plots/metrics"

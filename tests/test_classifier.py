@@ -14,7 +14,15 @@ from threading import Event, Thread
 
 import numpy as np
 import pytest
-from classifiers import COLOURS, COLOURS_SIZE, colour_probs, colours_models, run_code, run_python
+from classifiers import (
+    COLOURS,
+    COLOURS_SIZE,
+    colour_probs,
+    colours_models,
+    run_code,
+    run_python,
+    tell_ratios,
+)
 from PIL import Image
 
 from pawprint.inference.classifier import Classifier
@@ -169,6 +177,52 @@ def test_means_by_hand(colours: Path) -> None:
         assert averaged.probs(images)[0, 1] == pytest.approx(((1 - red) / 2 + 1 / 3) / 2, abs=1e-6)
     assert plain.probs(picture)[0, 0] == pytest.approx(red, abs=1e-6)
     assert plain.probs(picture[:, :, ::-1])[0, 0] == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_unlikeness_by_hand(colours: Path) -> None:
+    """A red picture is like the training pictures, a blue one is not, and a mean is between."""
+    pictures = np.zeros((4, COLOURS_SIZE, COLOURS_SIZE, 3), np.uint8)
+    for row in range(3):
+        pictures[row, ..., row] = 200
+    pictures[3] = np.random.default_rng(0).integers(0, 256, pictures[3].shape)
+    assert tell_ratios(pictures)[:3].tolist() == [0, 1.5, 2]
+    for name in ("telling", "telling.keras"):
+        classifier = Classifier.open(colours / name)
+        assert classifier.card.unlike_above == 1
+        probs, ratios = classifier.judge(pictures)
+        assert (probs == classifier.probs(pictures)).all()
+        assert ratios[:, 0] == pytest.approx(tell_ratios(pictures), abs=1e-5)
+    pictures[0, :, 3::4] = 0, 0, 200  # the mirror image sees blue columns alone
+    averaged = Classifier.open(colours / "strict")
+    assert averaged.card.unlike_above == 0.5
+    assert averaged.judge(pictures[:1])[1].item() == pytest.approx((0 + 2) / 2, abs=1e-5)
+    (probs,) = Classifier.open(colours / "export").judge(pictures)  # an older file tells none
+    assert probs.shape == (4, 3)
+    assert Classifier.open(colours / "export").card.unlike_above is None
+
+
+def test_heatmaps_and_features_of_a_model_that_tells_unlikeness_are_as_before(
+    colours: Path,
+) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (2, COLOURS_SIZE, COLOURS_SIZE, 3))
+    plain, telling = (Classifier.open(colours / name) for name in ("export", "telling"))
+    images, classes = pictures.astype(np.uint8), np.array([0, 2])
+    assert (plain.heatmaps(images, classes) == telling.heatmaps(images, classes)).all()
+    for one, other in zip(plain.features(images), telling.features(images), strict=True):
+        assert (one == other).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("telling", None), ("telling", -1), ("telling", "1"), ("export", 1.0)]
+)
+def test_a_card_must_say_from_where_on_a_picture_is_unlike(
+    colours: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    shutil.copytree(colours / name, tmp_path / "model")
+    card = json.loads((tmp_path / "model/model.json").read_bytes())
+    (tmp_path / "model/model.json").write_text(json.dumps(card | {"unlike_above": value}))
+    with pytest.raises(ModelError, match=r"model\.json: not an exp.*unlike_above: found"):
+        Classifier.open(tmp_path / "model")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -199,6 +199,9 @@ from pawprint.networks.model_files import ModelInfo, load_model, save_model
 from pawprint.networks.predictor import average_views, build_predictor
 from pawprint.runner.errors import ModelError
 from pawprint.runner.params_file import load_params
+from pawprint.unlikeness.fit import Unlikeness
+from pawprint.unlikeness.likeness import Likeness
+from pawprint.unlikeness.network import add_unlikeness
 params, names = load_params(ROOT / "params.yaml"), ["cat", "dog", "emu"]
 def backbone(size):
     pixels = keras.Input((size, size, 3), name="pixels")
@@ -217,8 +220,13 @@ networks = {
     "third": chain(build_resizing(16, 12), build_baseline(small, 3), "third"),
 }
 own_px = {"first": 32, "second": 32, "third": 16}
+likeness = Likeness(np.full(4, 0.3), np.ones((4, 1)), 0.1)
 for name, network in networks.items():
-    save_model(add_probs(network), Path(f"{name}.keras"), ModelInfo(names, own_px[name]))
+    model = add_probs(network)
+    if name != "third":  # which has no features of a backbone
+        threshold = {"first": 2.0, "second": 5.0}[name]
+        model = add_unlikeness(model, Unlikeness(likeness, threshold, (9, 9)))
+    save_model(model, Path(f"{name}.keras"), ModelInfo(names, own_px[name]))
 pictures, labels = np.load("pictures.npy"), np.array([0, 1, 2, 0, 1, 2])
 class Images:  # in memory, as a ShardedArray is on the disk
     def __len__(self):
@@ -231,24 +239,33 @@ said = run_candidates(library, Images(), info, 4)
 half = keras.ops.convert_to_numpy(build_resizing(32, 16)(pictures.astype("float32")))
 direct = [build_predictor(add_probs(networks[n]))(pictures)[0] for n in ("first", "second")]
 direct.append(keras.ops.convert_to_numpy(add_probs(networks["third"])(half)))
-np.savez("members.npz", probs=said, direct=direct)
+ratios = [one.ratios for one in said]
+np.savez("members.npz", probs=[one.probs for one in said], direct=direct, ratios=ratios[:2])
+assert ratios[2] is None
 shares = [0.5, 0.2, 0.3]
 members = [JoinedModel(n, load_model(Path(f"{n}.keras")), s) for n, s in zip(networks, shares)]
 for copy in ("one", "two"):
-    save_model(join_models(members, 32), Path(f"{copy}.keras"), info)
+    save_model(join_models(members, 32, 4.0), Path(f"{copy}.keras"), info)
 ensemble = load_model(Path("one.keras"))
 Path("layers.txt").write_text("\\n".join(layer.name for layer in ensemble.layers))
-card = ModelCard("ensemble", names, 32, 10_000, {"flip": True}, {}, {}, {})
+card = ModelCard("ensemble", names, 32, 10_000, {"flip": True}, {}, {}, {}, unlike_above=1.0)
 save_classifier(ensemble, card, Path("exported"))
 save_classifier(load_model(Path("two.keras")), replace(card, tta=2), Path("averaged"))
-probs, means = (average_views(build_predictor(ensemble), n)(pictures)[0] for n in (1, 2))
-np.savez("ensemble.npz", probs=probs, means=means)
-made = build_ensemble(library, said, labels, 4, 32)
+(probs, told), (means, _) = (
+    average_views(build_predictor(ensemble), n)(pictures) for n in (1, 2)
+)
+np.savez("ensemble.npz", probs=probs, means=means, ratios=told[:, 0])
+made = build_ensemble(library, said, labels, 4, 32, 0.4)
 save_model(made.model, Path("made.keras"), info)
 figures = measure(Path("made.keras"), Images(), labels, 4)
 alone = join_models([replace(members[2], share=1.0)], 32)
 save_model(alone, Path("alone.keras"), info)
 np.savez("alone.npz", probs=build_predictor(alone)(pictures)[0])
+one = build_ensemble(library[:1], said[:1], labels, 4, 32, 0.4)
+of_made, of_one = (build_predictor(each.model)(pictures)[1][:, 0] for each in (made, one))
+np.savez("thresholds.npz", made=of_made, one=of_one)
+Path("alone.txt").write_text(build_ensemble(library[2:], said[2:], labels, 4, 32, 0.4).describe(
+    figures, Path("metrics/ensemble.json")))
 import json
 Path("made.json").write_text(json.dumps(made.summary | figures))
 Path("told.txt").write_text(made.describe(figures, Path("metrics/ensemble.json")))
@@ -297,7 +314,29 @@ def test_what_members_have_in_common_stands_there_once(joined):
     names = (joined / "layers.txt").read_text().split()
     assert {"member1_conv", "member1_logits", "member2_logits", "member3_logits"} <= set(names)
     assert "member2_conv" not in names
-    assert names[-1] == "probs"
+    assert names[-1] in ("probs", "unlikeness")
+
+
+def test_unlikeness_is_the_weighted_mean_of_the_members_that_tell_it(joined):
+    """The third one does not: of 0.5 and 0.2, five sevenths and two; over a threshold of 4."""
+    first, second = np.load(joined / "members.npz")["ratios"]
+    found = np.load(joined / "ensemble.npz")["ratios"]
+    assert found == pytest.approx((5 * first + 2 * second) / 7 / 4, rel=1e-4)
+    assert np.ptp(found) > 0.01
+    exported = Classifier.open(joined / "exported")
+    assert (exported.judge(IMAGES)[1][:, 0] == found).all()
+
+
+def test_an_ensembles_threshold_is_set_again_on_validation(joined):
+    """Of six pictures with a wanted share of 0.4: the fifth smallest ratio becomes 1."""
+    for found in np.load(joined / "thresholds.npz").values():
+        assert np.sort(found)[4] == pytest.approx(1, rel=1e-4)
+    told = (joined / "told.txt").read_text()
+    if "third" in json.loads((joined / "made.json").read_text())["members"]:
+        assert "unlike pictures are told by the other members than third" in told
+    assert "it does not tell unlike pictures, as no member does: third" in (
+        (joined / "alone.txt").read_text()
+    )
 
 
 def test_an_exported_ensemble_gives_the_same_to_the_bit(joined):

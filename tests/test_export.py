@@ -28,7 +28,7 @@ from bench.export import time_network
 from pawprint.data.labels import write_labels
 from pawprint.evaluation.predictions import make_predictions, write_predictions
 from pawprint.export import formats as export
-from pawprint.export import parity
+from pawprint.export import parity, ratios
 from pawprint.export.onnx_graph import number_names
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.architectures import FEATURE_MAP, LOGITS, add_probs
@@ -39,6 +39,8 @@ from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import ExportParams, Params
 from pawprint.storage.shards import shard_name, write_shard
 from pawprint.storage.tables import write_csv, write_json
+from pawprint.unlikeness.fit import fit_unlikeness
+from pawprint.unlikeness.network import add_unlikeness, average_features
 
 # covers: R9, R11, B1, B6
 
@@ -74,7 +76,9 @@ def build_model() -> keras.Model:
     model = keras.Model(pixels, logits, name="classifier")
     dense = model.get_layer(LOGITS)
     dense.set_weights([4 * dense.get_weights()[0], dense.get_weights()[1]])
-    return add_probs(model)
+    plain = add_probs(model)
+    means = average_features(plain)(IMAGES.astype(np.float32)).numpy()
+    return add_unlikeness(plain, fit_unlikeness([means[:30]], [means[30:]], 2, 0.2))
 
 
 def write_split(processed: Path, split: str) -> None:
@@ -106,6 +110,7 @@ def write_project(
     root: Path,
     model: keras.Model,
     probs: np.ndarray,
+    ratios: np.ndarray | None,
     values: dict[str, Any],
     tta: int,
     resize: Resize,
@@ -128,6 +133,9 @@ def write_project(
     write_json(root / "metrics/evaluate/details.json", details)
     write_predictions(root / "metrics/evaluate/predictions.csv", said)
     write_shard(root / "metrics/evaluate/probabilities/head.npy", probs.astype(np.float32))
+    columns = [PATHS] if ratios is None else [PATHS, ratios.tolist()]
+    names = ("path", "head")[: len(columns)]
+    write_csv(root / "metrics/judged/unlikeness.csv", names, list(zip(*columns, strict=True)))
 
 
 def start_stage(root: Path) -> subprocess.Popen[str]:
@@ -164,9 +172,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
     model, left = build_model(), build_left_model()
     values = {"int8": True, "calibration": 8, "int8_min_agreement": 0.5}
     for root in roots[:2]:
-        of_model = model(IMAGES.astype(np.float32)).numpy()
-        write_project(root, model, of_model, values, 1, "stretch")
-    write_project(roots[2], left, left_means(IMAGES), values, 2, "letterbox")
+        probs, ratios = (output.numpy() for output in model(IMAGES.astype(np.float32)))
+        write_project(root, model, probs, ratios[:, 0], values, 1, "stretch")
+    write_project(roots[2], left, left_means(IMAGES), None, values, 2, "letterbox")
     stages = [start_stage(root) for root in roots]
     for stage in stages:
         out, err = stage.communicate(timeout=300)
@@ -185,7 +193,7 @@ def directory(exported: list[Path]) -> Path:
 @pytest.fixture(scope="module")
 def expected(exported: list[Path]) -> np.ndarray:
     """Keras' probabilities of all pictures."""
-    return load_model(exported[0] / "models/head.keras")(IMAGES.astype(np.float32)).numpy()
+    return load_model(exported[0] / "models/head.keras")(IMAGES.astype(np.float32))[0].numpy()
 
 
 def checksums(root: Path) -> dict[str, str]:
@@ -208,12 +216,23 @@ def test_another_process_in_another_place_writes_the_same_bytes(exported):
 def test_raw_pixels_in_any_batch_give_probabilities(directory, expected, form):
     network = parity.FORMATS[form].open(directory, 2)
     for rows in ([0, 1, 2, 3, 4], [3], [4, 0, 3]):
-        (probs,) = network(IMAGES[rows])
+        probs, _ = network(IMAGES[rows])
         assert probs.dtype == np.float32
         # steps of a 256th are all that 8 bits can tell apart
         atol = 0.05 if form == "tflite_int8" else 1e-5
         np.testing.assert_allclose(probs, expected[rows], atol=atol)
     assert np.ptp(expected[:5], axis=0).max() > 0.1  # the pictures do matter
+
+
+@pytest.mark.parametrize("form", FLOATS)
+def test_each_format_tells_unlikeness_as_keras_does(exported, directory, form):
+    keras_model = load_model(exported[0] / "models/head.keras")
+    expected = keras_model(IMAGES.astype(np.float32))[1].numpy()
+    assert 0 < (expected > 1).mean() < 1  # some are unlike, others not
+    network = parity.FORMATS[form].open(directory, 2)
+    for rows in ([0, 1, 2, 3, 4], [3], list(range(PICTURES))):
+        ratios = network(IMAGES[rows])[1]
+        np.testing.assert_allclose(ratios, expected[rows], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", [*FLOATS, "tflite_int8"])
@@ -286,7 +305,8 @@ def openvino_metadata(directory: Path) -> dict[str, str]:
 )
 def test_each_file_says_which_model_it_is(exported, directory, read):
     found = read(directory)
-    assert set(found) == {"name", "class_names", "image_size", "resize", "tta", "hashes"}
+    told = {"name", "class_names", "image_size", "resize", "tta", "hashes"}
+    assert set(found) == told | {"unlike_above"}
     assert json.loads(found["tta"]) == 1
     assert json.loads(found["resize"]) == "stretch"
     of_third = read(exported[2] / "models/export")
@@ -306,7 +326,7 @@ def test_the_program_in_the_docs_says_what_pawprint_says(exported, monkeypatch):
     code = re.search(r"^    import json.*?(?=^\S)", DOCS.read_text(encoding="utf-8"), re.M | re.S)
     assert code is not None
     long = IMAGES[:8, :10].reshape(80, SIZE, 3)
-    found = {}
+    found, unlike = {}, {}
     ways: tuple[tuple[Path, Resize], ...] = (exported[0], "stretch"), (exported[2], "letterbox")
     for root, resize in ways:
         monkeypatch.chdir(root)
@@ -317,11 +337,13 @@ def test_the_program_in_the_docs_says_what_pawprint_says(exported, monkeypatch):
         pixels = decode_image(Path("cat.jpg").read_bytes(), SIZE, 10_000, resize=resize)[None]
         np.testing.assert_array_equal(of_program["pixels"], pixels)
         found[resize] = of_program["probs"], pixels
+        unlike[resize] = of_program["unlike"]
     probs, pixels = found["letterbox"]
     np.testing.assert_allclose(probs, left_means(pixels), atol=1e-5)
     probs, pixels = found["stretch"]
-    of_keras = load_model(exported[0] / "models/head.keras")(pixels.astype(np.float32))
+    of_keras, ratio = load_model(exported[0] / "models/head.keras")(pixels.astype(np.float32))
     np.testing.assert_allclose(probs, of_keras, atol=1e-5)
+    assert unlike == {"stretch": bool(ratio[0, 0] > 1), "letterbox": None}
 
 
 def test_names_of_inputs_and_outputs_are_ours(directory):
@@ -330,14 +352,15 @@ def test_names_of_inputs_and_outputs_are_ours(directory):
     model = onnx.load(directory / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert [value.name for value in model.graph.input] == ["pixels"]
-    assert [value.name for value in model.graph.output] == ["probs"]
+    assert [value.name for value in model.graph.output] == ["probs", "unlikeness"]
     signatures = Interpreter(str(directory / "model.tflite")).get_signature_list()
-    assert signatures == {"serving_default": {"inputs": ["pixels"], "outputs": ["probs"]}}
+    names = {"inputs": ["pixels"], "outputs": ["probs", "unlikeness"]}
+    assert signatures == {"serving_default": names}
     signature = tf.saved_model.load(str(directory / "saved_model")).signatures["serving_default"]
     assert signature.structured_input_signature[1] == {
         "pixels": tf.TensorSpec((None, SIZE, SIZE, 3), tf.uint8, "pixels")
     }
-    assert list(signature.structured_outputs) == ["probs"]
+    assert sorted(signature.structured_outputs) == ["probs", "unlikeness"]
 
 
 def test_metrics_hold_what_can_be_compared_between_runs(exported, directory, expected):
@@ -351,6 +374,9 @@ def test_metrics_hold_what_can_be_compared_between_runs(exported, directory, exp
     for form in FLOATS:
         assert found[form]["agreement"] == 1
         assert found[form]["largest_difference"] < 1e-5
+        assert found[form]["ratio_difference"] < 1e-4
+        assert found[form]["unlike_agreement"] == 1
+        assert found[form]["unlike"] == found["keras"]["unlike"] > 0
     assert found["onnx"]["size_bytes"] == (directory / "model.onnx").stat().st_size
     files = [file for file in (directory / "saved_model").rglob("*") if file.is_file()]
     assert found["saved_model"]["size_bytes"] == sum(file.stat().st_size for file in files)
@@ -438,6 +464,46 @@ def test_scores_by_hand(committed):
     assert scores["onnx"]["largest_difference"] == 0.0002  # 0.00012, rounded up
     assert scores["openvino"]["largest_difference"] == 0
     assert "agreement" not in scores["keras"]
+
+
+def test_ratios_by_hand(committed):
+    """Of four pictures; int8 takes one for unlike that is not."""
+    told = {
+        "keras": np.array([0.5, 0.9, 2.0, 4.0], np.float32),
+        "onnx": np.array([0.50035, 0.9, 2.0, 4.001], np.float32),
+        "tflite_int8": np.array([0.5, 1.1, 2.5, 4.0], np.float32),
+    }
+    scores: dict[str, dict[str, float]] = {form: {} for form in told}
+    ratios.add_scores(scores, told, 1.0)
+    assert scores == {
+        "keras": {"unlike": 0.5},
+        "onnx": {"unlike": 0.5, "unlike_agreement": 1.0, "ratio_difference": 0.0004},
+        "tflite_int8": {"unlike": 0.75, "unlike_agreement": 0.75, "ratio_difference": 0.3},
+    }
+    ratios.check(told, scores, FOUR, demands(committed, int8_min_agreement=0.75))
+    with pytest.raises(
+        ModelError, match=r"tflite_int8: of 0\.7500 of the test pictures .* = 0\.95"
+    ):
+        ratios.check(told, scores, FOUR, committed.export)
+    told["onnx"][2] = 2.01
+    with pytest.raises(ModelError, match=r"onnx: the unlikeness of a/3\.jpg is 2\.01, Keras' 2, "):
+        ratios.check(told, scores, FOUR, committed.export)
+    told["onnx"][2] = np.nan
+    with pytest.raises(ModelError, match=r"the unlikeness of a/3\.jpg is nan"):
+        ratios.check(told, scores, FOUR, committed.export)
+
+
+def test_graphs_that_average_give_the_mean_of_both_ratios(tmp_path):
+    model = build_model()
+    path = tmp_path / "model.onnx"
+    card = ModelCard("told", CLASS_NAMES, SIZE, 1, {}, {}, {}, {}, tta=2, unlike_above=1.0)
+    export.write_onnx(export.freeze(model, 2), card, path)
+    plain, mirrored = (
+        model(images.astype(np.float32))[1].numpy() for images in (IMAGES, IMAGES[:, :, ::-1])
+    )
+    assert np.abs(plain - mirrored).max() > 1e-3
+    means = parity.FORMATS["onnx"].open(tmp_path, 1)(IMAGES)[1]
+    np.testing.assert_allclose(means, (plain + mirrored) / 2, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The model card, what to try next, and what a model may decide alone."""
+"""The model card, and what to try next."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import yaml
 from runs import SmallRun
 from test_report import report
 
-from pawprint.deciding.coverage import cover, coverage_curve
-from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.report.advice import advise
 from pawprint.report.run import read_judged, read_run_pictures
 
@@ -82,26 +80,6 @@ def test_a_card_has_the_figures_of_each_class(tmp_path):
     rows = [line for line in text.replace("\u00a0", " ").splitlines() if "0.5714" in line]
     assert len(rows) == 1
     assert rows[0].startswith("| cat | 5 | 40.00 % (11.76 to 76.93) | 100.00 % (34.24 to 100.00) |")
-
-
-def said(probability: float, correct: bool, name: str) -> Prediction:
-    return Prediction(name, "cat", "cat" if correct else "dog", probability, 0.0)
-
-
-def test_coverage_by_hand():
-    """The surest of four is right, of two equally sure ones one is, the last is wrong."""
-    four = [
-        said(0.9, True, "a"),
-        said(0.8, False, "b"),
-        said(0.8, True, "c"),
-        said(0.6, False, "d"),
-    ]
-    sure, right = sure_and_right(four)
-    assert coverage_curve(sure, right) == [(0.25, 1.0), (0.75, 2 / 3), (1.0, 0.5)]
-    everything, surest, none = cover(sure, right, [0.95, 0.8], 0.95)
-    assert (everything.pictures, everything.wrong, everything.accuracy) == (4, 2, 0.5)
-    assert (surest.share, surest.wrong, surest.accuracy) == (0.75, 1, 2 / 3)
-    assert (none.pictures, none.accuracy, none.bounds) == (0, None, None)
 
 
 def advice_of(run: SmallRun, doubted: int = 0, **epochs: int) -> dict[str, str]:

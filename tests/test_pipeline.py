@@ -36,9 +36,9 @@ from pawprint.runner.params_file import load_params
 STAGES = [
     *("params", "download", "split", "preprocess", "train_baseline", "features"),
     *("train_head", "crossval", "suspects", "finetune"),
-    *("ensemble", "evaluate", "export", "gradcam", "report"),
+    *("ensemble", "evaluate", "deciding", "export", "gradcam", "report"),
 ]
-AFTER_TRAINING = ("ensemble", "evaluate", "export", "gradcam")
+AFTER_TRAINING = ("ensemble", "evaluate", "deciding", "export", "gradcam")
 MODELS = ("baseline", "head", "finetuned")
 STAGE_OF = {"baseline": "train_baseline", "head": "train_head", "finetuned": "finetune"}
 SCORES = {"accuracy", "accuracy_low", "accuracy_high", "log_loss", "val_log_loss"}
@@ -235,7 +235,9 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
         unread -= {f"models/{name}.keras" for name in MODELS if name != exported_name(base)}
     if stage == "features":  # watched whichever weights are chosen
         unread -= {"data/weights"}
-    if stage in ("split", "crossval", "suspects"):  # a folder names no groups
+    if stage in ("evaluate", "report"):  # no pictures of none of the classes are there
+        unread -= {"data/others"}
+    if stage in ("split", "crossval", "suspects", "deciding"):  # a folder names no groups
         unread -= {"data/groups"}
     if stage in AFTER_TRAINING:  # none is asked for
         unread -= deps if stage == "ensemble" else {"models/ensemble"}

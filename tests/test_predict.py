@@ -231,6 +231,33 @@ def test_json_has_every_probability(project: Path) -> None:
         assert ranked == sorted(ranked, reverse=True)
 
 
+def test_a_picture_unlike_the_training_pictures_is_named_in_every_form(project: Path) -> None:
+    """The model ``telling`` was trained on red alone, as far as it can tell."""
+    telling = ("photos", "--model", "models/telling")
+    out, _ = predict(project, *telling, "--top", "1")
+    assert out == (
+        "photos/a/same.jpg: red 100.0 %\n"
+        "photos/b.png: blue 100.0 %; unlike the training pictures (2)\n"
+        "photos/c/same.jpg: green 100.0 %; unlike the training pictures (1.5)\n"
+    )
+    answers = [json.loads(line) for line in predict(project, *telling, "--json")[0].splitlines()]
+    assert [answer["unlike"] for answer in answers] == [False, True, True]
+    assert [answer["unlikeness"] for answer in answers] == pytest.approx([0, 2, 1.5], abs=0.01)
+    (project / "photos/d.png").write_bytes(b"hello")
+    rows = list(csv.DictReader(io.StringIO(predict(project, *telling, "--csv", code=1)[0])))
+    assert [row["unlike"] for row in rows] == ["false", "true", "true", ""]
+    assert [row["unlikeness"] for row in rows[1:]] == [
+        str(answers[1]["unlikeness"]),
+        *([str(answers[2]["unlikeness"]), ""]),
+    ]
+    out, _ = predict(project, "photos/b.png", "--json")  # a model that does not tell it
+    assert set(json.loads(out)) == {"path", "classes"}
+    assert "unlike" not in predict(project, "photos/b.png", "--csv")[0]
+    (project / "photos/d.png").unlink()
+    told = watched(project, *telling)
+    assert told == "3 pictures: 1 blue, 1 green, 1 red; 2 of them unlike the training pictures\n"
+
+
 def test_csv_has_a_header_and_comes_back(project: Path) -> None:
     pixels = mixed(project)
     out, _ = predict(project, "mixed", "--csv", "--top", "2", code=1)
@@ -432,8 +459,8 @@ def test_whoever_watches_is_told_at_the_end_what_was_found(project: Path) -> Non
 
 def test_a_summary_of_many_classes_names_the_most_frequent() -> None:
     found = {f"class{i:02}": 100 - i for i in range(12)}
-    assert summarize(found, None).startswith("1,134 pictures: 100 class00, 99 class01, ")
-    assert summarize(found, None).endswith(", 91 class09, 179 of 2 other classes")
+    assert summarize(found, 0, None).startswith("1,134 pictures: 100 class00, 99 class01, ")
+    assert summarize(found, 0, None).endswith(", 91 class09, 179 of 2 other classes")
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--top=3"])

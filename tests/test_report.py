@@ -129,7 +129,7 @@ def test_names_are_texts_in_charts(tmp_path):
     """A class of a hostile name, which the font can write, stands in the confusion."""
     run = SmallRun(tmp_path, class_names=("<script>&\u202e", "]]><b>")).write()
     judged = read_judged(tmp_path / "metrics", tmp_path / "plots", tmp_path)
-    svg = draw_charts(judged, list(run.class_names), 15)["confusion"]
+    svg = draw_charts(judged, list(run.class_names), 15, [])["confusion"]
     assert "&lt;script&gt;&amp;\\u202e" in svg
     assert "<script" not in svg
     assert "<b>" not in svg

@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from classifiers import colours_models
 from corpus import heic
 from living import wait_until
 from PIL import Image
@@ -92,6 +93,27 @@ def test_served_probabilities_are_the_classifiers_to_the_bit(server):
     with ThreadPoolExecutor(16) as pool:  # one by one, and all at a time
         answers = list(pool.map(server.predict, contents * 4))
     assert [served_probs(answer)[0] for answer in answers] == expected.tolist() * 4
+
+
+def test_unlikeness_is_served_as_the_command_line_says_it(server, tmp_path_factory, tmp_path):
+    """By a model that was trained on red alone, as it seems; null by one that does not tell it."""
+    contents = [picture(name) for name in CLASSES]
+    (other,) = server.predict(contents[2]).json()["results"]
+    assert (other["unlikeness"], other["unlike"]) == (None, None)
+    assert server.get("/v1/model").json()["models"][0]["unlike_above"] is None
+    model = colours_models(tmp_path_factory) / "telling"
+    with serving("--model", str(model)) as telling:
+        results = telling.predict(*contents).json()["results"]
+        assert telling.get("/v1/model").json()["models"][0]["unlike_above"] == 1
+    assert [result["unlike"] for result in results] == [False, True, True]
+    for place, content in enumerate(contents):
+        (tmp_path / f"{place}.png").write_bytes(content)
+    command = [sys.executable, "-m", "pawprint", "predict", str(tmp_path), "--json"]
+    command += ["--model", str(model)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["unlikeness"] for line in printed] == [r["unlikeness"] for r in results]
+    assert printed[2]["unlikeness"] > 1.5
 
 
 def test_the_command_line_says_the_same_numbers(server, tmp_path):

@@ -49,7 +49,7 @@ def work() -> Iterator[Path]:
 def base(work: Path) -> Project:
     """The whole pipeline, run once and committed."""
     project = make_project(work / "base", work / "home", TINY)
-    assert len(project.dvc("repro").stages) == 15
+    assert len(project.dvc("repro").stages) == 16
     project.commit()
     return project
 

@@ -24,11 +24,13 @@ from pawprint.answers.decoders import open_decoders, prepare_decoders
 from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
 from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
-from pawprint.cli.answers import Answer, choose_renderer, csv_header
+from pawprint.answers.unlikeness import tell_unlikeness
+from pawprint.cli.answers import Answer, Columns, choose_renderer, csv_header
 from pawprint.cli.reading import STDIN, Reader, Source, describe
+from pawprint.deciding.rule import Rule, read_rule
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.overlays import blend_heatmap
-from pawprint.networks.predictor import average_views
+from pawprint.networks.predictor import average_views, read_unlikeness
 from pawprint.registry.file_kinds import HEAD_BYTES, recognize
 from pawprint.runner.errors import ModelError, PawprintError
 from pawprint.runner.processes import available_cores
@@ -69,14 +71,17 @@ def main(arguments: list[str], prog: str) -> int:
     if options.gradcam:
         overlays = Overlays(Path(options.gradcam), options.opacity)
         overlays.directory.mkdir(parents=True, exist_ok=True)
+    rule = find_rule(classifier.card, options.tta) if options.decide else None
     classes = min(options.top, len(classifier.card.class_names))
-    render = choose_renderer(options.format, classes)
+    columns = Columns(classes, classifier.card.unlike_above is not None, rule is not None)
+    render = choose_renderer(options.format, columns)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.simplefilter("ignore")  # threads that hide warnings undo each other's work
     found: Counter[str] = Counter()  # pictures by their likeliest class; "": none could be read
+    unlike = 0
     try:
         if options.format == "csv":
-            print(csv_header(classes))
+            print(csv_header(columns))
         most = options.max_pixels or classifier.card.max_pixels
         limits = DecodingLimits.of_pixels(most)
         with (
@@ -85,29 +90,33 @@ def main(arguments: list[str], prog: str) -> int:
         ):
             reader = Reader(decoders, classifier.card, most)
             for answers in predict_pictures(
-                classifier, reader, sources, options.tta, classes, overlays
+                classifier, reader, sources, options.tta, classes, overlays, rule
             ):
                 with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
                     print("\n".join(map(render, answers)), flush=True)
                 bar.update(len(answers))
                 found.update("" if a.error else a.ranking[0][0] for a in answers)
+                unlike += sum(a.unlikeness is not None and a.unlikeness.unlike for a in answers)
     except BrokenPipeError:  # as by `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
         if sys.stderr.isatty() and (len(sources) > 1 or overlays):
-            print(printable(summarize(found, options.gradcam)), file=sys.stderr)
+            print(printable(summarize(found, unlike, options.gradcam)), file=sys.stderr)
     return int("" in found)
 
 
-def summarize(found: Mapping[str, int], overlays: str | None) -> str:
+def summarize(found: Mapping[str, int], unlike: int, overlays: str | None) -> str:
     """One line: how many pictures, of which classes, and where their overlays are.
 
     Args:
         found: pictures by their likeliest class; those under "" could not be read.
+        unlike: how many of them are unlike the training pictures.
         overlays: the directory of the overlays; None if there are none.
 
-    >>> summarize({"dog": 1, "cat": 2, "": 1}, "maps")
+    >>> summarize({"dog": 1, "cat": 2, "": 1}, 0, "maps")
     '4 pictures: 2 cat, 1 dog, 1 not read; overlays: maps'
+    >>> summarize({"dog": 1, "cat": 2}, 1, None)
+    '3 pictures: 2 cat, 1 dog; 1 of them unlike the training pictures'
     """
     named = {name: count for name, count in found.items() if name}
     ranked = sorted(named, key=lambda name: (-named[name], name))
@@ -118,7 +127,8 @@ def summarize(found: Mapping[str, int], overlays: str | None) -> str:
         parts.append(f"{unread:,} not read")
     total = sum(found.values())
     where = f"; overlays: {overlays}" if overlays else ""
-    return f"{total:,} picture{'s' * (total != 1)}: {', '.join(parts)}{where}"
+    other = f"; {unlike:,} of them unlike the training pictures" if unlike else ""
+    return f"{total:,} picture{'s' * (total != 1)}: {', '.join(parts)}{other}{where}"
 
 
 def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
@@ -133,6 +143,7 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     add("--top", type=whole_number(1), default=5, metavar="K", help="classes to name (%(default)s)")
     add("--gradcam", metavar="DIR", help="write a PNG for each picture: where its class is seen")
     add("--opacity", type=_share, default=0.4, help="of the heatmaps of --gradcam (%(default)s)")
+    add("--decide", action="store_true", help="say of each picture: decided, or ask a person")
     add("--tta", type=_views, default=1, metavar="N", help=f"views of a picture: {VIEWS} (1)")
     add(
         "--max-pixels",
@@ -262,6 +273,32 @@ def check_views(card: ModelCard, views: int) -> None:
         )
 
 
+def find_rule(card: ModelCard, views: int) -> Rule:
+    """The rule by which a model decides alone; where it never does, a warning is printed.
+
+    Args:
+        card: of the model.
+        views: of a picture, see ``average_views``.
+
+    Raises:
+        ModelError: it does not say what it may decide; or it is shown more views than it was then.
+    """
+    rule = read_rule(card)
+    if views != 1:
+        raise ModelError(
+            f"model {card.name}: what it may decide alone was measured without --tta {views}; "
+            "leave --tta or --decide away, or set evaluate.tta and run dvc repro"
+        )
+    if rule.threshold is None:
+        print(
+            f"warning: model {printable(card.name)} cannot promise that {100 * rule.precision:g} % "
+            "of what it decides is right: every picture is for a person; metrics/deciding.json of "
+            "its project says what that would take",
+            file=sys.stderr,
+        )
+    return rule
+
+
 @dataclass(frozen=True)
 class Overlays:
     """Writes pictures under their heatmaps.
@@ -299,6 +336,7 @@ def predict_pictures(
     views: int,
     top: int,
     overlays: Overlays | None = None,
+    rule: Rule | None = None,
 ) -> Iterator[list[Answer]]:
     """Answers of all pictures, in order, some at a time; only a few pictures are in memory.
 
@@ -309,15 +347,18 @@ def predict_pictures(
         views: of each picture, see ``average_views`` and ``check_views``.
         top: classes to name.
         overlays: where to write heatmaps of the likeliest classes.
+        rule: by which the model decides alone; None: it is not asked.
     """
     card = classifier.card
-    predictor = average_views(lambda images: [classifier.probs(images)], views)
+    predictor = average_views(classifier.judge, views)
     decoded = reader.read_ahead(sources, AHEAD)
     while batch := list(islice(decoded, BATCH_SIZE)):
         good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
         shape = (len(good), card.image_size, card.image_size, 3)
         images = np.array([image for _, image in good], np.uint8).reshape(shape)
-        (probs,) = predictor(images)
+        outputs = predictor(images)
+        probs, found_ratios = outputs[0], read_unlikeness(outputs)
+        ratios = [None] * len(good) if found_ratios is None else list(found_ratios)
         written = [""] * len(good)
         if overlays:
             heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))
@@ -325,13 +366,15 @@ def predict_pictures(
                 overlays.write(source, image, heatmap)
                 for (source, image), heatmap in zip(good, heatmaps, strict=True)
             ]
-        found = zip(probs, written, strict=True)
+        told = [tell_unlikeness(ratio, card.unlike_above) for ratio in ratios]
+        found = zip(probs, written, told, strict=True)
         answers = []
         for source, image in batch:
             if isinstance(image, str):
                 answers.append(Answer(source.path, [], image))
             else:
-                row, overlay = next(found)
+                row, overlay, unlike = next(found)
                 ranking = rank_classes(row, card.class_names, top)
-                answers.append(Answer(source.path, ranking, overlay=overlay))
+                said = rule.say(row, unlike is not None and unlike.unlike) if rule else ""
+                answers.append(Answer(source.path, ranking, "", overlay, unlike, said))
         yield answers

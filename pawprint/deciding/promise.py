@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import binom, nbinom
 
+_LOOKS = 4  # by so much the level is lower than 1 - confidence, in an estimate
 _MOST_PICTURES = 1_000_000  # a promise that needs more validation pictures is called out of reach
 _STEPS = 20  # of a bisection: to a millionth of a probability
 _GROWTH = 1.02  # from one number of pictures that is tried to the next
@@ -79,7 +81,8 @@ def make_promise(
     return Promise(precision, confidence, None, len(sure), needed=needed)
 
 
-def least_sizes(count: int, precision: float, confidence: float) -> list[int]:
+@lru_cache(maxsize=64)
+def least_sizes(count: int, precision: float, confidence: float) -> tuple[int, ...]:
     """How many of so many pictures must be decided for each number of errors to be borne.
 
     Args:
@@ -91,14 +94,14 @@ def least_sizes(count: int, precision: float, confidence: float) -> list[int]:
         The least number for 0, 1, 2, … errors; as many numbers as ``count`` allows.
 
     >>> least_sizes(1500, 0.995, 0.95), least_sizes(300, 0.995, 0.95)
-    ([732, 1108, 1437], [])
+    ((732, 1108, 1437), ())
     """
     low, high = 0.0, 1 - confidence
     for _ in range(_STEPS):
         level = (low + high) / 2
         within = _chance_to_pass(_sizes_at(count, precision, level), precision) <= 1 - confidence
         low, high = (level, high) if within else (low, level)
-    return _sizes_at(count, precision, low)
+    return tuple(_sizes_at(count, precision, low))
 
 
 def _sizes_at(count: int, precision: float, level: float) -> list[int]:
@@ -126,24 +129,21 @@ def _chance_to_pass(sizes: list[int], precision: float) -> float:
 
 
 def _pictures_needed(errors: np.ndarray, precision: float, confidence: float) -> int | None:
-    """From how many pictures on a promise could be made, were errors as frequent among them.
+    """From about how many pictures on a promise could be made, were errors as frequent among them.
 
     Args:
         errors: int [n], among the 1, 2, … surest pictures.
         precision, confidence: of the promise.
     """
-    ranks = np.arange(1, len(errors) + 1)
-    if len(errors) and not (errors / ranks < 1 - precision).any():
-        return None
-    # The least that any model would need; then more, in small steps
-    count = max(math.ceil(math.log(1 - confidence) / math.log(precision)), len(errors))
+    ranks, level = np.arange(1, len(errors) + 1), (1 - confidence) / _LOOKS
+    least = math.ceil(math.log(level) / math.log(precision))  # all right
+    if not len(errors):
+        return _round_up(least)
+    count = max(least, len(errors))
     while count <= _MOST_PICTURES:
-        sizes = least_sizes(count, precision, confidence)
-        times = count / max(len(errors), 1)
-        expected = np.ceil(errors * times).astype(int) if len(errors) else np.zeros(1, int)
-        decided = np.floor(ranks * times) if len(errors) else np.full(1, count)
-        few = expected < len(sizes)
-        if sizes and (decided[few] >= np.array(sizes)[expected[few]]).any():
+        times = count / len(errors)
+        chances = binom.cdf(np.ceil(errors * times), np.floor(ranks * times), 1 - precision)
+        if (chances <= level).any():
             return _round_up(count)
         count = math.ceil(count * _GROWTH)
     return None

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pawprint.data.labels import read_labels, read_paths
+from pawprint.deciding.others import OtherPicture, read_pictures
 from pawprint.deciding.outcome import Judgements
 from pawprint.evaluation.judged import read_unlikeness
-from pawprint.storage.tables import read_csv
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,9 @@ class JudgedFiles:
             unlikeness = read_unlikeness(self.judged / "unlikeness.csv", model, paths)
         return self._join("test", probs, unlikeness)
 
-    def read_others(self) -> dict[str, np.ndarray]:
-        """Folder → unlikeness float32 [n] of its pictures; empty where the model cannot tell."""
-        found: dict[str, list[float]] = {}
-        for row in read_csv(self.judged / "others.csv"):
-            if row["unlikeness"]:
-                found.setdefault(row["folder"], []).append(float(row["unlikeness"]))
-        return {folder: np.array(ratios, np.float32) for folder, ratios in found.items()}
+    def read_others(self) -> list[OtherPicture]:
+        """Pictures of none of the classes; none where the model cannot tell."""
+        return read_pictures(self.judged / "others.csv")
 
     def _join(self, split: str, probs: np.ndarray, unlikeness: np.ndarray | None) -> Judgements:
         paths = read_paths(self.processed, split)

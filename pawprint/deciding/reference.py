@@ -48,14 +48,16 @@ def make_reference(
     if unlikeness is not None:
         # Fewer unlike pictures than usual are none to worry about
         most = _most(np.array([unlike.sum()]), count, window, rate, unlucky)
-        of_unlike = Counts([0], most)
+        of_unlike = Counts([float(unlike.mean())], [0], most)
         of_unlikeness = make_shape(unlikeness, window, rate, unlucky)
     confidence = make_shape(probs.max(axis=1), window, rate, unlucky)
     found = np.bincount(probs.argmax(axis=1), minlength=probs.shape[1])
     sides = 2 * len(found)  # too few and too many of each class
     few = _most(count - found, count, window, rate / sides, unlucky / sides)
     classes = Counts(
-        [window - most for most in few], _most(found, count, window, rate / sides, unlucky / sides)
+        (found / count).tolist(),
+        [window - most for most in few],
+        _most(found, count, window, rate / sides, unlucky / sides),
     )
     return Reference(window, false_alarms, count, of_unlike, of_unlikeness, confidence, classes)
 

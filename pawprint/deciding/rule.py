@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pawprint.deciding.watch import Reference, parse_number
 from pawprint.inference.classifier import ModelCard
 from pawprint.runner.errors import ModelError
@@ -22,27 +24,29 @@ class Rule:
         precision: that is promised, in (0, 1).
         confidence: with which it is, in (0, 1).
         threshold: the least probability of its class; None: it never does.
-        unlike_above: see ``ModelCard``.
     """
 
     precision: float
     confidence: float
     threshold: float | None
-    unlike_above: float | None
 
-    def decides(self, probability: float, unlikeness: float | None) -> bool:
+    def decides(self, probability: float, unlike: bool) -> bool:
         """Whether it decides on a picture alone.
 
         Args:
-            probability: of the predicted class, in 0...1.
-            unlikeness: of the picture; None where the model does not tell it.
+            probability: of the predicted class, in 0...1; a float32 as it is, not rounded.
+            unlike: whether the picture is called unlike the training pictures.
         """
-        unlike = (
-            self.unlike_above is not None
-            and unlikeness is not None
-            and unlikeness > self.unlike_above
-        )
         return self.threshold is not None and probability >= self.threshold and not unlike
+
+    def say(self, probs: np.ndarray, unlike: bool) -> str:
+        """``decided`` or ``ask a person``.
+
+        Args:
+            probs: float32 [c], of one picture.
+            unlike: see ``decides``.
+        """
+        return ALONE if self.decides(float(probs.max()), unlike) else ASK
 
 
 def read_rule(card: ModelCard) -> Rule:
@@ -64,7 +68,6 @@ def read_rule(card: ModelCard) -> Rule:
             parse_number(found["precision"]),
             parse_number(found["confidence"]),
             None if threshold is None else parse_number(threshold),
-            card.unlike_above,
         )
     except (KeyError, ValueError) as error:
         odd = f"{type(error).__name__}: {error}"

@@ -43,9 +43,11 @@ class Counts:
     """How many pictures of a window may be of some kinds, such as the classes.
 
     Attributes:
+        shares: of validation pictures that are of each kind, in 0...1.
         fewest, most: of each kind; a window with fewer or more of one is no longer alike.
     """
 
+    shares: list[float]
     fewest: list[int]
     most: list[int]
 
@@ -82,7 +84,7 @@ class Reference:
         """
         try:
             found: Any = content
-            return cls(
+            reference = cls(
                 _whole(found["window"]),
                 parse_number(found["false_alarms"]),
                 _whole(found["pictures"]),
@@ -91,12 +93,21 @@ class Reference:
                 _parse_shape(found["confidence"]),
                 _parse_counts(found["classes"]),
             )
+            reference._check_counts()
+            return reference
         except (KeyError, TypeError, ValueError) as error:
             odd = f"{type(error).__name__}: {error}"
             raise ModelError(
                 "the model's card: deciding.drift: expected what stage deciding writes; "
                 f"found {odd}; run dvc repro"
             ) from None
+
+    def _check_counts(self) -> None:
+        for counts in filter(None, (self.unlike, self.classes)):
+            usual = [share * self.window for share in counts.shares]
+            rows = zip(counts.fewest, usual, counts.most, strict=True)
+            if not all(fewest <= share <= most for fewest, share, most in rows):
+                raise ValueError("shares, fewest and most do not fit")
 
     @property
     def signals(self) -> list[str]:
@@ -130,10 +141,12 @@ class Reference:
 
 
 def _excess(allowed: Counts, counts: np.ndarray, window: int) -> float:
-    """Above 1 if, and only if, one of the counts int [k] is not allowed."""
-    # Half a picture more: so no limit is 0, and a count at its limit is below 1
+    """Above 1 if, and only if, one of the counts int [k] is not allowed; 0: as in validation."""
+    # Half a picture more, so that a count at its limit is below 1
     fewest, most = np.array(allowed.fewest) - 0.5, np.array(allowed.most) + 0.5
-    return float(np.maximum(counts / most, (window - counts) / (window - fewest)).max())
+    usual = np.array(allowed.shares) * window
+    more, less = (counts - usual) / (most - usual), (usual - counts) / (usual - fewest)
+    return float(np.maximum(more, np.where(fewest > 0, less, 0)).max())
 
 
 @dataclass
@@ -185,10 +198,11 @@ def _parse_shape(found: Mapping[str, Any]) -> Shape:
 
 
 def _parse_counts(found: Mapping[str, Any]) -> Counts:
+    shares = [parse_number(value) for value in found["shares"]]
     fewest, most = ([_count(value) for value in found[key]] for key in ("fewest", "most"))
-    if not most or len(fewest) != len(most):
-        raise ValueError("fewest and most do not fit")
-    return Counts(fewest, most)
+    if not most or not len(shares) == len(fewest) == len(most):
+        raise ValueError("shares, fewest and most do not fit")
+    return Counts(shares, fewest, most)
 
 
 def parse_number(value: object) -> float:

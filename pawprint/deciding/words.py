@@ -66,10 +66,10 @@ def _why_not(found: Figures) -> str:
 
 
 def say_rejection(figures: Figures) -> str:
-    """What it calls unlike the training pictures; empty where it cannot tell."""
+    """What it calls unlike the training pictures."""
     found = figures["rejected"]
     if found is None:
-        return ""
+        return f"{figures['model']} does not tell what is unlike its training pictures."
     said = (
         f"It calls {_share(found['rate'])} of the test pictures unlike its training pictures "
         f"({_bounds(found, 'low', 'high')}; wanted: {_share(found['wanted'])})."

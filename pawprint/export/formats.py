@@ -159,13 +159,11 @@ def freeze(model: keras.Model, views: int) -> tf.types.experimental.ConcreteFunc
     # Not public, and nothing public does it: see tests/test_private_sides.py
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    network = keras.Model(model.input, model.outputs)  # a list, also of one output
-
     def serve(pixels: tf.Tensor) -> list[tf.Tensor]:
+        both = pixels if views == 1 else tf.concat([pixels, tf.reverse(pixels, [2])], axis=0)
+        found = keras.tree.flatten(model(tf.cast(both, tf.float32), training=False))
         if views == 1:
-            return network(tf.cast(pixels, tf.float32), training=False)
-        both = tf.concat([pixels, tf.reverse(pixels, [2])], axis=0)
-        found = network(tf.cast(both, tf.float32), training=False)
+            return found
         pairs = [tf.reshape(output, (2, -1, output.shape[1])) for output in found]
         return [tf.reduce_mean(pair, axis=0) for pair in pairs]
 
@@ -196,7 +194,12 @@ def write_saved_model(
     content = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     graph = content.meta_graphs.add()
     graph.meta_info_def.tags.append("serve")
-    graph.graph_def.CopyFrom(network.graph.as_graph_def())
+    frozen = network.graph.as_graph_def()
+    # Of a network with two outputs TensorFlow orders its nodes now so, now otherwise
+    nodes = sorted(frozen.node, key=lambda node: node.name)
+    del frozen.node[:]
+    graph.graph_def.CopyFrom(frozen)
+    graph.graph_def.node.extend(nodes)
     signature = graph.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"
     signature.inputs[PIXELS].CopyFrom(describe(network.inputs[0]))

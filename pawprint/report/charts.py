@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,13 +24,16 @@ _SCALE = 1.4  # pixels of the page for a point of the figure: its texts are as l
 _FEWEST_POINTS = 0.02  # of the pictures: one error among fewer is no accuracy to be drawn
 
 
-def draw_charts(judged: Judged, class_names: list[str], bins: int) -> dict[str, str]:
+def draw_charts(
+    judged: Judged, class_names: list[str], bins: int, accepted: Sequence[tuple[float, float]]
+) -> dict[str, str]:
     """Name → SVG, to stand in a page: training, roc, reliability, coverage, confusion.
 
     Args:
         judged: the run.
         class_names: a class's place is its label.
         bins: of the calibration, as evaluation had them.
+        accepted: the curve of coverage of the best model, of what it does not call unlike.
     """
     models = judged.details["models"]
     said = judged.predictions[judged.best]
@@ -45,20 +49,32 @@ def draw_charts(judged: Judged, class_names: list[str], bins: int) -> dict[str, 
         figures.draw_roc(out / "roc.svg", judged.roc, shown)
         figures.draw_reliability(out / "reliability.svg", curves, bins)
         figures.render_confusion(out / "confusion.svg", y_true, y_pred, shown, judged.best)
-        render_coverage(out / "coverage.svg", judged.predictions)
+        render_coverage(out / "coverage.svg", judged.predictions, judged.best, accepted)
         drawn = sorted(out.iterdir())
         return {path.stem: place_in_page(path.read_text("utf-8"), path.stem) for path in drawn}
 
 
-def render_coverage(path: Path | str, predictions: Predictions) -> None:
-    """Draw how often each model is right on the pictures of which it is surest."""
+def render_coverage(
+    path: Path | str, predictions: Predictions, best: str, accepted: Sequence[tuple[float, float]]
+) -> None:
+    """Draw how often each model is right on the pictures of which it is surest.
+
+    And the best one on those that it does not call unlike its training pictures, where that is
+    another curve: it ends where only unlike pictures are left.
+    """
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         for i, (name, said) in enumerate(predictions.items()):
             x, y = np.array(coverage_curve(*sure_and_right(said.values()))).T
             shown = x >= min(_FEWEST_POINTS, x[-1])
-            axes.plot(x[shown], y[shown], **figures.model_line(i, name), label=name)
+            line = figures.model_line(i, name)
+            axes.plot(x[shown], y[shown], **line, label=name)
+            if name == best and accepted and accepted[-1][0] < 1:
+                x, y = np.array(accepted).T
+                shown = x >= min(_FEWEST_POINTS, x[-1])
+                line |= {"linestyle": ":"}
+                axes.plot(x[shown], y[shown], **line, label=f"{name}, without unlike ones")
         axes.set_title("Coverage and accuracy")
         axes.set_xlabel("Share of the pictures that the model decides, the surest first")
         axes.set_ylabel("Accuracy on these")

@@ -9,6 +9,8 @@ from typing import Any
 from pawprint.data.decisions import Decisions
 from pawprint.data.suspects import Suspects
 from pawprint.deciding.coverage import cover
+from pawprint.deciding.results import WhatIsDecided
+from pawprint.deciding.words import say_coverage, say_rejection, say_sets
 from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.registry.models import ENSEMBLE, find_model
 from pawprint.report import tables
@@ -16,6 +18,7 @@ from pawprint.report.advice import TOLD, Advice
 from pawprint.report.card import Card, count_pictures, figures_by_class
 from pawprint.report.doubts import ShownSuspect, count_open
 from pawprint.report.errors import ShownError
+from pawprint.report.others import ShownOther
 from pawprint.report.run import Judged, RunPictures
 from pawprint.report.shown import PER_CENT, counted, interval, level, percent
 from pawprint.runner.params import ReportParams
@@ -23,6 +26,7 @@ from pawprint.storage.tables import printable
 
 _FEW_CLASSES = 4  # whose confusion takes half of the page's width
 _MOST_REMARKS = 5  # of the suspects, among the warnings
+SAID = (say_coverage, say_rejection, say_sets)
 _SECTIONS = (
     ("data", "What went in"),
     ("models", "The models"),
@@ -45,12 +49,14 @@ class Shown:
         suspects: the first of them.
         charts: name → SVG.
         full: whether there was no room for more pictures.
+        others: pictures of none of the classes that the best model accepts.
     """
 
     errors: Sequence[ShownError]
     suspects: Sequence[ShownSuspect]
     charts: Mapping[str, str]
     full: bool
+    others: Sequence[ShownOther]
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ def fill_page(
     card: Card,
     config: ReportParams,
     remarks: Sequence[str],
+    decided: WhatIsDecided,
 ) -> dict[str, Any]:
     """The values that the page's template names.
 
@@ -88,6 +95,7 @@ def fill_page(
         card: of the exported model.
         config: thresholds and words.
         remarks: on the members of an ensemble.
+        decided: what the best model may decide alone.
     """
     found, best = judged.details, find_model(judged.best)
     said = judged.predictions[judged.best].values()
@@ -97,7 +105,7 @@ def fill_page(
     return {
         "title": printable(config.name) or _title(data.class_names),
         "lede": _lede(judged),
-        "facts": _facts(data, judged, said, count_open(doubts.suspects, doubts.decisions)),
+        "facts": _facts(data, judged, said, count_open(doubts.suspects, doubts.decisions), decided),
         "warnings": _warnings(data, judged, doubts.suspects, remarks),
         "contents": _SECTIONS,
         "counts": counts,
@@ -121,6 +129,11 @@ def fill_page(
         "charts": shown.charts,
         "many_classes": len(data.class_names) > _FEW_CLASSES,
         "covered": tables.covered_pictures(covered, judged.best, found["confidence"]),
+        "deciding": [*filter(None, (say(decided.figures) for say in SAID))],
+        "tells_unlike": decided.figures["rejected"] is not None,
+        "accepted_others": tables.accepted_others(decided.figures, found["confidence"]),
+        "others": shown.others,
+        "accepted_count": len(decided.accepted),
         "crossval": judged.crossval,
         "crossval_figures": tables.crossval_figures(judged.crossval),
         "wrong_count": _count_wrong(said),
@@ -168,15 +181,26 @@ def _lede(judged: Judged) -> str:
 
 
 def _facts(
-    data: RunPictures, judged: Judged, said: Collection[Prediction], doubted: int
+    data: RunPictures,
+    judged: Judged,
+    said: Collection[Prediction],
+    doubted: int,
+    decided: WhatIsDecided,
 ) -> list[tuple[str, str]]:
     accuracy = judged.details["models"][judged.best]["metrics"]["accuracy"]
     return [
         (percent(accuracy), f"of the test pictures right, {judged.best}"),
         (f"{_count_wrong(said):,}", f"wrong, of {len(said):,}"),
+        *_fact_of_coverage(decided.figures["coverage"]),
         (f"{len(data.pictures):,}", f"pictures of {len(data.class_names):,} classes"),
         (f"{doubted:,}", "suspects not decided yet"),
     ]
+
+
+def _fact_of_coverage(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if found["threshold"] is None:
+        return []
+    return [(percent(found["share"], 1), f"decided alone at {level(found['precision'])} precision")]
 
 
 def _warnings(

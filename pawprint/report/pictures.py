@@ -6,6 +6,7 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pawprint.data.labels import read_paths
@@ -53,6 +54,18 @@ class PagePictures:
             images, row = self._place[path]
             self._keep((path, side_px), Image.fromarray(images.gather([row])[0]), side_px)
         return self._made.get((path, side_px), "")
+
+    def show_image(self, name: str, image: np.ndarray) -> str:
+        """A picture of no split as a data URL; empty if there is no room.
+
+        Args:
+            name: of it, unlike all others.
+            image: uint8 [side, side, 3].
+        """
+        key = (f"\0{name}", len(image))
+        if key not in self._made:
+            self._keep(key, Image.fromarray(image), len(image))
+        return self._made.get(key, "")
 
     def show_overlay(self, file: Path, path: str, side_px: int) -> str:
         """The heatmap over a picture, of the file that stage gradcam made; empty if there is none.

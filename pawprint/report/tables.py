@@ -156,6 +156,21 @@ def covered_pictures(covered: Sequence[Covered], name: str, confidence: float) -
     return make_table(f"What {name} may decide alone", header, rows)
 
 
+def accepted_others(found: Mapping[str, Any], confidence: float) -> ShownTable | None:
+    """How many pictures of none of the classes are accepted; None if there are none.
+
+    Args:
+        found: of ``metrics/deciding.json``.
+        confidence: of the intervals.
+    """
+    rows = [
+        [name, one["pictures"], percent(one["accepted"], 1), interval(one["low"], one["high"])]
+        for name, one in found["others"].items()
+    ]
+    header = ("kind", "pictures", "accepted as one of the classes", f"{level(confidence)} interval")
+    return make_table("Pictures of none of the classes", header, rows) if rows else None
+
+
 def crossval_figures(found: Mapping[str, Any]) -> ShownTable:
     """The head on folds of train and val.
 

@@ -345,6 +345,7 @@ class GradcamParams(Section):
 class ReportParams(Section):
     wrong: Annotated[int, Field(ge=0, le=1000)]
     suspects: Annotated[int, Field(ge=0, le=1000)]
+    others: Annotated[int, Field(ge=0, le=1000)]
     thresholds: Annotated[list[OpenShare], Field(max_length=20)]
     name: str
     license: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]

@@ -203,9 +203,16 @@ def _describe_result(
 ) -> schemas.ClassifiedPicture | schemas.UnusablePicture:
     if isinstance(result, ImageError):
         return schemas.UnusablePicture(name=name, error=result.reason(served.limit_name))
-    ranking = rank_classes(result.probs, served.class_names, top)
+    ranking = rank_classes(result.said.probs, served.class_names, top)
     predictions = [schemas.ClassProbability(class_=best, probability=p) for best, p in ranking]
-    return schemas.ClassifiedPicture(name=name, predictions=predictions)
+    told = result.said.unlikeness
+    return schemas.ClassifiedPicture(
+        name=name,
+        predictions=predictions,
+        unlikeness=told.ratio if told else None,
+        unlike=told.unlike if told else None,
+        decided=result.said.decided,
+    )
 
 
 def _find_class(served: Served, name: str | None) -> int:
@@ -252,6 +259,7 @@ def _describe_model(served: Served) -> schemas.ServedModel:
         "title": found.title if found else card.name,
         "hash": served.hash,
         "max_pixels": served.max_pixels,
+        "deciding": asdict(served.rule) if served.rule else None,
         "stale": bool(served.stale),
     }
     return schemas.ServedModel(**values)

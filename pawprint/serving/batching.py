@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
+from typing import Any
 
 import numpy as np
 
-Work = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""uint8 [n, size, size, 3] in 0...255 and int [n] (classes; -1 where none is asked for) → [n, ...]
+Work = Callable[[np.ndarray, np.ndarray], Sequence[Any] | np.ndarray]
+"""uint8 [n, size, size, 3] in 0...255 and int [n] (classes; -1 where none is asked for) → n
 results. Equal work shares a batch."""
 
 
@@ -23,7 +24,7 @@ class Job:
     work: Work
     image: np.ndarray
     class_: int
-    done: asyncio.Future[np.ndarray]
+    done: asyncio.Future[Any]
 
 
 class Batcher:
@@ -62,7 +63,7 @@ class Batcher:
             self._announced -= 1
             self._changed.notify()
 
-    def submit(self, work: Work, image: np.ndarray, class_: int = -1) -> asyncio.Future[np.ndarray]:
+    def submit(self, work: Work, image: np.ndarray, class_: int = -1) -> asyncio.Future[Any]:
         """Queue a picture that was announced.
 
         Args:
@@ -71,7 +72,7 @@ class Batcher:
             class_: passed on to `work`.
 
         Returns:
-            The picture's row of the results; cancelling it saves the work if it has not begun.
+            The picture's own of the results; cancelling it saves the work if it has not begun.
         """
         job = Job(work, image, class_, self._loop.create_future())
         with self._changed:
@@ -80,7 +81,7 @@ class Batcher:
             self._changed.notify()
         return job.done
 
-    def submit_background(self, work: Work, image: np.ndarray) -> asyncio.Future[np.ndarray] | None:
+    def submit_background(self, work: Work, image: np.ndarray) -> asyncio.Future[Any] | None:
         """Queue a picture that may wait until nothing else is queued; None: too many wait."""
         with self._changed:
             if len(self._background) >= self._max_background:
@@ -99,7 +100,7 @@ class Batcher:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            results: np.ndarray | Exception
+            results: Sequence[Any] | np.ndarray | Exception
             try:
                 images = np.stack([job.image for job in batch])
                 results = batch[0].work(images, np.array([job.class_ for job in batch]))
@@ -145,7 +146,7 @@ class Batcher:
         return batch
 
 
-def _settle(batch: list[Job], results: np.ndarray | Exception) -> None:
+def _settle(batch: list[Job], results: Sequence[Any] | np.ndarray | Exception) -> None:
     for i, job in enumerate(batch):
         if job.done.done():
             continue

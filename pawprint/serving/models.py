@@ -10,12 +10,31 @@ import numpy as np
 
 from pawprint.answers.orders import Order
 from pawprint.answers.staleness import find_staleness
+from pawprint.answers.unlikeness import Unlike, tell_unlikeness
+from pawprint.deciding.rule import Rule, read_reference, read_rule
+from pawprint.deciding.watch import Reference
 from pawprint.inference.classifier import LIMIT_OF_MODEL, MAX_PIXELS, Classifier
+from pawprint.networks.predictor import read_unlikeness
 from pawprint.runner.errors import ModelError
 from pawprint.serving.settings import Settings
 
 PRIMARY, CANDIDATE = "primary", "candidate"
 HASH_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model says of a picture.
+
+    Attributes:
+        probs: float32 [C].
+        unlikeness: whether it is unlike the training pictures; None where the model does not tell.
+        decided: whether the model decides on it alone; None where it does not say what it may.
+    """
+
+    probs: np.ndarray
+    unlikeness: Unlike | None
+    decided: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,8 @@ class Served:
         max_pixels: pictures with more are refused.
         stale: why it is not what the pipeline has by now; empty if nothing tells so.
         limit_name: who says so.
+        rule: when the model decides alone; None where it does not say it.
+        reference: what validation looks like to it; None: the same.
     """
 
     role: str
@@ -37,6 +58,8 @@ class Served:
     max_pixels: int
     stale: str = ""
     limit_name: str = LIMIT_OF_MODEL
+    rule: Rule | None = None
+    reference: Reference | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -55,9 +78,18 @@ class Served:
             getattr(one, key) == getattr(two, key) for key in ("image_size", "max_value", "resize")
         )
 
-    def predict(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [n, C]; `classes` are not looked at."""
-        return self.classifier.probs(images)
+    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[Said]:
+        """What it says of n pictures; `classes` are not looked at."""
+        outputs, above = self.classifier.judge(images), self.classifier.card.unlike_above
+        found = read_unlikeness(outputs)
+        ratios = [None] * len(images) if found is None else list(found)
+        pairs = zip(outputs[0], ratios, strict=True)
+        return [self._say(probs, tell_unlikeness(ratio, above)) for probs, ratio in pairs]
+
+    def _say(self, probs: np.ndarray, told: Unlike | None) -> Said:
+        if self.rule is None:
+            return Said(probs, told)
+        return Said(probs, told, self.rule.decides(float(probs.max()), bool(told and told.unlike)))
 
     def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Heatmaps float32 [n, h, w] in 0...1 of int [n] classes; -1: the most probable one."""
@@ -121,5 +153,7 @@ def _open(role: str, name: str, settings: Settings) -> Served:
     allowed, of_model = settings.max_pixels or MAX_PIXELS, classifier.card.max_pixels
     limit_name = "the server's --max-pixels" if allowed < of_model else LIMIT_OF_MODEL
     stale = find_staleness(classifier.card, path)
-    hash_ = classifier.digest[:HASH_DIGITS]
-    return Served(role, classifier, hash_, min(allowed, of_model), stale, limit_name)
+    hash_, card = classifier.digest[:HASH_DIGITS], classifier.card
+    rule = read_rule(card) if card.deciding else None
+    limits = min(allowed, of_model), stale, limit_name
+    return Served(role, classifier, hash_, *limits, rule, read_reference(card))

@@ -8,6 +8,8 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from pawprint.serving.drift import DriftMonitor
+
 SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30)
 PICTURES = (1, 2, 4, 8, 16, 32, 64, 128)
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
@@ -15,6 +17,9 @@ CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 
 class Monitor:
     """Counters of one server.
+
+    Attributes:
+        drift: whether its pictures are still like those of validation.
 
     Args:
         queue_length: tells how many pictures are accepted and not yet answered.
@@ -77,6 +82,7 @@ class Monitor:
             buckets=CONFIDENCES,
             registry=registry,
         )
+        self.drift = DriftMonitor(registry)
         self.shadows = Counter(
             "pawprint_shadow_pictures",
             "Pictures that the shadow model saw too: same or other class, or dropped.",

@@ -50,6 +50,30 @@ class ClassProbability(Schema):
 class ClassifiedPicture(Schema):
     name: str | None = Field(description="as the client said, if it did")
     predictions: list[ClassProbability] = Field(description="the likeliest class first")
+    unlikeness: float | None = Field(
+        ge=0,
+        description="how far the picture is from the model's training pictures, over the distance "
+        "that few pictures of their kind exceed; null: this model does not tell it",
+    )
+    unlike: bool | None = Field(
+        description="whether that is above the model's unlike_above: then its class should not be "
+        "trusted; null: this model does not tell it"
+    )
+    decided: bool | None = Field(
+        description="true: the model may decide on it alone, as `deciding` of `/v1/model` "
+        "promises; false: a person should; null: this model does not say what it may decide"
+    )
+
+
+class DecidingAlone(Schema):
+    """What a model promises of the pictures that it decides."""
+
+    precision: float = Field(description="the share of them that is right")
+    confidence: float = Field(description="with which that is promised, by validation pictures")
+    threshold: float | None = Field(
+        description="the least probability at which it decides; null: no threshold keeps the "
+        "promise, and it decides on no picture"
+    )
 
 
 class UnusablePicture(Schema):
@@ -109,6 +133,13 @@ class ServedModel(Schema):
     tta: int = Field(
         description="2: its answers are means of those for a picture and for its mirror image, and "
         "its metrics are of these; heatmaps are of the picture as it is. 1: of the picture alone"
+    )
+    unlike_above: float | None = Field(
+        description="the unlikeness above which a picture is unlike the training pictures; null: "
+        "this model does not tell it"
+    )
+    deciding: DecidingAlone | None = Field(
+        description="what the model may decide alone; null: it does not say that"
     )
     stale: bool = Field(
         description="when the server started, the pipeline beside it had other files than those "

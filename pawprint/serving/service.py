@@ -16,7 +16,7 @@ from pawprint.serving.batching import Batcher, Work
 from pawprint.serving.decoding import Allowance, DecodingRoom
 from pawprint.serving.limits import Limits
 from pawprint.serving.logs import LOGGER
-from pawprint.serving.models import Models, Served
+from pawprint.serving.models import Models, Said, Served
 from pawprint.serving.monitoring import Monitor
 from pawprint.serving.pictures import encode_png
 from pawprint.serving.settings import Settings
@@ -31,11 +31,11 @@ class Seen:
 
     Attributes:
         image: uint8 [size, size, 3] in 0...255.
-        probs: float32 [C].
+        said: what the model says of it.
     """
 
     image: np.ndarray
-    probs: np.ndarray
+    said: Said
 
 
 class Service:
@@ -62,6 +62,8 @@ class Service:
         for served in models.all():
             name = served.classifier.card.name
             self.monitor.models.labels(served.role, name, served.hash).set(1)
+            if served.reference:
+                self.monitor.drift.follow(served.role, served.reference)
 
     @property
     def ready(self) -> bool:
@@ -140,7 +142,7 @@ class Service:
             *(self._classify_one(served, upload, allowance) for upload in uploads)
         )
         seen = [result for result in results if isinstance(result, Seen)]
-        self._count(served, [one.probs for one in seen])
+        self._count(served, [one.said for one in seen])
         if self.models.candidate and self.models.shadow:
             for upload, result in zip(uploads, results, strict=True):
                 if isinstance(result, Seen):
@@ -164,8 +166,8 @@ class Service:
         except BaseException:
             self._batcher.withdraw()
             raise
-        probs = await self._batcher.submit(self._predict[served.role], image)
-        return Seen(image, probs)
+        said = await self._batcher.submit(self._predict[served.role], image)
+        return Seen(image, said)
 
     def _show(self, served: Served, upload: Upload, seen: Seen) -> None:
         """Let the candidate see a picture when there is time, unless too much waits for that.
@@ -180,7 +182,7 @@ class Service:
             self.monitor.shadows.labels("dropped").inc()
             return
         self._shadow_bytes += size
-        task = asyncio.create_task(self._shadow(served, picture, int(seen.probs.argmax())))
+        task = asyncio.create_task(self._shadow(served, picture, int(seen.said.probs.argmax())))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
 
@@ -201,17 +203,23 @@ class Service:
         if done is None:
             self.monitor.shadows.labels("dropped").inc()
             return
-        probs = await done
-        self.monitor.shadows.labels("same" if probs.argmax() == answered else "other").inc()
-        self._count(served, [probs])
+        said: Said = await done
+        same = said.probs.argmax() == answered
+        self.monitor.shadows.labels("same" if same else "other").inc()
+        self._count(served, [said])
 
-    def _count(self, served: Served, rows: list[np.ndarray]) -> None:
+    def _count(self, served: Served, said: list[Said]) -> None:
+        for one in said:
+            told = one.unlikeness
+            ratio = told.ratio if told else None
+            self.monitor.drift.add(served.role, one.probs, ratio, bool(told and told.unlike))
+        rows = [one.probs for one in said]
         self.monitor.count_predictions(served.role, served.classifier.card.class_names, rows)
 
     def _counted(self, served: Served) -> Work:
         sizes = self.monitor.batch_sizes.labels(served.role)
 
-        def predict(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        def predict(images: np.ndarray, classes: np.ndarray) -> list[Said]:
             sizes.observe(len(images))
             return served.predict(images, classes)
 

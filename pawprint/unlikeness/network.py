@@ -21,7 +21,7 @@ def average_features(model: keras.Model) -> keras.Model:
     """A network up to the means over the places of its last map; the layers are shared.
 
     Args:
-        model: a network on a backbone, or the part of it behind a cut.
+        model: a network on a backbone, from pixels on.
 
     Returns:
         Its inputs → float32 [n, channels].

@@ -137,6 +137,8 @@ async function classify(entry) {
     const response = await post("v1/predict", entry);
     const answer = await response.json();
     showPredictions(entry, answer.results[0].predictions);
+    showUnlikeness(entry, answer.results[0]);
+    showDecision(entry, answer.results[0].decided);
     showPicture(entry);
     await showHeat(entry, answer.results[0].predictions[0].class);
   } catch (error) {
@@ -169,6 +171,18 @@ function showPredictions(entry, predictions) {
   entry.find(".classes").replaceChildren(...rows);
   entry.classified = true;
   entry.item.classList.remove("unseen");
+}
+
+function showUnlikeness(entry, result) {
+  const line = entry.find(".unlike");
+  line.hidden = !result.unlike;
+  if (result.unlike) line.textContent = `Unlike the training pictures (${Number(result.unlikeness.toPrecision(2))}): its class should not be trusted.`;
+}
+
+function showDecision(entry, decided) {
+  const line = entry.find(".decision");
+  line.hidden = decided === null;
+  line.textContent = decided ? "Sure enough to be decided without a person." : "A person should decide.";
 }
 
 async function showHeat(entry, className) {
@@ -255,6 +269,13 @@ async function showModels() {
   $("cards").replaceChildren(...answer.models.map((model) => createCard(model, answer)));
 }
 
+function describeDeciding(deciding) {
+  if (deciding === null) return "not told by this model";
+  const share = `${Number((100 * deciding.precision).toPrecision(5))} % of such pictures are right`;
+  if (deciding.threshold === null) return `nothing: it cannot promise that ${share}`;
+  return `from a probability of ${(100 * deciding.threshold).toFixed(2)} % on: ${share}`;
+}
+
 function createCard(model, answer) {
   const card = $("card").content.firstElementChild.cloneNode(true);
   card.querySelector("h2").textContent = model.title;
@@ -275,6 +296,9 @@ function createCard(model, answer) {
   if (model.tta === 2) {
     facts.splice(2, 0, ["Answers", "means for a picture and its mirror image; heatmaps of the picture alone"]);
   }
+  const above = model.unlike_above;
+  facts.push(["Unlike the training pictures", above === null ? "not told by this model" : `above ${above} times the usual limit`]);
+  facts.push(["Decides alone", describeDeciding(model.deciding)]);
   if (answer.models.length > 1) facts.unshift(["Role", describeRole(model, answer)]);
   for (const [term, text] of facts) {
     const dt = document.createElement("dt");

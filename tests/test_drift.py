@@ -1,0 +1,211 @@
+# covers: R18, B13
+"""Whether pictures are still like those of validation: limits, windows, alarms, dashboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from pawprint.deciding.reference import make_reference, make_shape
+from pawprint.deciding.watch import Counts, Reference, Shape, Watch
+from pawprint.runner.errors import ModelError
+from pawprint.serving.drift import DriftMonitor
+from pawprint.serving.monitoring import Monitor
+
+MONITORING = Path(__file__).resolve().parent.parent / "monitoring"
+SMALL = Reference(
+    window=4,
+    false_alarms=0.01,
+    pictures=100,
+    unlike=Counts([0.01], [0], [1]),
+    unlikeness=Shape([0.5, 1.0], [0.5, 1.0], 0.6),
+    confidence=Shape([0.8, 0.9], [0.5, 1.0], 0.6),
+    classes=Counts([0.5, 0.5], [0, 0], [3, 3]),
+)
+
+
+def draw(rng: np.random.Generator, count: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of two classes, and unlikeness, of so many pictures."""
+    sure = rng.beta(8, 1 + 4 * shift, count) / 2 + 0.5
+    first = rng.random(count) < 0.5
+    probs = np.stack([np.where(first, sure, 1 - sure), np.where(first, 1 - sure, sure)], axis=1)
+    return probs.astype(np.float32), rng.gamma(4, 0.1 * (1 + shift), count).astype(np.float32)
+
+
+def compare(reference: Reference, probs: np.ndarray, ratios: np.ndarray) -> dict[str, float]:
+    return reference.compare(ratios > 1, ratios, probs.max(axis=1), probs.argmax(axis=1))
+
+
+def test_a_window_by_hand():
+    """Of 4, one is unlike, none is below the first edge, and 3 are of the first class."""
+    found = SMALL.compare(
+        np.array([False, False, False, True]),
+        np.array([0.6, 0.7, 0.8, 1.5]),
+        np.array([0.75, 0.85, 0.7, 0.8]),
+        np.array([0, 0, 0, 1]),
+    )
+    assert found == pytest.approx(
+        {
+            "unlike": (1 - 0.04) / (1.5 - 0.04),
+            "unlikeness": 0.5 / 0.6,  # at the edge 0.5, no picture instead of half of them
+            "confidence": 0.25 / 0.6,  # at 0.8, three of four instead of half of them
+            "classes": (3 - 2) / (3.5 - 2),
+        }
+    )
+
+
+def test_a_count_beyond_its_limit_is_above_one():
+    zeros, classes = np.zeros(4), np.array([0, 0, 0, 0])
+    one, two = np.array([True, False, False, False]), np.array([True, True, False, False])
+    assert SMALL.compare(one, zeros, zeros, classes)["unlike"] < 1
+    found = SMALL.compare(two, zeros, zeros, classes)
+    assert found["unlike"] > 1
+    assert found["classes"] > 1  # 4 of one class, 3 are allowed
+    few = Counts([0.5, 0.5], [2, 0], [4, 4])
+    reference = Reference(4, 0.01, 9, None, None, SMALL.confidence, few)
+    assert reference.compare(one, zeros, zeros, np.array([0, 1, 1, 1]))["classes"] > 1
+
+
+def test_a_window_is_compared_once_it_is_full():
+    watch, probs = Watch(SMALL), np.array([0.9, 0.1], np.float32)
+    answers = [watch.add(probs, 2.0, unlike=True) for _ in range(9)]
+    assert [bool(answer) for answer in answers] == [False, False, False, True] * 2 + [False]
+    assert (watch.windows, watch.alarms["unlike"]) == (2, 2)
+
+
+def test_a_reference_comes_back_from_json():
+    probs, ratios = draw(np.random.default_rng(0), 200)
+    reference = make_reference(probs, ratios, ratios > 1, 50, 0.01)
+    assert Reference.parse(json.loads(json.dumps(asdict(reference)))) == reference
+    blind = make_reference(probs, None, np.zeros(200, bool), 50, 0.01)
+    assert Reference.parse(json.loads(json.dumps(asdict(blind)))) == blind
+    assert blind.signals == ["confidence", "classes"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window": 0},
+        {"window": 10**9},
+        {"window": True},
+        {"false_alarms": "x"},
+        {"confidence": None},
+        {"confidence": {"edges": [1, 0], "shares": [0, 1], "limit": 1}},
+        {"confidence": {"edges": [1], "shares": [0, 1], "limit": 1}},
+        {"confidence": {"edges": [1], "shares": [1], "limit": 0}},
+        {"classes": {"shares": [0.5], "fewest": [-1], "most": [3]}},
+        {"classes": {"shares": [0.5], "fewest": [0], "most": [1]}},
+        {"unlike": []},
+    ],
+)
+def test_a_hostile_reference_is_refused(change: dict[str, Any]):
+    with pytest.raises(ModelError, match=r"deciding\.drift: expected what stage deciding writes"):
+        Reference.parse(json.loads(json.dumps(asdict(SMALL))) | change)
+
+
+def test_the_limit_of_a_distribution_has_a_part_for_each_sample():
+    """1.36 / √n is the 95 % point of Kolmogorov's distribution, for large n."""
+    shape = make_shape(np.linspace(0, 1, 1000, dtype=np.float32), 400, rate=0.05, unlucky=0.05)
+    assert shape.limit == pytest.approx(1.36 / np.sqrt(1000) + 1.36 / np.sqrt(400), rel=0.02)
+
+
+def test_false_alarms_are_as_seldom_as_stated_for_nearly_all_references():
+    """Each of 40 samples for validation is kept for 200 windows of other pictures."""
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(40):
+        probs, ratios = draw(rng, 150)
+        reference = make_reference(probs, ratios, ratios > 1, 30, 0.05)
+        alarms = 0
+        for _ in range(200):
+            alarms += max(compare(reference, *draw(rng, 30)).values()) > 1
+        rates.append(alarms / 200)
+    assert np.mean([rate > 0.05 for rate in rates]) <= 0.05
+    assert max(rates) > 0  # it is a test that can fail
+
+
+def test_other_pictures_are_noticed():
+    rng = np.random.default_rng(0)
+    probs, ratios = draw(rng, 1500)
+    reference = make_reference(probs, ratios, ratios > 1, 200, 0.001)
+    found = compare(reference, *draw(rng, 200, shift=1.0))
+    assert found["unlikeness"] > 1
+    assert found["confidence"] > 1
+    assert found["classes"] < 1
+
+
+def test_metrics_tell_of_windows_and_alarms(caplog):
+    registry = CollectorRegistry()
+    monitor = DriftMonitor(registry)
+    monitor.follow("primary", SMALL)
+    before = generate_latest(registry).decode()
+    assert 'pawprint_drift_alarms_total{model="primary",signal="unlike"} 0.0' in before
+    assert 'pawprint_drift_window_pictures{model="primary"} 4.0' in before
+    for _ in range(4):
+        monitor.add("primary", np.array([0.9, 0.1], np.float32), 2.0, unlike=True)
+    after = generate_latest(registry).decode()
+    assert 'pawprint_drift_windows_total{model="primary"} 1.0' in after
+    assert 'pawprint_drift_alarms_total{model="primary",signal="unlike"} 1.0' in after
+    assert 'pawprint_drift_alarms_total{model="primary",signal="confidence"} 0.0' in after
+    assert 'pawprint_unlike_total{model="primary"} 4.0' in after
+    assert 'pawprint_unlikeness_bucket{le="1.5",model="primary"} 0.0' in after
+    assert "the last 4 pictures of the primary model are not as validation: unlike" in caplog.text
+
+
+def test_a_model_without_a_reference_raises_no_alarm():
+    registry = CollectorRegistry()
+    monitor = DriftMonitor(registry)
+    for _ in range(1000):
+        monitor.add("primary", np.array([0.9, 0.1], np.float32), None, unlike=False)
+    assert "pawprint_drift_windows_total{" not in generate_latest(registry).decode()
+
+
+def dashboard_queries() -> list[str]:
+    """Each query, as Prometheus gets it from Grafana."""
+    content = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
+    found = [target["expr"] for panel in content["panels"] for target in panel["targets"]]
+    return [e.replace("$__rate_interval", "5m").replace("$instance", ".*") for e in found]
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are():
+    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))["groups"][0]["rules"]
+    asked = set(
+        re.findall(r"pawprint_\w+", " ".join(dashboard_queries() + [r["expr"] for r in rules]))
+    )
+    monitor = Monitor(lambda: 0, lambda: 0)
+    known = set(re.findall(r"^# TYPE (\w+)", monitor.render().decode(), re.MULTILINE))
+    parts = {f"{name}{suffix}" for name in known for suffix in ("", "_bucket", "_count", "_sum")}
+    assert asked <= parts
+    assert len(asked) > 8
+
+
+def promtool(*arguments: str) -> str:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is missing: apt-get install prometheus")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_promtool_takes_the_alerts():
+    assert "2 rules found" in promtool("check", "rules", str(MONITORING / "alerts.yml"))
+    assert "SUCCESS" in promtool("test", "rules", str(MONITORING / "alerts_test.yml"))
+
+
+def test_promtool_takes_the_queries_of_the_dashboard(tmp_path):
+    queries = dashboard_queries()
+    rules = [{"record": f"query_{i}", "expr": query} for i, query in enumerate(queries)]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}), "utf-8")
+    assert f"{len(queries)} rules found" in promtool("check", "rules", str(file))
