@@ -28,6 +28,7 @@ from pawprint.cluster.messages import (
     Refused,
     SendOrder,
     SendTool,
+    Waiting,
 )
 from pawprint.cluster.worker import PICKLE, pack_tool
 from pawprint.runner.errors import PawprintError
@@ -131,21 +132,26 @@ class Cluster:
     def _connect(self) -> Ready:
         """Wait for the cluster, and see that its machines may take part."""
         if self._ready is None:
-            left_s = max(0.0, CONNECT_S - (time.monotonic() - self._started))
-            if not self._connection.poll(left_s):
-                raise self._error(
-                    f"no answer within {CONNECT_S:g} s, or no CPU of it was free; `ray status` "
-                    "tells which; its machines must reach each other, and this one must have "
-                    "joined it: `ray start --address=HOST:PORT`"
-                )
-            ready = self._receive()
-            assert isinstance(ready, Ready)  # all else was raised
+            ready = self._await_ready()
             self._check(ready.nodes)
             self._ready = ready
             self._cores = sum(node.cores for node in ready.nodes)
             names = ", ".join(f"{node.name} ({node.cores})" for node in ready.nodes)
             print(f"Ray cluster of {self._cores} cores: {names}", flush=True)
         return self._ready
+
+    def _await_ready(self) -> Ready:
+        reason = (
+            "nothing answers there; `ray status` tells whether it runs, and this machine must have "
+            "joined it: `ray start --address=HOST:PORT`"
+        )
+        while self._connection.poll(max(0.0, self._started + CONNECT_S - time.monotonic())):
+            message = self._receive()
+            if isinstance(message, Ready):
+                return message
+            if isinstance(message, Waiting):
+                reason = message.reason
+        raise self._error(f"not ready after {CONNECT_S:g} s: {reason}")
 
     def _check(self, nodes: tuple[Node, ...]) -> None:
         """Refuse machines that could make other bytes, or say that they take part.

@@ -41,6 +41,12 @@ class Node(NamedTuple):
     machine: Machine
 
 
+class Waiting(NamedTuple):
+    """What is waited for before the cluster is ready, as the end of a sentence about it."""
+
+    reason: str
+
+
 class Ready(NamedTuple):
     """The cluster was reached.
 
