@@ -86,6 +86,20 @@ class Workplace:
         take_reference(self.project, str(self.root), name)
         return ran
 
+    def find(self, experiment: str) -> str:
+        """The commit of an experiment, in the project; empty: there is none."""
+        name = reference(self.commit, experiment)
+        return git(self.project.root, "for-each-ref", "--format=%(objectname)", name).strip()
+
+    def read(self, experiment: str, path: str) -> str:
+        """A file of an experiment that git holds.
+
+        Raises:
+            PawprintError: there is none.
+        """
+        place = f"{self.find(experiment)}:{self.project.prefix[1:]}{path}"
+        return git(self.project.root, "show", place)
+
 
 def reference(commit: str, experiment: str) -> str:
     """Where git keeps an experiment of this commit."""
