@@ -107,11 +107,9 @@ class Scale:
                 return
             victim = dice.randint(2, NODES)
             harm = Harm(dice.random() * (calm.wall_s - calm.begun_s), partial(cluster.kill, victim))
-            run = driver.run_on(cluster, harm)
-            done += harm.done
-            what = f"kill {done} of {self.options.kills}: node {victim} {harm}"
-            self._add(what, f"{_compare(run, local)}, {run.wall_s:.0f} s", run, local)
+            self._harmed(f"node {victim} killed", driver, cluster, harm, local)
             if harm.done:
+                done += 1
                 cluster.start(victim)
 
     def _cut(self, driver: Driver, cluster: Cluster, local: Run, calm: Run) -> None:
@@ -123,9 +121,17 @@ class Scale:
             cluster.mend(NODES)
 
         harm = Harm(moment_s, pull)
-        run = driver.run_on(cluster, harm)
-        what = f"cable of node {NODES} pulled for {CUT_S} s {harm}"
-        self._add(what, f"{_compare(run, local)}, {run.wall_s:.0f} s", run, local)
+        what = f"cable of node {NODES} pulled for {CUT_S} s"
+        self._harmed(what, driver, cluster, harm, local)
+
+    def _harmed(self, what: str, driver: Driver, cluster: Cluster, harm: Harm, local: Run) -> None:
+        try:
+            run = driver.run_on(cluster, harm)
+        except PawprintError as error:
+            self.rows.append(Row(f"{what} {harm}", f"the run failed: {error}", False))
+            self._print(self.rows[-1])
+        else:
+            self._add(f"{what} {harm}", f"{_compare(run, local)}, {run.wall_s:.0f} s", run, local)
 
     def _curve(self, driver: Driver, local: Run) -> None:
         for count in range(1, NODES + 1):

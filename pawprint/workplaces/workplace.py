@@ -21,7 +21,7 @@ from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from pawprint.comparison.trees import Project, find_project
+from pawprint.comparison.trees import Project, find_project, open_tree
 from pawprint.runner.errors import DataError, PawprintError, one_line
 from pawprint.runner.files import UNFINISHED
 from pawprint.runner.stage import held_alone
@@ -92,13 +92,13 @@ class Workplace:
         return git(self.project.root, "for-each-ref", "--format=%(objectname)", name).strip()
 
     def read(self, experiment: str, path: str) -> str:
-        """A file of an experiment that git holds.
+        """The text of an experiment's file, which git or DVC's cache holds.
 
         Raises:
-            PawprintError: there is none.
+            FileNotFoundError: neither does.
         """
-        place = f"{self.find(experiment)}:{self.project.prefix[1:]}{path}"
-        return git(self.project.root, "show", place)
+        tree = open_tree(self.project, self.find(experiment))
+        return str(tree.fs.read_text(f"{tree.prefix}{path}", encoding="utf-8"))
 
 
 def reference(commit: str, experiment: str) -> str:
