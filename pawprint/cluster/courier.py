@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 from pawprint.cluster.machines import PACKAGE, Machine, this_machine
 from pawprint.cluster.messages import (
@@ -39,6 +39,7 @@ from pawprint.runner.processes import end_with_parent
 
 TASK_RETRIES = 3  # of a task whose process or machine is lost, by Ray
 COPIES = 8  # of an order, at most
+INTRODUCED_S = 10.0  # until the first machines begin without those that have not answered
 LOOK_EVERY_S = 5.0  # at the cluster's machines
 EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
 _WAIT_S = 0.05
@@ -212,12 +213,13 @@ class Courier:
         if now - self._looked < LOOK_EVERY_S:
             return
         self._looked = now
-        before, cores = self._cores, sum(cores for _, cores in self._list_nodes())
+        cores = sum(cores for _, cores in self._list_nodes())
         if cores:
             self._seen = now
         elif now - self._seen > EMPTY_FOR_S:
             self._refuse("no machine of it is left that has a CPU")
-        if cores and cores != before:
+        if cores and cores != self._cores:
+            self._cores = cores
             self._send(Cores(cores))
 
     def _list_nodes(self) -> list[tuple[str, int]]:
@@ -229,9 +231,7 @@ class Courier:
             alone = addresses.count(address) == 1
             name = address if alone else f"{address} ({node['NodeID'][:6]})"
             self._names.setdefault(node["NodeID"], name)
-        found = [(node["NodeID"], int(node["Resources"]["CPU"])) for node in nodes]
-        self._cores = sum(cores for _, cores in found)
-        return found
+        return [(node["NodeID"], int(node["Resources"]["CPU"])) for node in nodes]
 
     def _name(self, node: str) -> str:
         if node not in self._names:
@@ -239,17 +239,35 @@ class Courier:
         return self._names.get(node, node[:6])
 
     def _introduce_all(self) -> list[Node]:
-        """Ask each machine what it is."""
+        """Ask each machine what it is; one that is late is judged by its first answer."""
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         ask, listed = self._ray.remote(num_cpus=0, max_retries=1)(_introduce), self._list_nodes()
-        asked = [
-            ask.options(scheduling_strategy=strategy(number, soft=False)).remote()
-            for number, _ in listed
-        ]
-        return [
-            Node(self._name(number), cores, self._ray.get(machine))
-            for (number, cores), machine in zip(listed, asked, strict=True)
-        ]
+        asked = {
+            ask.options(scheduling_strategy=strategy(number, soft=False)).remote(): (number, cores)
+            for number, cores in listed
+        }
+        found: dict[str, Node] = {}
+        waiting, end = list(asked), time.monotonic() + INTRODUCED_S
+        while waiting and not (found and time.monotonic() > end):
+            answered, waiting = self._ray.wait(waiting, timeout=_WAIT_S)
+            for answer in answered:
+                number, cores = asked[answer]
+                if machine := self._read_introduction(answer):
+                    found[number] = Node(self._name(number), cores, machine)
+        self._cores = sum(node.cores for node in found.values())  # the others are counted later
+        return [found[number] for number, _ in listed if number in found]
+
+    def _read_introduction(self, answer: Any) -> Machine | None:
+        """What a machine said; None: it is lost. One that cannot work for us ends the work."""
+        errors = self._ray.exceptions
+        try:
+            return cast(Machine, self._ray.get(answer))
+        except (errors.RayTaskError, errors.RuntimeEnvSetupError) as error:
+            cause = getattr(error, "cause", None) or error
+            self._refuse(f"a machine of it cannot take up Pawprint's code ({one_line(cause)})")
+        except errors.RayError:
+            pass
+        return None
 
 
 def _receive_all(connection: Connection, incoming: SimpleQueue[Any]) -> None:
