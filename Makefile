@@ -5,7 +5,7 @@ SEED ?= 0
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro expect test check experiments bench load fuzz chaos backbones hostile attacks verify setup lock
+.PHONY: repro expect test check experiments bench scale load fuzz chaos backbones hostile attacks verify setup lock
 
 repro: expect .venv/installed
 	@git rev-parse --git-dir >/dev/null 2>&1 || [ -e .git ] || { \
@@ -47,6 +47,13 @@ experiments: .venv/installed
 DATA ?= sample
 bench: .venv/installed
 	python -m bench --data "$(DATA)" $(ARGS)
+
+# Stages on a cluster of three network namespaces, of which nodes are killed and cut; needs root and Linux.
+# For example: make scale DATA=dogs-vs-cats.zip LARGE=more.zip KILLS=10; all options: python -m bench.scale --help
+LARGE ?=
+scale: KILLS = 10
+scale: .venv/installed-dev
+	python -m bench.scale --data "$(DATA)" --large "$(LARGE)" --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 # The server under load, against the plain way; needs wrk. All options: python -m bench.load --help
 load: .venv/installed

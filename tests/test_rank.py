@@ -7,18 +7,23 @@ The whole command runs in tests/test_pipeline.py.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from living import descendants, living, wait_until
 from project import ROOT, Project, environment
 
+from pawprint.comparison.trees import find_project
 from pawprint.runner.errors import DataError, PawprintError
+from pawprint.workplaces.parcels import Order, carry_out, pack, receive
 from pawprint.workplaces.workplace import open_workplace
 
 # Stages that take no time; of the second, one that waits while a file is there
@@ -122,6 +127,55 @@ def test_what_dvc_add_knows_comes_along_as_it_lies_there(here: Project, committe
     (here.root / "weights/w").write_text("-changed-", encoding="utf-8")
     with open_workplace(*PLACE) as workplace:
         assert (workplace.root / "weights/w").read_text(encoding="utf-8") == "-changed-"
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+def test_another_machine_makes_the_same_experiment_from_a_parcel(
+    here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of this project is there; what comes back is an experiment with all its files."""
+    (here.root / "stage.py").write_text(STAGE + "# changed\n", encoding="utf-8")
+    here.dvc("repro", "--quiet", "split")
+    parcel, changes = tmp_path / "parcel.tar", {"picture.px": "64"}
+    with open_workplace(*PLACE) as workplace:
+        workplace.run("here", changes, tmp_path / "log.txt")
+        pack(workplace, changes, parcel)
+    shutil.rmtree(here.root / ".dvc/cache/runs")
+    pixels = here.root / "pixels"  # of the experiment: in no other's cache
+    for path in (here.root / ".dvc/cache/files/md5").rglob("*"):
+        if path.is_file() and path.read_bytes() == b"1-w-64":
+            path.unlink()
+
+    away = tmp_path / "away"
+    away.mkdir()
+    os.rename(here.root, tmp_path / "hidden")
+    monkeypatch.chdir(away)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(away))
+    delivery = carry_out(Order("away", changes), parcel)
+    assert (delivery.ran, delivery.failed) == (["preprocess", "score"], None)
+    refused = carry_out(Order("wrong", {"no.such": "1"}), parcel)
+    assert (refused.bundle, refused.ran) == (b"", [])
+    assert refused.failed is not None
+    assert "no.such" in refused.failed[1]
+    os.rename(tmp_path / "hidden", here.root)
+    monkeypatch.chdir(here.root)
+
+    damaged = {path: content + b"?" for path, content in delivery.files.items()}
+    with pytest.raises(PawprintError, match=r"^away: files/md5/.* was damaged on its way"):
+        receive(find_project(), workplace.commit, "away", replace(delivery, files=damaged))
+    receive(find_project(), workplace.commit, "away", delivery)
+    assert set(here.dvc("exp", "list", "--name-only").text.split()) == {"here", "away"}
+    assert here.run("git", "diff", "--stat", *names_of(here, "here", "away")).text == ""
+    here.run("git", "stash", "--quiet")
+    here.dvc("exp", "apply", "away")
+    assert (pixels / "p").read_text(encoding="utf-8") == "1-w-64"
+    assert here.dvc("status").text.strip() == "Data and pipelines are up to date."
+
+
+def names_of(project: Project, *experiments: str) -> list[str]:
+    """The references of some experiments."""
+    found = project.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").text.split()
+    return [name for each in experiments for name in found if name.endswith(f"/{each}")]
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")

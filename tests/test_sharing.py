@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import csv
 import getpass
 import importlib.util
+import io
 import os
 import shutil
 import signal
@@ -134,6 +136,65 @@ def test_a_clone_pulls_over_ssh_and_has_nothing_to_do(copied, work, ssh_server):
     port, key = ssh_server
     address = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{work / 'ssh-remote'}"
     share(copied, work / "clone", address, {"keyfile": str(key), "allow_agent": "false"})
+
+
+def make_node(project: Project, directory: Path, name: str) -> Project:
+    """A machine of its own: a clone from git alone, with a home and a cache of its own."""
+    root = directory / name
+    project.run("git", "clone", "--quiet", str(directory / "origin.git"), str(root))
+    home = directory / f"{name}-home"
+    shutil.copytree(project.home / "modules", home / "modules")
+    return Project(root, home)
+
+
+def test_experiments_of_two_machines_meet_without_a_shared_disk(copied, work):
+    """The recipe of docs/scale.md: the machines have a git server and a DVC remote in common."""
+    place = work / "machines"
+    place.mkdir()
+    # Pictures that only the first machine has
+    pictures = copied.home / "pictures.zip"
+    shutil.copyfile(copied.root / "data/raw/images.zip", pictures)
+    copied.set_params({"data.source": "archive", "data.archive": str(pictures)})
+    assert copied.dvc("repro").stages == ["params", "download"]
+    copied.run("git", "init", "--quiet", "--bare", str(place / "origin.git"))
+    copied.run("git", "remote", "add", "origin", str(place / "origin.git"))
+    copied.dvc("remote", "add", "--default", "shared", str(place / "remote"))
+    copied.commit()
+    copied.run("git", "push", "--quiet", "origin", "HEAD")
+    copied.dvc("push", "--run-cache")
+    pictures.unlink()
+
+    for name, lr in (("low", 0.002), ("high", 0.004)):
+        node = make_node(copied, place, name)
+        trial = ("-n", name, "-S", f"head.lr={lr}", "train_head")
+        assert node.dvc("exp", "run", "--pull", "--allow-missing", *trial).stages == ["train_head"]
+        # What these stages do not read has stayed in the remote
+        assert not (node.root / "models/baseline.keras").exists()
+        assert not (node.root / "data/raw/images.zip").exists()
+        node.dvc("exp", "push", "--run-cache", "origin", name)
+
+    copied.dvc("exp", "pull", "origin", "low", "high")
+    assert set(copied.dvc("exp", "list", "--name-only").text.split()) == {"low", "high"}
+    table = copied.dvc("exp", "show", "--csv", "--only-changed").text
+    rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(table))}
+    assert {name: rows[name]["head.lr"] for name in ("low", "high")} == {
+        "low": "0.002",
+        "high": "0.004",
+    }
+    copied.dvc("exp", "apply", "high")
+    assert copied.dvc("status", "train_head").text.strip() == CLEAN
+
+    # A third machine asks for what the first has computed: it is handed over, not computed again
+    third = make_node(copied, place, "third")
+    again = third.dvc(
+        *("exp", "run", "-n", "again", "--pull", "--allow-missing"),
+        *("-S", "head.lr=0.002", "train_head"),
+    )
+    assert again.stages == []
+    head = "models/head.keras"
+    low = Project(place / "low", copied.home)
+    assert (third.root / head).read_bytes() == (low.root / head).read_bytes()
+    shutil.rmtree(place)
 
 
 def running_stage(dvc: subprocess.Popen[str], name: str) -> int:

@@ -60,6 +60,8 @@ class Pending:
     Attributes:
         order: Ray's reference to its bytes.
         tool: digest of its tool.
+        cores: that it takes.
+        is_quick: whether it is handed out once more when its answer is overdue.
         copies: references to the tasks that work on it.
         sent: when the last one was handed out, on this process's clock.
         failures: of its tasks, with Ray's retries.
@@ -67,6 +69,8 @@ class Pending:
 
     order: Any
     tool: str
+    cores: int
+    is_quick: bool
     sent: float
     copies: list[Any] = field(default_factory=list)
     failures: int = 0
@@ -147,15 +151,17 @@ class Courier:
             self._tool = (message.digest, [self._ray.put(message.content)])
             return
         order = self._ray.put(message.content)
-        self._pending[message.number] = Pending(order, message.tool, time.monotonic())
+        self._pending[message.number] = Pending(
+            order, message.tool, message.cores, message.is_quick, time.monotonic()
+        )
         self._start(message.number)
 
     def _start(self, number: int, node: str = "") -> None:
         pending = self._pending[number]
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"num_cpus": pending.cores}
         if node:
             strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-            options = {"scheduling_strategy": strategy(node, soft=True)}
+            options["scheduling_strategy"] = strategy(node, soft=True)
         tools = self._tool[1] if pending.tool else []
         task = self._task.options(**options).remote(pending.order, pending.tool, tools)
         pending.copies.append(task)
@@ -203,7 +209,7 @@ class Courier:
         now, patience_s = time.monotonic(), max(self._timeout_s, 3 * self._longest_s)
         for number, pending in self._pending.items():
             late = now - pending.sent > patience_s * len(pending.copies)
-            if late and len(pending.copies) < COPIES:
+            if late and pending.is_quick and len(pending.copies) < COPIES:
                 self._start(number, self._good_node)
                 self._send(Again(number))
 

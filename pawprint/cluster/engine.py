@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import pickle
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from pawprint.runner.machine import note_other_makers
 from pawprint.runner.params import ComputeParams
 from pawprint.runner.processes import interrupts_held_back
 
+INSIDE = "PAWPRINT_ON_CLUSTER"  # set for stages that a task runs: their work stays there
 CONNECT_S = 30.0  # until the cluster has answered and has a free CPU
 _AHEAD = 2  # orders for each core: one that is worked on, and one that waits there
 
@@ -81,7 +83,7 @@ def on_cluster(compute: ComputeParams) -> Iterator[None]:
     Raises:
         PawprintError: there is no such cluster, or none that can be used.
     """
-    if compute.engine == "local":
+    if compute.engine == "local" or INSIDE in os.environ:
         yield
         return
     with closing(Cluster(compute)) as cluster, engine_in_use(cluster):
@@ -131,8 +133,11 @@ class Cluster:
     ) -> Iterator[tuple[int, Any, Any]]:
         """See ``pawprint.runner.journal.ShardEngine``."""
         ready = self._connect()
-        self._costs = WireCosts(title)
-        return self._exchange(errand, shards, title, ready.store_bytes)
+        cores = min(errand.cores, max(node.cores for node in ready.nodes))
+        if cores < errand.cores:
+            self._caller.tell(f"{title}: {errand.cores} threads each, on machines of {cores} cores")
+        self._costs = WireCosts(title, errand.unit, cores)
+        return self._exchange(replace(errand, cores=cores), shards, title, ready.store_bytes)
 
     def describe(self) -> str:
         """See ``pawprint.runner.journal.ShardEngine``."""
@@ -150,7 +155,7 @@ class Cluster:
                 number = waiting.popleft()
                 order, kept = errand.read(shards[number])
                 content = pickle.dumps((errand.work, order), PICKLE)
-                self._send(SendOrder(number, content, tool))
+                self._send(SendOrder(number, content, tool, errand.cores, errand.is_quick))
                 out[number] = kept, len(content)
                 self._costs.bytes_out += len(content)
             done = self._next_answer(title)

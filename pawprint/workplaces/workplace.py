@@ -21,13 +21,13 @@ from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from pawprint.comparison.trees import Project, find_project
+from pawprint.comparison.trees import Project, find_project, open_tree
 from pawprint.runner.errors import DataError, PawprintError, one_line
 from pawprint.runner.files import UNFINISHED
 from pawprint.runner.stage import held_alone
 from pawprint.workplaces.dvc_process import own_environment, run_dvc
 
-_SETTINGS = ("dvc.yaml", "dvc.lock", ".dvc/config", ".dvc/config.local", ".dvcignore")
+SETTINGS = ("dvc.yaml", "dvc.lock", ".dvc/config", ".dvc/config.local", ".dvcignore")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StageInputs:
 
     Attributes:
         given: files and directories of the user's, also those of `dvc add`, and code.
-        made: outputs of stages that are not run here; DVC's cache has them.
+        made: outputs of stages that are not run here, or paths in them; DVC's cache has them.
     """
 
     given: tuple[str, ...]
@@ -52,12 +52,14 @@ class Workplace:
         project: the one that was cloned.
         commit: that the experiments belong to.
         stages: that are run in it, in order.
+        inputs: what these read.
     """
 
     root: Path
     project: Project
     commit: str
     stages: tuple[str, ...]
+    inputs: StageInputs
 
     def run(
         self, experiment: str, changes: Mapping[str, str], log: Path, shown: bool = True
@@ -78,17 +80,44 @@ class Workplace:
             StageError: a stage has failed; it says why.
             PawprintError: the experiment cannot be handed over.
         """
-        settings = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
-        command = ["exp", "run", "--single-item", "--name", experiment, *settings, *self.stages]
-        name = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{experiment}"
-        _git(self.root, "update-ref", "-d", name)
-        ran = run_dvc(command, self.root, log, shown)
-        _git(
-            self.project.root,
-            *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"),
-            *(str(self.root), f"+{name}:{name}"),
-        )
+        name = reference(self.commit, experiment)
+        git(self.root, "update-ref", "-d", name)
+        ran = run_dvc(experiment_command(experiment, changes, self.stages), self.root, log, shown)
+        take_reference(self.project, str(self.root), name)
         return ran
+
+    def find(self, experiment: str) -> str:
+        """The commit of an experiment, in the project; empty: there is none."""
+        name = reference(self.commit, experiment)
+        return git(self.project.root, "for-each-ref", "--format=%(objectname)", name).strip()
+
+    def read(self, experiment: str, path: str) -> str:
+        """The text of an experiment's file, which git or DVC's cache holds.
+
+        Raises:
+            FileNotFoundError: neither does.
+        """
+        tree = open_tree(self.project, self.find(experiment))
+        return str(tree.fs.read_text(f"{tree.prefix}{path}", encoding="utf-8"))
+
+
+def reference(commit: str, experiment: str) -> str:
+    """Where git keeps an experiment of this commit."""
+    return f"refs/exps/{commit[:2]}/{commit[2:]}/{experiment}"
+
+
+def experiment_command(
+    experiment: str, changes: Mapping[str, str], stages: Sequence[str]
+) -> list[str]:
+    """The arguments of ``dvc`` that run these stages alone, as an experiment."""
+    settings = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
+    return ["exp", "run", "--single-item", "--name", experiment, *settings, *stages]
+
+
+def take_reference(project: Project, source: str, name: str) -> None:
+    """Have a project's git fetch an experiment from a repository or a bundle."""
+    quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+    git(project.root, "fetch", *quietly, source, f"+{name}:{name}")
 
 
 @contextmanager
@@ -120,23 +149,23 @@ def open_workplace(
         root = clone / project.prefix.strip("/")
         _make_clone(place, clone, top, root, commit)
         _copy_workspace(project.root, top, clone, root, inputs)
-        _write_settings(root, project.cache.parent.parent)  # of its files/md5
+        write_settings(root, project.cache.parent.parent)  # of its files/md5
         if inputs.made:  # without names, it would be all that there is
             run_dvc(["checkout", *inputs.made], root, place / "checkout.txt")
-        yield Workplace(root, project, commit, tuple(stages))
+        yield Workplace(root, project, commit, tuple(stages), inputs)
         shutil.rmtree(clone)
 
 
 def _read_commit(project: Project) -> tuple[str, Path]:
     """The commit that the workspace is at, and the top of its git repository."""
     try:
-        commit = _git(project.root, "rev-parse", "--verify", "HEAD").strip()
+        commit = git(project.root, "rev-parse", "--verify", "HEAD").strip()
     except PawprintError:
         raise PawprintError(
             f"{project.root}: experiments need a commit: `git add . && git commit -m start`"
         ) from None
-    _git(project.root, "var", "GIT_COMMITTER_IDENT")  # or it says in one line what git lacks
-    return commit, Path(_git(project.root, "rev-parse", "--show-toplevel").rstrip("\n"))
+    git(project.root, "var", "GIT_COMMITTER_IDENT")  # or it says in one line what git lacks
+    return commit, Path(git(project.root, "rev-parse", "--show-toplevel").rstrip("\n"))
 
 
 def _read_inputs(
@@ -166,14 +195,15 @@ def _read_inputs(
             f"stage {names}: not run yet, or not as params.yaml, data and code are now; run "
             f"`dvc repro {settled}`, then {command} again"
         )
-    makers = {dep: made[out] for dep in deps for out in made if _lies_in(dep, out)}
+    makers = {dep: made[out] for dep in deps for out in made if lies_in(dep, out)}
     return StageInputs(
         tuple(sorted({dep for dep in deps if dep not in makers})),
         tuple(sorted({dep for dep, maker in makers.items() if maker not in stages})),
     )
 
 
-def _lies_in(path: str, directory: str) -> bool:
+def lies_in(path: str, directory: str) -> bool:
+    """Whether a path is this directory, or below it."""
     return path == directory or path.startswith(f"{directory}/")
 
 
@@ -184,8 +214,8 @@ def _make_clone(place: Path, clone: Path, top: Path, root: Path, commit: str) ->
         shutil.rmtree(unfinished, ignore_errors=True)
         os.rename(root / UNFINISHED, unfinished)
     shutil.rmtree(clone, ignore_errors=True)
-    _git(top, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", str(top), str(clone))
-    _git(clone, "checkout", "--quiet", "--detach", commit)
+    git(top, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", str(top), str(clone))
+    git(clone, "checkout", "--quiet", "--detach", commit)
     if unfinished.is_dir():
         os.rename(unfinished, root / UNFINISHED)
 
@@ -193,19 +223,19 @@ def _make_clone(place: Path, clone: Path, top: Path, root: Path, commit: str) ->
 def _copy_workspace(root: Path, top: Path, clone: Path, cloned: Path, inputs: StageInputs) -> None:
     """Bring uncommitted changes along, and what git does not know and the stages read."""
     changes = ("diff", "--name-only", "--no-renames", "--ignore-submodules", "-z", "HEAD")
-    changed = _git(top, *changes)
+    changed = git(top, *changes)
     for name in filter(None, changed.split("\0")):
         _copy(top / name, clone / name)
-    for name in (*_SETTINGS, *inputs.given):
+    for name in (*SETTINGS, *inputs.given):
         if not Path(name).is_absolute():
             _copy(root / name, cloned / name)
     # What git knows of the workspace belongs to the experiments, also if it was not committed
     paths = ("--pathspec-from-file=-", "--pathspec-file-nul")
-    _git(clone, "--literal-pathspecs", "add", "--force", *paths, given=changed)
+    git(clone, "--literal-pathspecs", "add", "--force", *paths, given=changed)
     for key in ("user.name", "user.email"):
         known = subprocess.run(["git", "config", key], cwd=root, capture_output=True, text=True)
         if value := known.stdout.strip():
-            _git(clone, "config", key, value)
+            git(clone, "config", key, value)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -222,7 +252,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _write_settings(root: Path, cache: Path) -> None:
+def write_settings(root: Path, cache: Path) -> None:
     """Have the clone use the project's cache, and publish nothing by itself."""
     with Repo(str(root)) as repo, repo.config.edit("local") as settings:
         # From here: DVC writes its settings in ASCII, and the project may lie anywhere
@@ -230,7 +260,12 @@ def _write_settings(root: Path, cache: Path) -> None:
         settings["exp"]["auto_push"] = False
 
 
-def _git(directory: Path, *arguments: str, given: str = "") -> str:
+def git(directory: Path, *arguments: str, given: str = "") -> str:
+    """What a command of git's prints.
+
+    Raises:
+        PawprintError: it failed; what git says of it.
+    """
     command = ["git", *arguments]
     done = subprocess.run(
         command,
