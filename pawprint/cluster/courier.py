@@ -26,12 +26,12 @@ from pawprint.cluster.messages import (
     Done,
     Lost,
     Node,
+    NotReady,
     Raised,
     Ready,
     Refused,
     SendOrder,
     SendTool,
-    Waiting,
 )
 from pawprint.cluster.worker import PICKLE, Reply, work_on
 from pawprint.runner.errors import one_line
@@ -114,12 +114,12 @@ class Courier:
 
     def begin(self) -> None:
         """Tell the stage which machines there are, once one of them is free."""
-        self._send(Waiting("it answers, but not all of its machines start a process for Pawprint"))
+        self._send(NotReady("it answers, but not all of its machines start a process for Pawprint"))
         nodes = self._introduce_all()
         if not self._cores:
             self._refuse("no machine of it has a CPU for Ray: start others, without --num-cpus 0")
         busy = f"all of its {self._cores} cores are at other work"
-        self._send(Waiting(f"{busy}; wait, or end that"))
+        self._send(NotReady(f"{busy}; wait, or end that"))
         while self._ray.available_resources().get("CPU", 0) < 1:  # the stage limits the time
             time.sleep(0.2)
         own = self._ray.get_runtime_context().get_node_id()

@@ -47,7 +47,7 @@ class Node(NamedTuple):
     machine: Machine
 
 
-class Waiting(NamedTuple):
+class NotReady(NamedTuple):
     """What is waited for before the cluster is ready, as the end of a sentence about it."""
 
     reason: str
