@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,13 +20,14 @@ from pawprint.evaluation.predictions import Prediction, read_predictions
 from pawprint.runner.errors import DataError, PawprintError, StageError
 from pawprint.runner.files import UNFINISHED
 from pawprint.runner.lock import hash_output
-from pawprint.runner.params_file import load_yaml
+from pawprint.runner.params_file import parse_yaml
 from pawprint.runner.times import ASKED, StageTime, read_times
-from pawprint.search.experiments import find_experiment
 from pawprint.search.finetune_trials import as_override
 from pawprint.storage.tables import read_json, write_json
 from pawprint.versions.cache import FRESH
 from pawprint.workplaces.dvc_process import own_environment
+from pawprint.workplaces.parcels import WantedExperiment
+from pawprint.workplaces.tasks import Finished, run_on_cluster
 from pawprint.workplaces.workplace import Workplace, open_workplace
 from studies.study_file import Row, Run, Study
 
@@ -128,11 +129,12 @@ def run_study(study: Study, say: Callable[[str], None]) -> dict[str, Result | Pa
     place = PLACE / study.name
     with open_workplace(STAGES, SETTLED, place, f"python -m studies {study.name}") as workplace:
         bench = _Bench(workplace, study, workplace.project.root / place)
+        runs = [(row, run) for row in study.rows for run in row.runs]
+        if runs and runs[0][1].params.compute.engine != "local":
+            bench.run_on_cluster([run for _, run in runs], say)
         return {
             run.experiment: bench.have(run, row.model, number, say)
-            for number, (row, run) in enumerate(
-                ((row, run) for row in study.rows for run in row.runs), start=1
-            )
+            for number, (row, run) in enumerate(runs, start=1)
         }
 
 
@@ -147,14 +149,38 @@ class _Bench:
         # Each run changes the same keys, as DVC leaves its values in the clone
         self._common = sorted({key for run in study.runs for key in run.values})
         self._taken: list[float] = []
+        self._failed: dict[str, StageError] = {}  # of those that a cluster has run
+
+    def run_on_cluster(self, runs: Sequence[Run], say: Callable[[str], None]) -> None:
+        """Have a cluster run those that are not done; ``have`` then finds them."""
+        left = [run for run in runs if not self._is_done(run, self._key(run))]
+
+        def tell(place: int, finished: Finished) -> None:
+            run = left[place]
+            if error := finished.error():
+                self._failed[run.experiment] = error
+                return
+            timed = self._directory / f"{run.experiment}.jsonl"
+            timed.write_text(finished.times, encoding="utf-8")
+            stages = _stage_keys(self._workplace.read(run.experiment, "dvc.lock"))
+            self._note(run, self._key(run), stages, timed)
+            say(f"   {run.experiment}: {', '.join(finished.ran)}")
+
+        orders = [
+            WantedExperiment(run.experiment, self._changes(run), {FRESH: "1"}) for run in left
+        ]
+        if orders:
+            run_on_cluster(self._workplace, orders, left[0].params, self._directory, tell)
 
     def have(
         self, run: Run, model: str, number: int, say: Callable[[str], None]
     ) -> Result | PawprintError:
         """The result of an experiment, which is run unless it is there."""
+        if error := self._failed.get(run.experiment):
+            say(f"{number} of {self._count}: {run.experiment}\n   failed: {error}")
+            return error
         key = self._key(run)
-        done = self._journal.runs.get(run.experiment, {})
-        if done.get("key") == key and done.get("commit") == self._find(run):
+        if self._is_done(run, key):
             try:
                 result = self._read(run, model)
             except PawprintError:  # of what DVC's cache has lost
@@ -181,12 +207,20 @@ class _Bench:
         timed = self._directory / f"{run.experiment}-{key[:12]}.jsonl"
         with tempfile.TemporaryDirectory(prefix="pawprint-") as logs, _asked(timed):
             ran = self._workplace.run(run.experiment, self._changes(run), Path(logs, "log.txt"))
+        lock = (self._workplace.root / "dvc.lock").read_text(encoding="utf-8")
+        self._note(run, key, _stage_keys(lock), timed)
+        return ran
+
+    def _is_done(self, run: Run, key: str) -> bool:
+        done = self._journal.runs.get(run.experiment, {})
+        return done.get("key") == key and done.get("commit") == self._find(run)
+
+    def _note(self, run: Run, key: str, stages: Mapping[str, str], timed: Path) -> None:
+        """Note a finished experiment, and what its stages have written of their times."""
         taken = read_times(timed)  # of a run that was stopped before, too
-        stages = _stage_keys(self._workplace.root / "dvc.lock")
         known = {stage: found for stage, found in taken.items() if stage in stages}
         self._journal.add(run.experiment, key, self._find(run), stages, known)
         timed.unlink(missing_ok=True)
-        return ran
 
     def _changes(self, run: Run) -> dict[str, str]:
         content = run.params.model_dump()
@@ -201,7 +235,7 @@ class _Bench:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _find(self, run: Run) -> str:
-        return find_experiment(self._workplace.commit, run.experiment)
+        return self._workplace.find(run.experiment)
 
     def _read(self, run: Run, model: str) -> Result:
         commit = self._journal.runs[run.experiment]["commit"]
@@ -230,9 +264,9 @@ def training_times(row: Row, result: Result) -> list[StageTime] | None:
     return None if None in found else [each for each in found if each]
 
 
-def _stage_keys(lock: Path) -> dict[str, str]:
-    """stage → a hash of what it is made of, of ``dvc.lock``."""
-    entries = load_yaml(lock)["stages"]
+def _stage_keys(lock: str) -> dict[str, str]:
+    """stage → a hash of what it is made of, of the text of ``dvc.lock``."""
+    entries = parse_yaml(lock)["stages"]
     made_of = {
         stage: json.dumps([entry.get(part) for part in ("cmd", "deps", "params")], sort_keys=True)
         for stage, entry in entries.items()

@@ -92,7 +92,7 @@ def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
         left = limits.memory_bytes - (len(content) if isinstance(content, bytes) else 0)
         with limited_memory(left), limited_cpu(most_s):
             if isinstance(content, Path):
-                content = _read(content, order.max_pixels)
+                content = read_picture(content, order.max_pixels)
             result = decode_image(
                 content,
                 order.size_px,
@@ -111,7 +111,7 @@ def decode_order(order: Order, limits: DecodingLimits) -> Decoded:
     return Decoded(result, taken, process_time() - began)
 
 
-def _read(path: Path, max_pixels: int) -> bytes:
+def read_picture(path: Path, max_pixels: int) -> bytes:
     """A file; some have no size, and no end.
 
     Raises:

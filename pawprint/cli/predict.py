@@ -22,21 +22,20 @@ from tqdm import tqdm
 
 from pawprint.answers.decoders import open_decoders, prepare_decoders
 from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
-from pawprint.answers.ranking import rank_classes
 from pawprint.answers.staleness import find_staleness
-from pawprint.answers.unlikeness import tell_unlikeness
+from pawprint.cli.answering import BATCH_SIZE, answer_batch
 from pawprint.cli.answers import Answer, Columns, choose_renderer, csv_header
 from pawprint.cli.reading import STDIN, Reader, Source, describe
 from pawprint.deciding.rule import Rule, read_rule
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.overlays import blend_heatmap
-from pawprint.networks.predictor import average_views, read_unlikeness
+from pawprint.networks.predictor import average_views
 from pawprint.registry.file_kinds import HEAD_BYTES, recognize
 from pawprint.runner.errors import ModelError, PawprintError
+from pawprint.runner.params import check_address
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import printable
 
-BATCH_SIZE = 32
 AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
 VIEWS = "1, as it is, or 2, with its mirror image; more made the models worse"
 ODD_FILE = "not an ordinary file, or a link that leads to none"
@@ -82,16 +81,8 @@ def main(arguments: list[str], prog: str) -> int:
     try:
         if options.format == "csv":
             print(csv_header(columns))
-        most = options.max_pixels or classifier.card.max_pixels
-        limits = DecodingLimits.of_pixels(most)
-        with (
-            open_decoders(available_cores(), limits, classifier.card.image_size) as decoders,
-            picture_bar(len(sources)) as bar,
-        ):
-            reader = Reader(decoders, classifier.card, most)
-            for answers in predict_pictures(
-                classifier, reader, sources, options.tta, classes, overlays, rule
-            ):
+        with picture_bar(len(sources)) as bar:
+            for answers in _answer_all(classifier, sources, options, classes, overlays, rule):
                 with bar.external_write_mode() if sys.stdout.isatty() else nullcontext():
                     print("\n".join(map(render, answers)), flush=True)
                 bar.update(len(answers))
@@ -103,6 +94,32 @@ def main(arguments: list[str], prog: str) -> int:
         if sys.stderr.isatty() and (len(sources) > 1 or overlays):
             print(printable(summarize(found, unlike, options.gradcam)), file=sys.stderr)
     return int("" in found)
+
+
+def _answer_all(
+    classifier: Classifier,
+    sources: Sequence[Source],
+    options: argparse.Namespace,
+    classes: int,
+    overlays: Overlays | None,
+    rule: Rule | None,
+) -> Iterator[list[Answer]]:
+    """Answers of all pictures, in order, some at a time: from this machine, or from a cluster."""
+    card = classifier.card
+    most = options.max_pixels or card.max_pixels
+    if options.ray:
+        from pawprint.cli.sending import Asked, predict_elsewhere  # here: few need it
+
+        asked = Asked(options.tta, classes, most, rule)
+        model = Path(options.model)
+        yield from predict_elsewhere(options.ray, options.mixed, model, card, sources, asked)
+        return
+    limits = DecodingLimits.of_pixels(most)
+    with open_decoders(available_cores(), limits, card.image_size) as decoders:
+        reader = Reader(decoders, card, most)
+        yield from predict_pictures(
+            classifier, reader, sources, options.tta, classes, overlays, rule
+        )
 
 
 def summarize(found: Mapping[str, int], unlike: int, overlays: str | None) -> str:
@@ -153,11 +170,35 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
         help="of a picture, from which the time and memory follow that it may take to decode "
         "(%(default)s); 0: as many as in the model's card",
     )
+    add(
+        "--ray",
+        type=_address,
+        metavar="ADDRESS",
+        help="have the machines of a Ray cluster do it: "
+        "auto, or HOST:PORT; this one must have joined it",
+    )
+    add(
+        "--mixed",
+        action="store_true",
+        help="with --ray: also machines of other types, whose last bits may differ",
+    )
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", dest="format", action="store_const", const="json")
     formats.add_argument("--csv", dest="format", action="store_const", const="csv")
     parser.set_defaults(format="text")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.ray and options.gradcam:
+        parser.error("--gradcam draws on this machine: leave --ray or --gradcam away")
+    if options.mixed and not options.ray:
+        parser.error("--mixed is of --ray, which is not given")
+    return options
+
+
+def _address(text: str) -> str:
+    try:
+        return check_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _views(text: str) -> int:
@@ -349,32 +390,14 @@ def predict_pictures(
         overlays: where to write heatmaps of the likeliest classes.
         rule: by which the model decides alone; None: it is not asked.
     """
-    card = classifier.card
     predictor = average_views(classifier.judge, views)
     decoded = reader.read_ahead(sources, AHEAD)
+
+    def draw(chosen: Sequence[Source], images: np.ndarray, probs: np.ndarray) -> list[str]:
+        heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))
+        triples = zip(chosen, images, heatmaps, strict=True)
+        return [overlays.write(*triple) for triple in triples] if overlays else []
+
     while batch := list(islice(decoded, BATCH_SIZE)):
-        good = [(source, image) for source, image in batch if isinstance(image, np.ndarray)]
-        shape = (len(good), card.image_size, card.image_size, 3)
-        images = np.array([image for _, image in good], np.uint8).reshape(shape)
-        outputs = predictor(images)
-        probs, found_ratios = outputs[0], read_unlikeness(outputs)
-        ratios = [None] * len(good) if found_ratios is None else list(found_ratios)
-        written = [""] * len(good)
-        if overlays:
-            heatmaps = classifier.heatmaps(images, probs.argmax(axis=1))
-            written = [
-                overlays.write(source, image, heatmap)
-                for (source, image), heatmap in zip(good, heatmaps, strict=True)
-            ]
-        told = [tell_unlikeness(ratio, card.unlike_above) for ratio in ratios]
-        found = zip(probs, written, told, strict=True)
-        answers = []
-        for source, image in batch:
-            if isinstance(image, str):
-                answers.append(Answer(source.path, [], image))
-            else:
-                row, overlay, unlike = next(found)
-                ranking = rank_classes(row, card.class_names, top)
-                said = rule.say(row, unlike is not None and unlike.unlike) if rule else ""
-                answers.append(Answer(source.path, ranking, "", overlay, unlike, said))
-        yield answers
+        chosen = draw if overlays else None
+        yield answer_batch(batch, classifier.card, predictor, top, chosen, rule)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import sys
 import tempfile
@@ -12,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import yaml
 
 from pawprint.ranking.candidates import (
     STEP_PX,
@@ -84,7 +81,7 @@ def main(arguments: list[str], prog: str) -> int:
             open_workplace(STAGES, SETTLED, PLACE, "rank") as workplace,
             tempfile.TemporaryDirectory(prefix="pawprint-") as directory,
         ):
-            outcomes = _run_all(workplace, candidates.chosen, Path(directory))
+            outcomes = _run_all(workplace, candidates.chosen, params, Path(directory))
             found = _compare(workplace.root / MANIFEST, outcomes, params, options)
     except KeyboardInterrupt:
         _say("interrupted: finished candidates are kept, and the same command goes on")
@@ -94,10 +91,35 @@ def main(arguments: list[str], prog: str) -> int:
 
 
 def _run_all(
-    workplace: Workplace, candidates: Sequence[Candidate], directory: Path
+    workplace: Workplace, candidates: Sequence[Candidate], params: Params, directory: Path
 ) -> dict[Candidate, Outcome]:
-    """Run the candidates, one after the other; `directory` gets copies of their networks."""
-    outcomes: dict[Candidate, Outcome] = {}
+    """Run the candidates; `directory` gets copies of their networks."""
+    if params.compute.engine == "local":
+        _run_here(workplace, candidates, directory)
+    else:
+        _run_on_cluster(workplace, candidates, params)
+    return {
+        candidate: _read_outcome(workplace, candidate.experiment, directory)
+        for candidate in candidates
+    }
+
+
+def _run_on_cluster(workplace: Workplace, candidates: Sequence[Candidate], params: Params) -> None:
+    """Run each as a task; the first that fails ends the command."""
+    from pawprint.workplaces.parcels import WantedExperiment
+    from pawprint.workplaces.tasks import Finished, run_on_cluster
+
+    def tell(number: int, finished: Finished) -> None:
+        if error := finished.error():
+            raise error
+        _say(f"{candidates[number]}: {', '.join(finished.ran)}")
+
+    orders = [WantedExperiment(each.experiment, each.changes) for each in candidates]
+    run_on_cluster(workplace, orders, params, workplace.project.root / PLACE / "orders", tell)
+
+
+def _run_here(workplace: Workplace, candidates: Sequence[Candidate], directory: Path) -> None:
+    """Run the candidates, one after the other."""
     taken: list[float] = []
     for number, candidate in enumerate(candidates):
         left = (len(candidates) - number) * sum(taken) / max(len(taken), 1)
@@ -111,20 +133,21 @@ def _run_all(
         if ran:
             taken.append(seconds)
         _say(f"   {seconds:.0f} s: {', '.join(ran) if ran else 'all of it was in the cache'}")
-        network = directory / f"{candidate.experiment}.keras"
-        shutil.copyfile(workplace.root / NETWORK, network)
-        outcomes[candidate] = _read_outcome(workplace.root, network)
-    return outcomes
 
 
-def _read_outcome(root: Path, network: Path) -> Outcome:
+def _read_outcome(workplace: Workplace, experiment: str, directory: Path) -> Outcome:
     from pawprint.choosing.out_of_fold import read_out_of_fold
+    from pawprint.comparison.trees import open_tree
 
-    table = read_out_of_fold(root / PREDICTIONS)
-    lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    tree = open_tree(workplace.project, workplace.find(experiment))
+    predictions, network = directory / f"{experiment}.csv", directory / f"{experiment}.keras"
+    tree.copy(PREDICTIONS, predictions)
+    tree.copy(NETWORK, network)
+    table = read_out_of_fold(predictions)
+    lock = tree.read_yaml("dvc.lock")["stages"]
     size_of = {out["path"]: out["size"] for name in STAGES for out in lock[name]["outs"]}
     features = sum(size_of[path] for path in FEATURES) / len(table.paths)
-    pixels = size_of[DECODED] / len(read_csv(root / MANIFEST))
+    pixels = size_of[DECODED] / len(read_csv(workplace.root / MANIFEST))
     return Outcome(table, network, pixels + features, size_of[NETWORK])
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pawprint.search.experiments import Experiments
     from pawprint.search.head_trials import HeadTrials
     from pawprint.search.progress import Budget
-    from pawprint.search.study import Study, Trial
+    from pawprint.search.study import Planned, Study, Trial
 
 _PROCESSED, _POOLED, _MANIFEST = "data/processed", "data/features/pooled", "data/split.csv"
 _SEARCHES = Path("searches")  # git ignores it, DVC does not know it
@@ -34,11 +34,11 @@ _CHART, _TABLE = "importance.png", "trials.csv"
 
 
 class Trials(Protocol):
-    """What can run a trial; see ``HeadTrials.run``."""
+    """What can run trials; see ``HeadTrials.run_all``."""
 
-    def run(
-        self, number: int, values: dict[str, Any], name: str, follow: Callable[[float], None]
-    ) -> Trial: ...
+    def run_all(
+        self, planned: Sequence[Planned], follow: Callable[[float], None]
+    ) -> Iterator[Trial]: ...
 
 
 def main(arguments: list[str], prog: str) -> int:
@@ -71,11 +71,11 @@ def main(arguments: list[str], prog: str) -> int:
     with held_alone(directory, "this search is running already; give another one a --name"):
         if options.fresh:
             _forget(directory, name)
-        conditions = _conditions(experiments, ranges, options.seed)
+        conditions = _conditions(experiments, ranges, options.seed, options.together)
         study = Study(directory / "optuna.log", ranges, options.seed, conditions)
         _check_unchanged(study.conditions, conditions, name)
         budget = Budget(options.minutes, options.trials, began)
-        search = Search(params, ranges, name, directory, study, budget)
+        search = Search(params, ranges, name, directory, study, budget, options.together)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if finetuned:
             return search.finetune()
@@ -92,6 +92,7 @@ class Search:
         directory: what is kept of it.
         study: its trials.
         budget: what it may take.
+        together: how many trials are proposed before any of them is judged.
     """
 
     def __init__(
@@ -102,10 +103,12 @@ class Search:
         directory: Path,
         study: Study,
         budget: Budget,
+        together: int,
     ) -> None:
         self._params, self._ranges, self._name = params, list(ranges), name
         self._directory, self._study, self._budget = directory, study, budget
         self._keys = [each.key for each in ranges]
+        self._together = together
 
     def heads(self, experiments: Experiments) -> int:
         """Search settings of the head; returns the exit code."""
@@ -145,7 +148,7 @@ class Search:
             "as they do"
         )
         figures = next(model.figures for model in MODELS if model.stage == "finetune")
-        interrupted = self._run(open_trials(self._keys, figures, self._directory))
+        interrupted = self._run(open_trials(self._keys, figures, self._directory, self._params))
         return self._end(interrupted, lambda: describe_best_finetuned(self._study.trials, count))
 
     def _say_start(self, judged: str) -> None:
@@ -156,9 +159,11 @@ class Search:
     def _may_go_on(self) -> bool:
         return self._budget.allows(len(self._study.trials)) and not self._is_exhausted()
 
-    def _is_exhausted(self) -> bool:
-        """Whether every setting was tried."""
-        known = [suggest_all(self._ranges, trial.values) for trial in self._study.trials]
+    def _is_exhausted(self, planned: Sequence[Planned] = ()) -> bool:
+        """Whether every setting was tried, or is going to be."""
+        tried = [trial.values for trial in self._study.trials]
+        tried += [each.values for each in planned]
+        known = [suggest_all(self._ranges, values) for values in tried]
         inside = {json.dumps(values) for values in known if len(values) == len(self._ranges)}
         return len(inside) >= count_combinations(self._ranges)
 
@@ -184,15 +189,33 @@ class Search:
         progress = SearchProgress(budget, study.trials)
         try:
             while self._may_go_on():
-                number = len(study.trials)
-                values = study.propose() if number else self._current()
-                name = f"search-{self._name}-{number:04d}"
-                trial = trials.run(number, values, name, progress.follow)
-                study.add(trial)
-                budget.note(trial.training_s + trial.dvc_s)
-                progress.tell_trial(trial)
+                for trial in trials.run_all(self._plan(), progress.follow):
+                    study.add(trial)
+                    budget.note(trial.training_s + trial.dvc_s)
+                    progress.tell_trial(trial)
         finally:
             progress.close()
+
+    def _plan(self) -> list[Planned]:
+        """The next trials up to the end of a round; what they are, its other trials do not change.
+
+        So a search that was stopped within a round goes on with the trials that it would have had.
+        """
+        from pawprint.search.study import Planned
+
+        first, together = len(self._study.trials), self._together
+        judged = first - first % together
+        end = judged + together
+        if self._budget.trials is not None:
+            end = min(end, self._budget.trials)
+        planned: list[Planned] = []
+        for number in range(first, end):
+            if planned and self._is_exhausted(planned):
+                break
+            known = [each.values for each in planned]
+            values = self._study.propose(known, judged) if number else self._current()
+            planned.append(Planned(number, values, f"search-{self._name}-{number:04d}"))
+        return planned
 
     def _current(self) -> dict[str, Any]:
         """What params.yaml has of the searched keys."""
@@ -271,7 +294,9 @@ def _check_features(params: Params, ranges: Sequence[Searched]) -> None:
                 check_all_class_weights(change_params(params, {each.key: value}), names)
 
 
-def _conditions(experiments: Experiments, ranges: Sequence[Searched], seed: int) -> dict[str, str]:
+def _conditions(
+    experiments: Experiments, ranges: Sequence[Searched], seed: int, together: int
+) -> dict[str, str]:
     """All that must stay the same while a search goes on, by the names that a message has."""
     from importlib import metadata
 
@@ -279,6 +304,7 @@ def _conditions(experiments: Experiments, ranges: Sequence[Searched], seed: int)
     return {
         "the ranges": " ".join(f"{each.key}={each.text}" for each in ranges),
         "--seed": str(seed),
+        **({} if together == 1 else {"--together": str(together)}),
         "the commit": experiments.baseline[:7],  # on which its experiments are
         **experiments.conditions,
         **machine,
@@ -329,6 +355,14 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
     add("--trials", type=_count, metavar="N", help="in all, with those of earlier calls")
     add("--seed", type=_seed, default=0, metavar="N", help="of what is tried (%(default)s)")
     add("--name", type=_name, help="of the search (head, or finetune)")
+    add(
+        "--together",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="trials that are proposed at once, and of finetune.* run at once on a cluster "
+        "(compute.engine: ray); see docs/scale.md (%(default)s)",
+    )
     add("--fresh", action="store_true", help="forget the trials and experiments of this name")
     options = parser.parse_intermixed_args(arguments)
     if options.minutes is None and options.trials is None:

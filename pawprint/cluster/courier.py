@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 from pawprint.cluster.machines import PACKAGE, Machine, this_machine
 from pawprint.cluster.messages import (
@@ -26,6 +26,7 @@ from pawprint.cluster.messages import (
     Done,
     Lost,
     Node,
+    NotReady,
     Raised,
     Ready,
     Refused,
@@ -38,6 +39,7 @@ from pawprint.runner.processes import end_with_parent
 
 TASK_RETRIES = 3  # of a task whose process or machine is lost, by Ray
 COPIES = 8  # of an order, at most
+INTRODUCED_S = 10.0  # until the first machines begin without those that have not answered
 LOOK_EVERY_S = 5.0  # at the cluster's machines
 EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
 _WAIT_S = 0.05
@@ -58,6 +60,8 @@ class Pending:
     Attributes:
         order: Ray's reference to its bytes.
         tool: digest of its tool.
+        cores: that it takes.
+        is_quick: whether it is handed out once more when its answer is overdue.
         copies: references to the tasks that work on it.
         sent: when the last one was handed out, on this process's clock.
         failures: of its tasks, with Ray's retries.
@@ -65,6 +69,8 @@ class Pending:
 
     order: Any
     tool: str
+    cores: int
+    is_quick: bool
     sent: float
     copies: list[Any] = field(default_factory=list)
     failures: int = 0
@@ -108,9 +114,12 @@ class Courier:
 
     def begin(self) -> None:
         """Tell the stage which machines there are, once one of them is free."""
+        self._send(NotReady("it answers, but not all of its machines start a process for Pawprint"))
         nodes = self._introduce_all()
         if not self._cores:
             self._refuse("no machine of it has a CPU for Ray: start others, without --num-cpus 0")
+        busy = f"all of its {self._cores} cores are at other work"
+        self._send(NotReady(f"{busy}; wait, or end that"))
         while self._ray.available_resources().get("CPU", 0) < 1:  # the stage limits the time
             time.sleep(0.2)
         own = self._ray.get_runtime_context().get_node_id()
@@ -142,15 +151,17 @@ class Courier:
             self._tool = (message.digest, [self._ray.put(message.content)])
             return
         order = self._ray.put(message.content)
-        self._pending[message.number] = Pending(order, message.tool, time.monotonic())
+        self._pending[message.number] = Pending(
+            order, message.tool, message.cores, message.is_quick, time.monotonic()
+        )
         self._start(message.number)
 
     def _start(self, number: int, node: str = "") -> None:
         pending = self._pending[number]
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"num_cpus": pending.cores}
         if node:
             strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-            options = {"scheduling_strategy": strategy(node, soft=True)}
+            options["scheduling_strategy"] = strategy(node, soft=True)
         tools = self._tool[1] if pending.tool else []
         task = self._task.options(**options).remote(pending.order, pending.tool, tools)
         pending.copies.append(task)
@@ -198,7 +209,7 @@ class Courier:
         now, patience_s = time.monotonic(), max(self._timeout_s, 3 * self._longest_s)
         for number, pending in self._pending.items():
             late = now - pending.sent > patience_s * len(pending.copies)
-            if late and len(pending.copies) < COPIES:
+            if late and pending.is_quick and len(pending.copies) < COPIES:
                 self._start(number, self._good_node)
                 self._send(Again(number))
 
@@ -208,12 +219,13 @@ class Courier:
         if now - self._looked < LOOK_EVERY_S:
             return
         self._looked = now
-        before, cores = self._cores, sum(cores for _, cores in self._list_nodes())
+        cores = sum(cores for _, cores in self._list_nodes())
         if cores:
             self._seen = now
         elif now - self._seen > EMPTY_FOR_S:
             self._refuse("no machine of it is left that has a CPU")
-        if cores and cores != before:
+        if cores and cores != self._cores:
+            self._cores = cores
             self._send(Cores(cores))
 
     def _list_nodes(self) -> list[tuple[str, int]]:
@@ -225,9 +237,7 @@ class Courier:
             alone = addresses.count(address) == 1
             name = address if alone else f"{address} ({node['NodeID'][:6]})"
             self._names.setdefault(node["NodeID"], name)
-        found = [(node["NodeID"], int(node["Resources"]["CPU"])) for node in nodes]
-        self._cores = sum(cores for _, cores in found)
-        return found
+        return [(node["NodeID"], int(node["Resources"]["CPU"])) for node in nodes]
 
     def _name(self, node: str) -> str:
         if node not in self._names:
@@ -235,17 +245,35 @@ class Courier:
         return self._names.get(node, node[:6])
 
     def _introduce_all(self) -> list[Node]:
-        """Ask each machine what it is."""
+        """Ask each machine what it is; one that is late is judged by its first answer."""
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         ask, listed = self._ray.remote(num_cpus=0, max_retries=1)(_introduce), self._list_nodes()
-        asked = [
-            ask.options(scheduling_strategy=strategy(number, soft=False)).remote()
-            for number, _ in listed
-        ]
-        return [
-            Node(self._name(number), cores, self._ray.get(machine))
-            for (number, cores), machine in zip(listed, asked, strict=True)
-        ]
+        asked = {
+            ask.options(scheduling_strategy=strategy(number, soft=False)).remote(): (number, cores)
+            for number, cores in listed
+        }
+        found: dict[str, Node] = {}
+        waiting, end = list(asked), time.monotonic() + INTRODUCED_S
+        while waiting and not (found and time.monotonic() > end):
+            answered, waiting = self._ray.wait(waiting, timeout=_WAIT_S)
+            for answer in answered:
+                number, cores = asked[answer]
+                if machine := self._read_introduction(answer):
+                    found[number] = Node(self._name(number), cores, machine)
+        self._cores = sum(node.cores for node in found.values())  # the others are counted later
+        return [found[number] for number, _ in listed if number in found]
+
+    def _read_introduction(self, answer: Any) -> Machine | None:
+        """What a machine said; None: it is lost. One that cannot work for us ends the work."""
+        errors = self._ray.exceptions
+        try:
+            return cast(Machine, self._ray.get(answer))
+        except (errors.RayTaskError, errors.RuntimeEnvSetupError) as error:
+            cause = getattr(error, "cause", None) or error
+            self._refuse(f"a machine of it cannot take up Pawprint's code ({one_line(cause)})")
+        except errors.RayError:
+            pass
+        return None
 
 
 def _receive_all(connection: Connection, incoming: SimpleQueue[Any]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import pickle
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from pawprint.cluster.messages import (
     Done,
     Lost,
     Node,
+    NotReady,
     Raised,
     Ready,
     Refused,
@@ -36,9 +39,41 @@ from pawprint.runner.machine import note_other_makers
 from pawprint.runner.params import ComputeParams
 from pawprint.runner.processes import interrupts_held_back
 
+INSIDE = "PAWPRINT_ON_CLUSTER"  # set for stages that a task runs: their work stays there
 CONNECT_S = 30.0  # until the cluster has answered and has a free CPU
 _AHEAD = 2  # orders for each core: one that is worked on, and one that waits there
-_AGAIN = "what is finished is kept: run `dvc repro` again"
+
+
+def _tell_stage(text: str) -> None:
+    print(text, flush=True)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for a cluster, in words for the user.
+
+    Attributes:
+        setting: that holds the address.
+        accept: how machines of other types are accepted.
+        again: what to do when the cluster is there again.
+        alone: how it is done without a cluster.
+        tell: takes lines for the user.
+    """
+
+    setting: str
+    accept: str
+    again: str
+    alone: str
+    tell: Callable[[str], None]
+
+
+STAGE = Caller(
+    "compute.address",
+    "-S compute.mixed=true",
+    "what is finished is kept, `dvc repro` goes on with it",
+    "-S compute.engine=local",
+    _tell_stage,
+)
 
 
 @contextmanager
@@ -48,29 +83,33 @@ def on_cluster(compute: ComputeParams) -> Iterator[None]:
     Raises:
         PawprintError: there is no such cluster, or none that can be used.
     """
-    if compute.engine == "local":
+    if compute.engine == "local" or INSIDE in os.environ:
         yield
         return
-    if find_spec("ray") is None:
-        raise PawprintError(
-            "compute.engine: found ray, which is not installed here: pip install --require-hashes "
-            "-r requirements-ray.txt, or set it to local"
-        )
-    cluster = Cluster(compute)
-    try:
-        with engine_in_use(cluster):
-            yield
-    finally:
-        cluster.close()
+    with closing(Cluster(compute)) as cluster, engine_in_use(cluster):
+        yield
 
 
 class Cluster:
     """A ``ShardEngine`` for errands: see ``pawprint.runner.journal``.
 
-    It connects while the stage prepares its work, and says so only when there is some.
+    It connects while the caller prepares its work, and complains only when there is some.
+
+    Args:
+        compute: of which cluster.
+        caller: for whom.
+
+    Raises:
+        PawprintError: Ray is not installed here.
     """
 
-    def __init__(self, compute: ComputeParams) -> None:
+    def __init__(self, compute: ComputeParams, caller: Caller = STAGE) -> None:
+        if find_spec("ray") is None:
+            raise PawprintError(
+                f"{caller.setting}: Ray is not installed here: pip install --require-hashes -r "
+                f"requirements-ray.txt, or do without: {caller.alone}"
+            )
+        self._caller = caller
         self._address, self._mixed = compute.address, compute.mixed
         self._own = this_machine()
         self._accepted: set[str] = set()  # digests of machines
@@ -94,8 +133,11 @@ class Cluster:
     ) -> Iterator[tuple[int, Any, Any]]:
         """See ``pawprint.runner.journal.ShardEngine``."""
         ready = self._connect()
-        self._costs = WireCosts(title)
-        return self._exchange(errand, shards, title, ready.store_bytes)
+        cores = min(errand.cores, max(node.cores for node in ready.nodes))
+        if cores < errand.cores:
+            self._caller.tell(f"{title}: {errand.cores} threads each, on machines of {cores} cores")
+        self._costs = WireCosts(title, errand.unit, cores)
+        return self._exchange(replace(errand, cores=cores), shards, title, ready.store_bytes)
 
     def describe(self) -> str:
         """See ``pawprint.runner.journal.ShardEngine``."""
@@ -113,7 +155,7 @@ class Cluster:
                 number = waiting.popleft()
                 order, kept = errand.read(shards[number])
                 content = pickle.dumps((errand.work, order), PICKLE)
-                self._send(SendOrder(number, content, tool))
+                self._send(SendOrder(number, content, tool, errand.cores, errand.is_quick))
                 out[number] = kept, len(content)
                 self._costs.bytes_out += len(content)
             done = self._next_answer(title)
@@ -131,21 +173,26 @@ class Cluster:
     def _connect(self) -> Ready:
         """Wait for the cluster, and see that its machines may take part."""
         if self._ready is None:
-            left_s = max(0.0, CONNECT_S - (time.monotonic() - self._started))
-            if not self._connection.poll(left_s):
-                raise self._error(
-                    f"no answer within {CONNECT_S:g} s, or no CPU of it was free; `ray status` "
-                    "tells which; its machines must reach each other, and this one must have "
-                    "joined it: `ray start --address=HOST:PORT`"
-                )
-            ready = self._receive()
-            assert isinstance(ready, Ready)  # all else was raised
+            ready = self._await_ready()
             self._check(ready.nodes)
             self._ready = ready
             self._cores = sum(node.cores for node in ready.nodes)
             names = ", ".join(f"{node.name} ({node.cores})" for node in ready.nodes)
-            print(f"Ray cluster of {self._cores} cores: {names}", flush=True)
+            self._caller.tell(f"Ray cluster of {self._cores} cores: {names}")
         return self._ready
+
+    def _await_ready(self) -> Ready:
+        reason = (
+            "nothing answers there; `ray status` tells whether it runs, and this machine must have "
+            "joined it: `ray start --address=HOST:PORT`"
+        )
+        while self._connection.poll(max(0.0, self._started + CONNECT_S - time.monotonic())):
+            message = self._receive()
+            if isinstance(message, Ready):
+                return message
+            if isinstance(message, NotReady):
+                reason = message.reason
+        raise self._error(f"not ready after {CONNECT_S:g} s: {reason}")
 
     def _check(self, nodes: tuple[Node, ...]) -> None:
         """Refuse machines that could make other bytes, or say that they take part.
@@ -155,19 +202,24 @@ class Cluster:
         """
         odd = [(n, d) for n in nodes if (d := find_differences(self._own, n.machine))]
         told = "; ".join(f"{node.name}: {', '.join(found)}" for node, found in odd)
+        if self._own.fault:
+            raise PawprintError(
+                f"{self._caller.setting}: {self._own.fault} on this machine, with which those of "
+                "the cluster are compared: pip install --require-hashes -r requirements.txt"
+            )
         if any(must_be_refused(self._own, node.machine) for node, _ in odd):
             raise PawprintError(
-                f"machines of the cluster lack what this one has ({told}); install "
-                "requirements.txt and requirements-ray.txt there"
+                f"{self._caller.setting}: machines of the cluster lack what this one has ({told}); "
+                "install requirements.txt and requirements-ray.txt there"
             )
         if odd and not self._mixed:
             raise PawprintError(
-                f"machines of the cluster could give other last bits than this one ({told}); take "
-                "them out, or accept that by -S compute.mixed=true"
+                f"{self._caller.setting}: machines of the cluster could give other last bits than "
+                f"this one ({told}); take them out, or accept that: {self._caller.accept}"
             )
         if odd:
             note_other_makers("; ".join(found) for _, found in odd)
-            print(f"warning: compute.mixed: last bits may differ: {told}", flush=True)
+            self._caller.tell(f"warning: last bits may differ: {told}")
         self._accepted |= {node.machine.digest for node in nodes}
 
     def _send_tool(self, tool: Tool | None) -> str:
@@ -196,8 +248,8 @@ class Cluster:
                 case Lost(_, reason):
                     raise PawprintError(
                         f"{title}: what worked on a shard ended {TASK_RETRIES + 1} times "
-                        f"({reason}); {_AGAIN}; if it is for a picture, -S compute.engine=local "
-                        "names it"
+                        f"({reason}); {self._caller.again}; if it is for a picture, "
+                        f"{self._caller.alone} names it"
                     )
 
     def _send(self, message: Any) -> None:
@@ -216,8 +268,8 @@ class Cluster:
         return message
 
     def _lost(self) -> PawprintError:
-        return self._error(f"the connection to it ended: see that it runs; {_AGAIN}")
+        return self._error(f"the connection to it ended: see that it runs; {self._caller.again}")
 
     def _error(self, reason: str) -> PawprintError:
         where = f"the Ray cluster at {self._address}"
-        return PawprintError(f"compute.address: {where}: {reason}")
+        return PawprintError(f"{self._caller.setting}: {where}: {reason}")

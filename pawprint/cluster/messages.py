@@ -17,11 +17,17 @@ class SendTool(NamedTuple):
 
 
 class SendOrder(NamedTuple):
-    """An order, as of ``work_on``; its number is that of the shard."""
+    """An order, as of ``work_on``; its number is that of the shard.
+
+    Attributes:
+        cores, is_quick: as of ``Errand``.
+    """
 
     number: int
     content: bytes
     tool: str
+    cores: int
+    is_quick: bool
 
 
 # From the courier
@@ -39,6 +45,12 @@ class Node(NamedTuple):
     name: str
     cores: int
     machine: Machine
+
+
+class NotReady(NamedTuple):
+    """What is waited for before the cluster is ready, as the end of a sentence about it."""
+
+    reason: str
 
 
 class Ready(NamedTuple):

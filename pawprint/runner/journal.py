@@ -46,8 +46,12 @@ class Errand:
         work: what was sent, and the opened tool (or None) → the answer, picklable. A module's
             function; nothing but its arguments, machine and libraries may change what it returns.
         write: the shard, what was kept, and the answer → the result, its files written.
-        count: pictures of a shard.
+        count: pictures of a shard, or what else is counted.
         tool: see there.
+        unit: what is counted, in the singular.
+        cores: that the work on one shard takes.
+        is_quick: whether a shard without an answer for long is worked on once more elsewhere; else
+            that is done only where its machine is lost.
     """
 
     read: Callable[[Any], tuple[Any, Any]]
@@ -55,6 +59,9 @@ class Errand:
     write: Callable[[Any, Any, Any], Any]
     count: Callable[[Any], int]
     tool: Tool | None = None
+    unit: str = "picture"
+    cores: int = 1
+    is_quick: bool = True
 
 
 class ShardEngine(Protocol):
@@ -203,7 +210,7 @@ def send_shards(
     done = sum(counts) - sum(counts[i] for i in sent)
     if sent:
         answers = _engine.run(errand, sent, title)
-        with tqdm(desc=title, total=sum(counts), initial=done, unit="picture") as bar:
+        with tqdm(desc=title, total=sum(counts), initial=done, unit=errand.unit) as bar:
             for i, kept, answer in answers:
                 if i in results:
                     raise RuntimeError(f"{title}: two answers for shard {i}")

@@ -358,14 +358,19 @@ class RuntimeParams(Section):
     engine: Literal["auto", "openvino", "tensorflow"]
 
 
-def _is_an_address(value: str) -> str:
+def check_address(value: str) -> str:
+    """The address of a Ray cluster as it is; ValueError if it is none."""
     host, _, port = value.rpartition(":")
     if value != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(
-            f"compute.address: expected auto, or host:port as `ray start --head` prints it, "
-            f"found {value!r}"
-        )
+        raise ValueError(f"expected auto, or host:port of a Ray cluster, found {value!r}")
     return value
+
+
+def _is_an_address(value: str) -> str:
+    try:
+        return check_address(value)
+    except ValueError as error:
+        raise ValueError(f"compute.address: {error}") from None
 
 
 class ComputeParams(Section):

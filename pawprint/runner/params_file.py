@@ -70,6 +70,11 @@ def load_yaml(path: Path | str) -> Any:
         return yaml.load(file, Loader=_Loader)
 
 
+def parse_yaml(text: str) -> Any:
+    """The same of a text."""
+    return yaml.load(text, Loader=_Loader)
+
+
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check the whole of params.yaml.
 

@@ -6,7 +6,7 @@ TensorFlow is imported once and the features are read once, so that a trial is i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pawprint.runner.files import atomic_write
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import change_params
 from pawprint.search.experiments import Experiments
-from pawprint.search.study import Trial
+from pawprint.search.study import Planned, Trial
 
 
 class HeadTrials:
@@ -49,6 +49,12 @@ class HeadTrials:
         self._experiments, self._directory = experiments, directory
         self.groups = number_groups(pictures.groups)
         self.fold_sizes = np.bincount(folds)
+
+    def run_all(
+        self, planned: Sequence[Planned], follow: Callable[[float], None]
+    ) -> Iterator[Trial]:
+        """Run several, one after the other."""
+        yield from (self.run(each.number, each.values, each.name, follow) for each in planned)
 
     def run(
         self,

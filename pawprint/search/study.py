@@ -35,6 +35,21 @@ _FEWEST = 10  # trials with a score, for importances
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A trial that is to be run.
+
+    Attributes:
+        number: from 0, which has the values that params.yaml has.
+        values: of the searched keys.
+        name: of its experiment.
+    """
+
+    number: int
+    values: dict[str, Any]
+    name: str
+
+
+@dataclass(frozen=True)
 class Trial:
     """A setting that was tried.
 
@@ -109,17 +124,24 @@ class Study:
         """Those under which the search began."""
         return dict(self._study.user_attrs[_CONDITIONS])
 
-    def propose(self) -> dict[str, Any]:
+    def propose(
+        self, planned: Sequence[dict[str, Any]] = (), judged: int | None = None
+    ) -> dict[str, Any]:
         """Values of the searched keys that were not tried yet.
+
+        Args:
+            planned: values of trials that come before it and have not ended.
+            judged: how many of the trials it follows from; None: all.
 
         Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization (2011): TPE.
         """
-        tried = {trial.key for trial in self.trials}
+        tried = {trial.key for trial in self.trials} | {Trial(0, each).key for each in planned}
         history = optuna.create_study()
-        history.add_trials(self._study.trials)
+        history.add_trials(self._study.trials[:judged])
         values: dict[str, Any] = {}
         for attempt in range(_ATTEMPTS):
-            sequence = np.random.SeedSequence([self._seed, len(self.trials), attempt])
+            number = len(self.trials) + len(planned)
+            sequence = np.random.SeedSequence([self._seed, number, attempt])
             seed = int(sequence.generate_state(1)[0])
             # Where choices repeat themselves, the last attempts are those of chance
             by_chance = attempt >= _ATTEMPTS // 2

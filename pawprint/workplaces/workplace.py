@@ -21,7 +21,7 @@ from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from pawprint.comparison.trees import Project, find_project
+from pawprint.comparison.trees import Project, find_project, open_tree
 from pawprint.runner.errors import DataError, PawprintError, one_line
 from pawprint.runner.files import UNFINISHED
 from pawprint.runner.stage import held_alone
@@ -85,6 +85,20 @@ class Workplace:
         ran = run_dvc(experiment_command(experiment, changes, self.stages), self.root, log, shown)
         take_reference(self.project, str(self.root), name)
         return ran
+
+    def find(self, experiment: str) -> str:
+        """The commit of an experiment, in the project; empty: there is none."""
+        name = reference(self.commit, experiment)
+        return git(self.project.root, "for-each-ref", "--format=%(objectname)", name).strip()
+
+    def read(self, experiment: str, path: str) -> str:
+        """The text of an experiment's file, which git or DVC's cache holds.
+
+        Raises:
+            FileNotFoundError: neither does.
+        """
+        tree = open_tree(self.project, self.find(experiment))
+        return str(tree.fs.read_text(f"{tree.prefix}{path}", encoding="utf-8"))
 
 
 def reference(commit: str, experiment: str) -> str:

@@ -1,0 +1,118 @@
+"""Answers about pictures from a Ray cluster: files go out, rankings come back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pawprint.answers.decoders import Decoders
+from pawprint.answers.orders import DecodingLimits
+from pawprint.cli.answering import BATCH_SIZE, answer_batch
+from pawprint.cli.answers import Answer
+from pawprint.cli.reading import Reader, Source, read_file
+from pawprint.cluster.engine import Caller, Cluster
+from pawprint.deciding.rule import Rule
+from pawprint.inference.classifier import Classifier, ModelCard
+from pawprint.inference.exported import CARD, GRAPH, TAIL, WEIGHTS
+from pawprint.networks.predictor import average_views
+from pawprint.runner.journal import Errand, Tool
+from pawprint.runner.params import ComputeParams
+
+OVERDUE_S = 60.0  # as compute.timeout_s
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+PREDICT = Caller("--ray", "--mixed", "run it again", "leaving --ray away", _tell)
+
+SentFiles = list[
+    tuple[Source, bytes | str]
+]  # each with its bytes, or with the reason why it has none
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a model.
+
+    Attributes:
+        views: of each picture, see ``average_views``.
+        top: classes to name.
+        max_pixels: of a picture, if the model's card does not allow fewer.
+        rule: by which it decides alone; None: it is not asked.
+    """
+
+    views: int
+    top: int
+    max_pixels: int
+    rule: Rule | None
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A model in a process of the cluster, and what decodes there."""
+
+    classifier: Classifier
+    reader: Reader
+    asked: Asked
+
+
+def predict_elsewhere(
+    address: str, mixed: bool, model: Path, card: ModelCard, sources: Sequence[Source], asked: Asked
+) -> Iterator[list[Answer]]:
+    """Answers of all pictures, in order, some at a time; only a few files are in memory.
+
+    Args:
+        address: of the cluster, see ``compute.address``.
+        mixed: see ``compute.mixed``.
+        model: exported directory, or ``.keras`` file.
+        card: of the model.
+        sources: what to read.
+        asked: of the model.
+    """
+    compute = ComputeParams(engine="ray", address=address, mixed=mixed, timeout_s=OVERDUE_S)
+    exported = [model / name for name in (CARD, GRAPH, WEIGHTS, TAIL)]
+    name, files = (model.name, [model]) if model.suffix == ".keras" else ("", exported)
+    tool = Tool(tuple(files), partial(_open, name=name, asked=asked))
+
+    def read(batch: Sequence[Source]) -> tuple[SentFiles, None]:
+        return [(source, read_file(source, card, asked.max_pixels)) for source in batch], None
+
+    errand = Errand(read, _answer, _hand_on, len, tool)
+    starts = range(0, len(sources), BATCH_SIZE)
+    batches = {number: sources[i : i + BATCH_SIZE] for number, i in enumerate(starts)}
+    early: dict[int, list[Answer]] = {}  # that came before those in front of them
+    coming = 0
+    with closing(Cluster(compute, PREDICT)) as cluster:
+        for number, _, answers in cluster.run(errand, batches, "predict"):
+            early[number] = answers
+            while coming in early:
+                yield early.pop(coming)
+                coming += 1
+        PREDICT.tell(cluster.describe())
+
+
+def _open(directory: Path, name: str, asked: Asked) -> Oracle:
+    classifier = Classifier.open(directory / name, cores=1)
+    limits = DecodingLimits.of_pixels(asked.max_pixels)
+    decoders = Decoders(1, limits, classifier.card.image_size)  # they end with this process
+    return Oracle(classifier, Reader(decoders, classifier.card, asked.max_pixels), asked)
+
+
+def _answer(files: SentFiles, oracle: Oracle) -> list[Answer]:
+    classifier, asked = oracle.classifier, oracle.asked
+    predictor = average_views(classifier.judge, asked.views)
+    batch = [
+        (source, content if isinstance(content, str) else oracle.reader.decode(content))
+        for source, content in files
+    ]
+    return answer_batch(batch, classifier.card, predictor, asked.top, rule=asked.rule)
+
+
+def _hand_on(batch: Sequence[Source], _: None, answers: list[Answer]) -> list[Answer]:
+    return answers
