@@ -29,8 +29,10 @@ expect:
 		echo "EPYC installing took 1.5 minutes and the pipeline 2.2."; \
 		echo "If it is stopped, make repro goes on where it was."; echo; }
 
+# Many tests wait for processes of their own, so one more than the cores of a small machine.
+PROCESSES ?= 3
 test: .venv/installed-dev
-	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	ruff check .

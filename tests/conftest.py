@@ -21,6 +21,11 @@ from pawprint.networks.runtime import start_tensorflow
 from pawprint.runner.params import Params
 from pawprint.runner.params_file import load_params
 
+# They take minutes: begun last, one of them would keep all processes but its own waiting
+LONGEST = (
+    *("test_pipeline.py", "test_sharing.py", "test_studies.py", "test_search.py", "test_scale.py"),
+    *("test_cluster.py", "test_resume.py", "test_growth.py", "test_fuzz.py", "test_backbones.py"),
+)
 # A shell has what it starts in the background ignore Ctrl-C, and all that this starts inherits it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -70,6 +75,12 @@ def ray_node() -> Iterator[str]:
 def committed() -> Params:
     """The parameters of the repository."""
     return load_params(Path(__file__).resolve().parent.parent / "params.yaml")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; all others, and the tests of a file, in their order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
