@@ -21,7 +21,7 @@ HASH_DIGITS = 16
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ModelAnswer:
     """What a model says of a picture.
 
     Attributes:
@@ -70,13 +70,13 @@ class Served:
             getattr(one, key) == getattr(two, key) for key in ("image_size", "max_value", "resize")
         )
 
-    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[Verdict]:
+    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[ModelAnswer]:
         """What it says of n pictures; `classes` are not looked at."""
         outputs, above = self.classifier.judge(images), self.classifier.card.unlike_above
         found = read_unlikeness(outputs)
         ratios = [None] * len(images) if found is None else list(found)
         pairs = zip(outputs[0], ratios, strict=True)
-        return [Verdict(probs, tell_unlikeness(ratio, above)) for probs, ratio in pairs]
+        return [ModelAnswer(probs, tell_unlikeness(ratio, above)) for probs, ratio in pairs]
 
     def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Heatmaps float32 [n, h, w] in 0...1 of int [n] classes; -1: the most probable one."""
