@@ -210,8 +210,8 @@ def test_the_sentence_has_the_figures():
     found = judge("head", seen, seen, {}, None, PARAMS, 0.95).figures
     assert say_coverage(found) == (
         "At 90 % precision it decides 100.0 % of the test pictures alone (96.3 to 100.0): those "
-        "of which it is at least 70 % sure. Of these 100, 99 % are right (94.6 to 99.8). Promised "
-        "with a confidence of 95 % by 100 of 100 validation pictures, 1 of them wrong."
+        "of which it is at least 70 % sure. Of these 100, 99.00 % are right (94.6 to 99.8). "
+        "Promised with a confidence of 95 % by 100 of 100 validation pictures, 1 of them wrong."
     )
     few = judgements(np.linspace(0.99, 0.7, 10), np.ones(10, bool))
     text = say_coverage(judge("head", few, few, {}, None, PARAMS, 0.95).figures)

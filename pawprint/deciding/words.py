@@ -44,7 +44,7 @@ def say_coverage(figures: Figures) -> str:
     if not found["decided"]:
         return f"{said}; there is none."
     return (
-        f"{said}. Of these {found['decided']:,}, {_share(found['precision_found'])} are right "
+        f"{said}. Of these {found['decided']:,}, {_share(found['precision_found'], 2)} are right "
         f"({_bounds(found, 'precision_low', 'precision_high')}). Promised with a confidence of "
         f"{_share(found['confidence'])} by {counted['decided']:,} of {counted['pictures']:,} "
         f"validation pictures, {counted['wrong']:,} of them wrong."
@@ -71,12 +71,12 @@ def say_rejection(figures: Figures) -> str:
     if found is None:
         return f"{figures['model']} does not tell what is unlike its training pictures."
     said = (
-        f"It calls {_share(found['rate'])} of the test pictures unlike its training pictures "
+        f"It calls {_share(found['rate'], 2)} of the test pictures unlike its training pictures "
         f"({_bounds(found, 'low', 'high')}; wanted: {_share(found['wanted'])})."
     )
     rejected, accepted = figures["accuracy_rejected"], figures["accuracy_accepted"]
     if rejected is not None and accepted is not None:
-        said += f" Of those {_share(rejected)} are right, of the others {_share(accepted)}."
+        said += f" Of those {_share(rejected, 2)} are right, of the others {_share(accepted, 2)}."
     return said
 
 
