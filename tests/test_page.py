@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import Watched, expect, file, needs_chromium
+from classifiers import colours_models
 from corpus import encode
 from PIL import Image
 from served import COLOURS, Running, colours, picture, renamed, serving
@@ -268,6 +269,29 @@ def test_of_a_model_that_averages_the_card_says_so(browser, tmp_path):
         watched = Watched(browser, server.address)
         watched.page.goto("/")
         expect(watched.page.locator(".card")).to_contain_text("means for a picture and its mirror")
+        watched.close()
+
+
+def test_a_picture_unlike_the_training_pictures_is_said_to_be_so(browser, page, tmp_path_factory):
+    """By a model that was trained on red alone, as it seems; not by one that does not tell it."""
+    page.set_input_files("#files", file(picture("blue"), "sky.png"))
+    expect(heats(page)).to_have_count(1)
+    expect(page.locator(".unlike")).to_be_hidden()
+    expect(page.locator(".card")).to_contain_text("not told by this model")
+    with serving("--model", str(colours_models(tmp_path_factory) / "telling")) as server:
+        watched = Watched(browser, server.address)
+        watched.page.goto("/")
+        expect(watched.page.locator(".card")).to_contain_text("said above 1")
+        both = [file(picture("red"), "rose.png"), file(picture("blue"), "sky.png")]
+        watched.page.set_input_files("#files", both)
+        expect(heats(watched.page)).to_have_count(2)
+        rose, sky = watched.page.locator(".result").all()
+        expect(rose.locator(".unlike")).to_be_hidden()
+        words = re.compile(
+            r"^Unlike the training pictures \(1\.\d\): its class should not be trusted"
+        )
+        expect(sky.locator(".unlike")).to_have_text(words)
+        expect(sky.locator(".verdict")).to_have_text("blue")
         watched.close()
 
 
