@@ -311,7 +311,6 @@ def test_a_page_says_what_a_person_should_decide(browser, tmp_path_factory, tmp_
             "Sure enough to be decided without a person."
         )
         expect(sky.locator(".decision")).to_have_text("A person should decide.")
-        watched.page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
         watched.close()
 
 
