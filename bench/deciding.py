@@ -65,7 +65,7 @@ def count_kept(
     return {
         "kept": kept,
         "promised": len(shares),
-        "share": float(np.mean(shares)) if shares else 0.0,
+        "share": round(float(np.mean(shares)), 4) if shares else 0.0,
     }
 
 

@@ -18,12 +18,8 @@ def say_all(figures: Figures) -> Iterator[str]:
     yield from filter(None, (say_coverage(figures), say_rejection(figures), say_sets(figures)))
     if figures["others"]:
         yield f"Pictures of none of the classes: {'; '.join(say_others(figures))}."
-    counted = figures["pictures"]
-    if left_out := counted["together"]:
-        yield (
-            f"{left_out:,} pictures of validation and test belong together with another one, as "
-            "copies do, and are left out of this: one of each group counts."
-        )
+    if together := say_together(figures):
+        yield together
 
 
 def say_coverage(figures: Figures) -> str:
@@ -87,6 +83,16 @@ def say_others(figures: Figures) -> Iterator[str]:
             f"{name}: {_share(found['accepted'], 1)} of {found['pictures']:,} accepted "
             f"({_bounds(found, 'low', 'high')})"
         )
+
+
+def say_together(figures: Figures) -> str:
+    """What is left out, since it would count twice; empty if nothing is."""
+    if not (left_out := figures["pictures"]["together"]):
+        return ""
+    return (
+        f"Left out of this: {left_out:,} of the validation and test pictures, which belong "
+        "together with another one, as copies do. One of each group counts."
+    )
 
 
 def say_sets(figures: Figures) -> str:
