@@ -21,13 +21,16 @@ from pawprint.data.datasets import read_labelled_images
 from pawprint.deciding.outcome import Judgements
 from pawprint.deciding.promise import make_promise
 from pawprint.deciding.reference import make_reference
+from pawprint.deciding.rule import Rule, read_rule
 from pawprint.deciding.watch import Reference, Watch
 from pawprint.evaluation.markdown import markdown_table
+from pawprint.evaluation.metrics import wilson_interval
 from pawprint.inference.classifier import Classifier
 from pawprint.runner.params import DecidingParams
 from pawprint.runner.params_file import load_params
 from stages.deciding import read_run
 
+ACCEPTED = ("none of the classes", "pictures", "accepted, %", "interval", "decided alone")
 KEPT = ("precision", "divisions", "kept in", "promised in", "mean share decided")
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as they are": lambda image: image,
@@ -62,7 +65,7 @@ def count_kept(
     return {
         "kept": kept,
         "promised": len(shares),
-        "share": float(np.mean(shares)) if shares else 0.0,
+        "share": round(float(np.mean(shares)), 4) if shares else 0.0,
     }
 
 
@@ -128,11 +131,28 @@ def changed_pictures(count: int) -> Iterator[tuple[str, list[np.ndarray]]]:
         yield name, [np.asarray(change(picture)) for picture in pictures]
 
 
-def other_pictures(folder: Path, classifier: Classifier) -> list[np.ndarray]:
-    """All pictures of a folder of folders, one of each kind in turn."""
-    kinds = [sorted(kind.iterdir()) for kind in sorted(folder.iterdir()) if kind.is_dir()]
-    files = [file for turn in zip_longest(*kinds) for file in turn if file is not None]
-    return [classifier.decode(file.read_bytes()) for file in files]
+def look_at_others(
+    folder: Path, classifier: Classifier, unlike_above: float
+) -> dict[str, tuple[list[np.ndarray], Judgements]]:
+    """Kind → its pictures, and what a model says of them; the kinds are the folders of a folder."""
+    found = {}
+    for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
+        images = [classifier.decode(file.read_bytes()) for file in sorted(kind.iterdir())]
+        found[kind.name] = images, look(classifier, images, unlike_above)
+    return found
+
+
+def count_accepted(
+    others: dict[str, tuple[list[np.ndarray], Judgements]], rule: Rule, confidence: float
+) -> Iterator[tuple[str, int, str, str, int]]:
+    """Rows of ``ACCEPTED``: of each kind of pictures of no class, what is accepted, or decided."""
+    for kind, (_, seen) in others.items():
+        accepted = seen.accepted
+        low, high = wilson_interval(int(accepted.sum()), len(accepted), confidence) or (0, 1)
+        answers = zip(seen.sure, ~accepted, strict=True)
+        decided = sum(rule.decides(float(sure), bool(unlike)) for sure, unlike in answers)
+        interval = f"{100 * low:.2f} to {100 * high:.2f}"
+        yield kind, len(accepted), f"{100 * accepted.mean():.2f}", interval, decided
 
 
 def main() -> None:
@@ -144,24 +164,27 @@ def main() -> None:
     options = parser.parse_args()
     params = load_params(Path("params.yaml"))
     _, name, val, test = read_run(params)
-    rows = []
-    for precision in options.precisions:
-        wanted = params.deciding.model_copy(update={"precision": precision})
-        found = count_kept(val, test, wanted, options.splits)
-        rows.append((precision, options.splits, *found.values()))
     print(f"promises of {name}, with a confidence of {params.deciding.confidence}")
+    rows = [
+        (precision, options.splits, *count_kept(val, test, wanted, options.splits).values())
+        for precision in options.precisions
+        for wanted in [params.deciding.model_copy(update={"precision": precision})]
+    ]
     print(markdown_table(KEPT, rows, aligned=True))
-
     of_val = val.independent()
     limits = params.deciding.window, params.deciding.false_alarms
     reference = make_reference(of_val.probs, of_val.unlikeness, ~of_val.accepted, *limits)
     alarms = count_alarms(reference, test.independent(), options.windows)
     print(f"\nalarms in {options.windows:,} windows of test pictures in random order: {alarms}")
-
     classifier, seen = Classifier.open(Path("models/export")), 2 * reference.window
     pictures = dict(changed_pictures(seen))
     if options.others:
-        pictures["none of the classes"] = other_pictures(options.others, classifier)[:seen]
+        others = look_at_others(options.others, classifier, val.unlike_above)
+        counted = count_accepted(others, read_rule(classifier.card), params.evaluate.confidence)
+        print(f"\n{markdown_table(ACCEPTED, list(counted), aligned=True)}")
+        turns = zip_longest(*(images for images, _ in others.values()))
+        mixed = [image for turn in turns for image in turn if image is not None]
+        pictures["none of the classes"] = mixed[:seen]
     rows = [
         (change, number, *(f"{distance:.2f}" for distance in window.values()))
         for change, images in pictures.items()

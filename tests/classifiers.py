@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,29 @@ def colour_probs(pixels: np.ndarray) -> np.ndarray:
     """What the model ``colours`` must say of uint8 [n, size, size, 3], as float64 [n, 3]."""
     scores = np.exp(CONTRAST * pixels[:, :, ::4].mean(axis=(1, 2)))
     return scores / scores.sum(axis=1, keepdims=True)
+
+
+def promising_model(source: Path, directory: Path, **changes: object) -> Path:
+    """A copy of an exported model, whose card says that it decides alone from 90 % on.
+
+    A server compares windows of 4 pictures: none but red ones would be two classes too few.
+    """
+    half = {"shares": [1 / 3] * 3, "fewest": [0, 0, 0], "most": [3, 3, 3]}
+    drift = {
+        "window": 4,
+        "false_alarms": 0.001,
+        "pictures": 100,
+        "unlike": {"shares": [0.01], "fewest": [0], "most": [1]},
+        "unlikeness": {"edges": [0.5, 1.0], "shares": [0.5, 1.0], "limit": 0.6},
+        "confidence": {"edges": [0.8, 1.0], "shares": [0.5, 1.0], "limit": 0.6},
+        "classes": half,
+    }
+    deciding = {"precision": 0.995, "confidence": 0.98, "threshold": 0.9, "drift": drift}
+    shutil.copytree(source, directory, dirs_exist_ok=True)
+    card = directory / "model.json"
+    content = json.loads(card.read_bytes()) | {"deciding": deciding | changes}
+    card.write_text(json.dumps(content), "utf-8")
+    return directory
 
 
 def tell_ratios(pixels: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from pawprint.serving.app import build_app
-from pawprint.serving.models import Said, Served
+from pawprint.serving.models import ModelAnswer, Served
 from pawprint.serving.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,9 +104,9 @@ class Gated(Served):
 
     gate = Event()
 
-    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[Said]:
+    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[ModelAnswer]:
         self.gate.wait(60)
-        return [Said(np.eye(3, dtype=np.float32)[0], None)] * len(images)
+        return [ModelAnswer(np.eye(3, dtype=np.float32)[0], None)] * len(images)
 
     def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         return np.zeros((len(images), 1, 1), np.float32)

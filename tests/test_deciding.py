@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import binom
 
+from bench.others import COUNT, KINDS, ROOMS, draw_other, file_name
 from pawprint.deciding.conformal import fit_sets, halve, soften
 from pawprint.deciding.coverage import cover, coverage_curve
 from pawprint.deciding.others import OtherPicture, group_unlikeness, read_pictures, write_accepted
@@ -17,6 +22,7 @@ from pawprint.deciding.words import say_all, say_coverage
 from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.runner.params import DecidingParams
 
+ROOT = Path(__file__).resolve().parent.parent
 PARAMS = DecidingParams(precision=0.9, confidence=0.95, sets=0.9, window=50, false_alarms=0.01)
 
 
@@ -191,7 +197,7 @@ def test_of_pictures_that_belong_together_one_counts():
         found.figures["coverage"]
         == judge("head", alone, alone, {}, None, PARAMS, 0.95).figures["coverage"]
     )
-    assert "100 pictures of validation and test belong together" in "\n".join(
+    assert "Left out of this: 100 of the validation and test pictures" in "\n".join(
         say_all(found.figures)
     )
 
@@ -210,8 +216,8 @@ def test_the_sentence_has_the_figures():
     found = judge("head", seen, seen, {}, None, PARAMS, 0.95).figures
     assert say_coverage(found) == (
         "At 90 % precision it decides 100.0 % of the test pictures alone (96.3 to 100.0): those "
-        "of which it is at least 70 % sure. Of these 100, 99 % are right (94.6 to 99.8). Promised "
-        "with a confidence of 95 % by 100 of 100 validation pictures, 1 of them wrong."
+        "of which it is at least 70 % sure. Of these 100, 99.00 % are right (94.6 to 99.8). "
+        "Promised with a confidence of 95 % by 100 of 100 validation pictures, 1 of them wrong."
     )
     few = judgements(np.linspace(0.99, 0.7, 10), np.ones(10, bool))
     text = say_coverage(judge("head", few, few, {}, None, PARAMS, 0.95).figures)
@@ -232,3 +238,17 @@ def test_accepted_others_come_the_surest_first(tmp_path):
         "rooms": [0.5, 1.5],
         "noise": [1.0],
     }
+
+
+@pytest.mark.parametrize("kind", [*KINDS, ROOMS])
+def test_drawn_others_are_what_the_code_draws(kind):
+    """And each folder has as many as the next one."""
+    folder = ROOT / "data/others"
+    assert len(list((folder / kind).iterdir())) == COUNT
+    for index in (0, COUNT - 1):
+        with Image.open(folder / file_name(kind, index)) as image:
+            kept = np.asarray(image.convert("RGB"))
+        with Image.open(io.BytesIO(draw_other(kind, index))) as image:
+            drawn = np.asarray(image.convert("RGB"))
+        assert np.array_equal(kept, drawn)
+    assert draw_other(kind, 0) != draw_other(kind, 1)

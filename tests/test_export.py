@@ -29,6 +29,7 @@ from pawprint.data.labels import write_labels
 from pawprint.evaluation.predictions import make_predictions, write_predictions
 from pawprint.export import formats as export
 from pawprint.export import parity, ratios
+from pawprint.export.calibration import repeat_patch
 from pawprint.export.onnx_graph import number_names
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.architectures import FEATURE_MAP, LOGITS, add_probs
@@ -491,6 +492,24 @@ def test_ratios_by_hand(committed):
     told["onnx"][2] = np.nan
     with pytest.raises(ModelError, match=r"the unlikeness of a/3\.jpg is nan"):
         ratios.check(told, scores, FOUR, committed.export)
+
+
+def test_int8_tells_pictures_that_no_training_picture_is_like(directory):
+    """Its integers end at the largest ratio of what calibrates it: that of patterns."""
+    network = parity.FORMATS["tflite_int8"].open(directory, 2)
+    patterns = np.concatenate([repeat_patch(image[None]) for image in IMAGES[:8]])
+    expected = parity.FORMATS["onnx"].open(directory, 2)(patterns)[1]
+    assert expected.max() > 1.5
+    found = network(patterns)[1]
+    assert ((found > 1) == (expected > 1)).mean() > 0.8
+
+
+def test_a_pattern_is_the_middle_of_a_picture_again_and_again() -> None:
+    picture = np.arange(20 * 20).reshape(1, 20, 20, 1)
+    found = repeat_patch(picture)[0, :, :, 0]
+    assert found.shape == (20, 20)
+    assert found[:2, :4].tolist() == [[168, 169, 168, 169], [188, 189, 188, 189]]
+    assert (found[::2, ::2] == 168).all()
 
 
 def test_graphs_that_average_give_the_mean_of_both_ratios(tmp_path):

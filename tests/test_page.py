@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chromium import Watched, expect, file, needs_chromium
+from classifiers import colours_models, promising_model
 from corpus import encode
 from PIL import Image
 from served import COLOURS, Running, colours, picture, renamed, serving
@@ -268,6 +269,48 @@ def test_of_a_model_that_averages_the_card_says_so(browser, tmp_path):
         watched = Watched(browser, server.address)
         watched.page.goto("/")
         expect(watched.page.locator(".card")).to_contain_text("means for a picture and its mirror")
+        watched.close()
+
+
+def test_a_picture_unlike_the_training_pictures_is_said_to_be_so(browser, page, tmp_path_factory):
+    """By a model that was trained on red alone, as it seems; not by one that does not tell it."""
+    page.set_input_files("#files", file(picture("blue"), "sky.png"))
+    expect(heats(page)).to_have_count(1)
+    expect(page.locator(".unlike")).to_be_hidden()
+    expect(page.locator(".card")).to_contain_text("not told by this model")
+    with serving("--model", str(colours_models(tmp_path_factory) / "telling")) as server:
+        watched = Watched(browser, server.address)
+        watched.page.goto("/")
+        expect(watched.page.locator(".card")).to_contain_text("said above 1")
+        both = [file(picture("red"), "rose.png"), file(picture("blue"), "sky.png")]
+        watched.page.set_input_files("#files", both)
+        expect(heats(watched.page)).to_have_count(2)
+        rose, sky = watched.page.locator(".result").all()
+        expect(rose.locator(".unlike")).to_be_hidden()
+        words = re.compile(
+            r"^Unlike the training pictures \(1\.\d\): its class should not be trusted"
+        )
+        expect(sky.locator(".unlike")).to_have_text(words)
+        expect(sky.locator(".verdict")).to_have_text("blue")
+        watched.close()
+
+
+def test_a_page_says_what_a_person_should_decide(browser, tmp_path_factory, tmp_path):
+    """The model is sure of both, but blue is unlike the pictures that it was trained on."""
+    telling = colours_models(tmp_path_factory) / "telling"
+    with serving("--model", str(promising_model(telling, tmp_path / "model"))) as server:
+        watched = Watched(browser, server.address)
+        watched.page.goto("/")
+        card = watched.page.locator(".card")
+        expect(card).to_contain_text("from a probability of 90.00 % on: 99.5 % of such pictures")
+        both = [file(picture("red"), "rose.png"), file(picture("blue"), "sky.png")]
+        watched.page.set_input_files("#files", both)
+        expect(heats(watched.page)).to_have_count(2)
+        rose, sky = watched.page.locator(".result").all()
+        expect(rose.locator(".decision")).to_have_text(
+            "Sure enough to be decided without a person."
+        )
+        expect(sky.locator(".decision")).to_have_text("A person should decide.")
         watched.close()
 
 

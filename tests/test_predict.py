@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classifiers import COLOURS, ROOT, colour_probs, colours_models, run_python
+from classifiers import COLOURS, ROOT, colour_probs, colours_models, promising_model, run_python
 from corpus import encode, heic
 from living import wait_until
 from PIL import Image
@@ -461,6 +461,50 @@ def test_a_summary_of_many_classes_names_the_most_frequent() -> None:
     found = {f"class{i:02}": 100 - i for i in range(12)}
     assert summarize(found, 0, None).startswith("1,134 pictures: 100 class00, 99 class01, ")
     assert summarize(found, 0, None).endswith(", 91 class09, 179 of 2 other classes")
+
+
+def test_what_a_model_decides_alone_is_said_in_every_form(project: Path) -> None:
+    """Red is like the training pictures, blue and green are not, whatever their probabilities."""
+    promising = str(promising_model(project / "models/telling", project / "promising"))
+    asked = ("photos", "--model", promising, "--decide")
+    out, _ = predict(project, *asked, "--top", "1")
+    assert out == (
+        "photos/a/same.jpg: red 100.0 %; decided\n"
+        "photos/b.png: blue 100.0 %; unlike the training pictures (2); ask a person\n"
+        "photos/c/same.jpg: green 100.0 %; unlike the training pictures (1.5); ask a person\n"
+    )
+    said = ["decided", "ask a person", "ask a person"]
+    answers = [json.loads(line) for line in predict(project, *asked, "--json")[0].splitlines()]
+    assert [answer["decision"] for answer in answers] == said
+    rows = list(csv.DictReader(io.StringIO(predict(project, *asked, "--csv")[0])))
+    assert [row["decision"] for row in rows] == said
+    assert "decision" not in predict(project, "photos", "--model", promising, "--csv")[0]
+
+
+def test_a_model_that_promises_nothing_decides_nothing_and_says_so(project: Path) -> None:
+    promising_model(project / "models/telling", project / "none", threshold=None)
+    out, err = predict(project, "photos/a", "--model", "none", "--decide", "--top", "1")
+    assert out == "photos/a/same.jpg: red 100.0 %; ask a person\n"
+    assert err.startswith("warning: model telling cannot promise that 99.5 % of what it decides is")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "reason"),
+    [
+        ("models/telling", (), "it does not say what it may decide alone"),
+        ("promising", ("--tta", "2"), "was measured without --tta 2"),
+        ("wrong", (), "deciding: expected what stage deciding writes"),
+    ],
+)
+def test_who_cannot_decide_alone_is_refused(
+    project: Path, model: str, options: tuple[str, ...], reason: str
+) -> None:
+    promising_model(project / "models/telling", project / "promising")
+    promising_model(project / "models/telling", project / "wrong", threshold="high")
+    _, err = predict(project, "photos", "--model", model, "--decide", *options, code=2)
+    assert reason in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--top=3"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from chromium import Watched, needs_chromium
+from PIL import Image
 from runs import SmallRun, doubt
 
 from pawprint.data.decisions import Decision, Verdict, write_decisions
@@ -116,6 +117,29 @@ def test_a_page_needs_nothing_else(plain):
     assert Page(plain).tags["style"] == 1
     assert "loading" not in Page(plain).attributes  # what loads late is missing in print
     assert set(re.findall(r'https?://[^"\s<]*', text)) <= {"http://www.w3.org/1999/xlink"}
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_a_page_says_what_may_be_decided_alone(tmp_path):
+    """Of 10 test pictures 2 are unlike; of 5 of no class 3 are accepted, and 2 of them shown."""
+    run = SmallRun(tmp_path, counts=(6, 3, 5), wrong=3, others=5).write()
+    for i in range(2):
+        path = tmp_path / f"others/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), "green").save(path)
+    page = Page(report(run, wrong=0, others=2))
+    text = page.text.replace("\u00a0", " ")
+    assert "At 99.5 % precision it decides nothing alone" in text
+    assert "It calls 20.00 % of the test pictures unlike its training pictures" in text
+    assert "rooms 5 60.0 % 23.07 to 88.24" in text
+    assert "Shown are 2 of the 3 that were taken for a class" in text
+    assert text.count("rooms taken for cat, 90.0 % sure (0.80)") == 1
+    assert page.tags["img"] == 2
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_a_page_without_other_pictures_says_so(plain):
+    assert "No pictures of none of the classes were looked at" in Page(plain).text
 
 
 def test_ids_of_charts_do_not_meet(plain):

@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
-from classifiers import colours_models
+from classifiers import colours_models, promising_model
 from corpus import heic
 from living import wait_until
 from PIL import Image
@@ -93,6 +93,40 @@ def test_served_probabilities_are_the_classifiers_to_the_bit(server):
     with ThreadPoolExecutor(16) as pool:  # one by one, and all at a time
         answers = list(pool.map(server.predict, contents * 4))
     assert [served_probs(answer)[0] for answer in answers] == expected.tolist() * 4
+
+
+def test_what_is_decided_alone_is_served_and_windows_are_compared(tmp_path_factory, tmp_path):
+    """Four pictures fill a window: two of them are unlike, and one is allowed."""
+    model = promising_model(colours_models(tmp_path_factory) / "telling", tmp_path / "model")
+    contents = [picture(name) for name in ("red", "red", "green", "blue")]
+    with serving("--model", str(model)) as server:
+        assert server.metric('pawprint_drift_alarms_total{model="primary",signal="unlike"}') == 0
+        results = server.predict(*contents).json()["results"]
+        assert [result["decided"] for result in results] == [True, True, False, False]
+        (card,) = server.get("/v1/model").json()["models"]
+        assert card["deciding"] == {"precision": 0.995, "confidence": 0.98, "threshold": 0.9}
+        assert server.metric('pawprint_drift_windows_total{model="primary"}') == 1
+        assert server.metric('pawprint_drift_alarms_total{model="primary",signal="unlike"}') == 1
+        assert server.metric('pawprint_drift_alarms_total{model="primary",signal="classes"}') == 0
+        assert server.metric('pawprint_unlike_total{model="primary"}') == 2
+        assert server.metric('pawprint_unlikeness_count{model="primary"}') == 4
+        messages = [entry["message"] for entry in server.log]
+    assert any("the last 4 pictures of the primary model are not as" in text for text in messages)
+
+
+def test_a_model_that_does_not_say_what_it_decides_has_none_in_its_answers(server):
+    (result,) = server.predict(picture("red")).json()["results"]
+    assert result["decided"] is None
+    assert server.get("/v1/model").json()["models"][0]["deciding"] is None
+
+
+def test_a_server_refuses_a_model_whose_card_says_nonsense_of_drift(tmp_path_factory, tmp_path):
+    model = colours_models(tmp_path_factory) / "telling"
+    promising_model(model, tmp_path / "model", drift={"window": 0})
+    command = [sys.executable, "-m", "pawprint", "serve", "--model", str(tmp_path / "model")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "deciding.drift: expected what stage deciding writes" in done.stderr
 
 
 def test_unlikeness_is_served_as_the_command_line_says_it(server, tmp_path_factory, tmp_path):

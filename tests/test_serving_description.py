@@ -195,7 +195,8 @@ def test_results_hold_classes_or_an_error(answers):
         if answer.request.url.path == "/v1/predict"
         for result in answer.json().get("results", ())
     ]
-    assert {tuple(result) for result in results} == {("name", "predictions"), ("name", "error")}
+    classified = ("name", "predictions", "unlikeness", "unlike")
+    assert {tuple(result) for result in results} == {classified, ("name", "error")}
     assert {result["name"] for result in results} == {"a.png", "upload", None, "x"}
     first = next(result for result in results if "predictions" in result)
     assert sorted(p["class"] for p in first["predictions"]) == sorted(CLASSES)

@@ -18,12 +18,8 @@ def say_all(figures: Figures) -> Iterator[str]:
     yield from filter(None, (say_coverage(figures), say_rejection(figures), say_sets(figures)))
     if figures["others"]:
         yield f"Pictures of none of the classes: {'; '.join(say_others(figures))}."
-    counted = figures["pictures"]
-    if left_out := counted["together"]:
-        yield (
-            f"{left_out:,} pictures of validation and test belong together with another one, as "
-            "copies do, and are left out of this: one of each group counts."
-        )
+    if together := say_together(figures):
+        yield together
 
 
 def say_coverage(figures: Figures) -> str:
@@ -44,7 +40,7 @@ def say_coverage(figures: Figures) -> str:
     if not found["decided"]:
         return f"{said}; there is none."
     return (
-        f"{said}. Of these {found['decided']:,}, {_share(found['precision_found'])} are right "
+        f"{said}. Of these {found['decided']:,}, {_share(found['precision_found'], 2)} are right "
         f"({_bounds(found, 'precision_low', 'precision_high')}). Promised with a confidence of "
         f"{_share(found['confidence'])} by {counted['decided']:,} of {counted['pictures']:,} "
         f"validation pictures, {counted['wrong']:,} of them wrong."
@@ -71,12 +67,12 @@ def say_rejection(figures: Figures) -> str:
     if found is None:
         return f"{figures['model']} does not tell what is unlike its training pictures."
     said = (
-        f"It calls {_share(found['rate'])} of the test pictures unlike its training pictures "
+        f"It calls {_share(found['rate'], 2)} of the test pictures unlike its training pictures "
         f"({_bounds(found, 'low', 'high')}; wanted: {_share(found['wanted'])})."
     )
     rejected, accepted = figures["accuracy_rejected"], figures["accuracy_accepted"]
     if rejected is not None and accepted is not None:
-        said += f" Of those {_share(rejected)} are right, of the others {_share(accepted)}."
+        said += f" Of those {_share(rejected, 2)} are right, of the others {_share(accepted, 2)}."
     return said
 
 
@@ -87,6 +83,16 @@ def say_others(figures: Figures) -> Iterator[str]:
             f"{name}: {_share(found['accepted'], 1)} of {found['pictures']:,} accepted "
             f"({_bounds(found, 'low', 'high')})"
         )
+
+
+def say_together(figures: Figures) -> str:
+    """What is left out, since it would count twice; empty if nothing is."""
+    if not (left_out := figures["pictures"]["together"]):
+        return ""
+    return (
+        f"Left out of this: {left_out:,} of the validation and test pictures, which belong "
+        "together with another one, as copies do. One of each group counts."
+    )
 
 
 def say_sets(figures: Figures) -> str:

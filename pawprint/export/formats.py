@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
+from pawprint.export.calibration import calibration_pictures
 from pawprint.inference.classifier import ModelCard, embedded
 from pawprint.networks.model_files import read_model_info
 from pawprint.registry.models import find_best
@@ -129,10 +129,7 @@ def write_formats(
     write_onnx(network, card, directory / ONNX)
     write_tflite(saved_model, card, directory / TFLITE)
     if config.int8:
-        count = min(config.calibration, len(train))
-        rows = np.linspace(0, len(train) - 1, count).round().astype(int)
-        bar = tqdm(rows, desc="calibration", unit="picture")
-        examples = (train.gather([row]) for row in bar)
+        examples = calibration_pictures(train, config.calibration, card.unlike_above is not None)
         write_tflite(saved_model, card, directory / TFLITE_INT8, examples)
 
 

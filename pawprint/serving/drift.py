@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pawprint.deciding.watch import Reference, Watch
 from pawprint.serving.logs import LOGGER
 
-RATIOS = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 5, 10)
+_UNLIKENESS_EDGES = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 5, 10)
 
 
 class DriftMonitor:
@@ -33,7 +33,7 @@ class DriftMonitor:
             "pawprint_unlikeness",
             "How unlike the training pictures; 1: as one in a hundred of validation, by default.",
             ["model"],
-            buckets=RATIOS,
+            buckets=_UNLIKENESS_EDGES,
             registry=registry,
         )
         self.windows = Counter(

@@ -23,7 +23,7 @@ HASH_DIGITS = 16
 
 
 @dataclass(frozen=True)
-class Said:
+class ModelAnswer:
     """What a model says of a picture.
 
     Attributes:
@@ -78,7 +78,7 @@ class Served:
             getattr(one, key) == getattr(two, key) for key in ("image_size", "max_value", "resize")
         )
 
-    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[Said]:
+    def predict(self, images: np.ndarray, classes: np.ndarray) -> list[ModelAnswer]:
         """What it says of n pictures; `classes` are not looked at."""
         outputs, above = self.classifier.judge(images), self.classifier.card.unlike_above
         found = read_unlikeness(outputs)
@@ -86,10 +86,12 @@ class Served:
         pairs = zip(outputs[0], ratios, strict=True)
         return [self._say(probs, tell_unlikeness(ratio, above)) for probs, ratio in pairs]
 
-    def _say(self, probs: np.ndarray, told: Unlike | None) -> Said:
+    def _say(self, probs: np.ndarray, told: Unlike | None) -> ModelAnswer:
         if self.rule is None:
-            return Said(probs, told)
-        return Said(probs, told, self.rule.decides(float(probs.max()), bool(told and told.unlike)))
+            return ModelAnswer(probs, told)
+        return ModelAnswer(
+            probs, told, self.rule.decides(float(probs.max()), bool(told and told.unlike))
+        )
 
     def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Heatmaps float32 [n, h, w] in 0...1 of int [n] classes; -1: the most probable one."""

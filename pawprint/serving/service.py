@@ -16,7 +16,7 @@ from pawprint.serving.batching import Batcher, Work
 from pawprint.serving.decoding import Allowance, DecodingRoom
 from pawprint.serving.limits import Limits
 from pawprint.serving.logs import LOGGER
-from pawprint.serving.models import Models, Said, Served
+from pawprint.serving.models import ModelAnswer, Models, Served
 from pawprint.serving.monitoring import Monitor
 from pawprint.serving.pictures import encode_png
 from pawprint.serving.settings import Settings
@@ -35,7 +35,7 @@ class Seen:
     """
 
     image: np.ndarray
-    said: Said
+    said: ModelAnswer
 
 
 class Service:
@@ -203,12 +203,12 @@ class Service:
         if done is None:
             self.monitor.shadows.labels("dropped").inc()
             return
-        said: Said = await done
+        said: ModelAnswer = await done
         same = said.probs.argmax() == answered
         self.monitor.shadows.labels("same" if same else "other").inc()
         self._count(served, [said])
 
-    def _count(self, served: Served, said: list[Said]) -> None:
+    def _count(self, served: Served, said: list[ModelAnswer]) -> None:
         for one in said:
             told = one.unlikeness
             ratio = told.ratio if told else None
@@ -219,7 +219,7 @@ class Service:
     def _counted(self, served: Served) -> Work:
         sizes = self.monitor.batch_sizes.labels(served.role)
 
-        def predict(images: np.ndarray, classes: np.ndarray) -> list[Said]:
+        def predict(images: np.ndarray, classes: np.ndarray) -> list[ModelAnswer]:
             sizes.observe(len(images))
             return served.predict(images, classes)
 

@@ -297,8 +297,8 @@ function createCard(model, answer) {
     facts.splice(2, 0, ["Answers", "means for a picture and its mirror image; heatmaps of the picture alone"]);
   }
   const above = model.unlike_above;
-  facts.push(["Unlike the training pictures", above === null ? "not told by this model" : `above ${above} times the usual limit`]);
-  facts.push(["Decides alone", describeDeciding(model.deciding)]);
+  facts.splice(2, 0, ["Unlike the training pictures", above === null ? "not told by this model" : `said above ${above}`]);
+  facts.splice(3, 0, ["Decides alone", describeDeciding(model.deciding)]);
   if (answer.models.length > 1) facts.unshift(["Role", describeRole(model, answer)]);
   for (const [term, text] of facts) {
     const dt = document.createElement("dt");

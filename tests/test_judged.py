@@ -1,0 +1,124 @@
+"""What stage evaluate keeps of all that models said, and pictures of none of the classes."""
+
+# covers: B12
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pawprint.evaluation.judged import JudgedModel, Verdicts, read_unlikeness, write_judged
+from pawprint.evaluation.others import Squares, find_others
+from pawprint.inference.judging import judge_others
+from pawprint.pictures.images import decode_image
+from pawprint.runner.errors import DataError, ParamsError
+from pawprint.storage.tables import read_csv
+
+SQUARES = Squares(8, 100_000, 0, "letterbox")
+
+
+def picture(value: int, size: tuple[int, int] = (12, 10)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (value, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """Two kinds in folders, one beside them, and what is none of them."""
+    for name, content in {
+        "lakes/b.png": picture(20),
+        "lakes/deep/a.jpg": picture(10),  # what it is, its first bytes tell
+        "lakes/broken.png": picture(30)[:40],
+        "lakes/large.png": picture(30, (1000, 101)),
+        "letters/1.png": picture(40),
+        "letters/notes.txt": b"hello",
+        "alone.png": picture(50),
+        "broken/1.png": b"",
+        ".hidden.png": picture(60),
+        "README.md": b"what lies here",
+    }.items():
+        path = tmp_path / "others" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "others"
+
+
+def of_red(images: np.ndarray) -> list[np.ndarray]:
+    """A network whose first probability is the middle's red over 100, and unlikeness that by 10."""
+    red = images[:, 4, 4, 0].astype(np.float32)
+    return [np.stack([red / 100, 1 - red / 100], axis=1), red[:, None] / 10]
+
+
+def test_others_are_judged_by_their_folders_and_what_is_left_out_is_said(others: Path) -> None:
+    found = find_others(others, SQUARES)
+    judged = judge_others(of_red, found.kinds, 2)
+    assert {kind: list(verdicts.paths) for kind, verdicts in judged.items()} == {
+        "others": [str(others / "alone.png")],
+        "lakes": [str(others / "lakes/b.png"), str(others / "lakes/deep/a.jpg")],
+        "letters": [str(others / "letters/1.png")],
+    }
+    assert judged["lakes"].probs[:, 0].tolist() == pytest.approx([0.2, 0.1])
+    assert judged["lakes"].unlikeness is not None
+    assert judged["lakes"].unlikeness.tolist() == [2, 1]
+    assert judged["lakes"].labels is None
+    lines = list(found.describe())
+    assert lines[0].endswith("others: 1 others, 0 broken, 2 lakes, 1 letters")
+    assert "1 files are not read" in lines[1]
+    assert "3 pictures are left out: " in lines[2]
+    for reason in ("broken/1.png: empty file", "lakes/broken.png: ", "lakes/large.png: "):
+        assert reason in lines[2]
+
+
+def test_others_are_decoded_as_in_prediction(others: Path) -> None:
+    (pixels,) = find_others(others, SQUARES).kinds["letters"].batches(5)
+    content = (others / "letters/1.png").read_bytes()
+    assert (pixels[0] == decode_image(content, 8, 100_000, 0, resize="letterbox")).all()
+
+
+def test_an_empty_folder_has_no_others_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    found = find_others(tmp_path, SQUARES)
+    assert (found.kinds, list(found.describe())) == ({}, [])
+    with pytest.raises(ParamsError, match=r"evaluate\.others: expected a folder .* set it back"):
+        find_others(tmp_path / "nowhere", SQUARES)
+
+
+def verdicts(count: int, tells: bool = True) -> Verdicts:
+    rng = np.random.default_rng(count)
+    probs = rng.dirichlet((1, 1), count).astype(np.float32)
+    ratios = rng.exponential(size=count).astype(np.float32) if tells else None
+    return Verdicts([f"a/{i}.png" for i in range(count)], probs, ratios, np.zeros(count, int))
+
+
+def test_what_was_said_comes_back_to_the_bit(tmp_path: Path) -> None:
+    test, val = verdicts(5), verdicts(4)
+    models = {"baseline": verdicts(5, tells=False), "head": test}
+    best = JudgedModel("head", ["cat", "dog"], val, test, {"lakes": verdicts(2)})
+    write_judged(tmp_path / "judged", models, best)
+    file = tmp_path / "judged/unlikeness.csv"
+    backwards = test.paths[::-1]
+    assert test.unlikeness is not None
+    assert (read_unlikeness(file, "head", backwards) == test.unlikeness[::-1]).all()
+    with pytest.raises(DataError, match=r"unlikeness\.csv: expected .* by baseline, .*dvc repro"):
+        read_unlikeness(file, "baseline", test.paths)
+    assert (np.load(tmp_path / "judged/validation/unlikeness.npy") == val.unlikeness).all()
+    assert (np.load(tmp_path / "judged/validation/probabilities.npy") == val.probs).all()
+    rows = read_csv(tmp_path / "judged/others.csv")
+    assert [(row["folder"], row["path"]) for row in rows] == [
+        ("lakes", "a/0.png"),
+        ("lakes", "a/1.png"),
+    ]
+    assert {row["class"] for row in rows} <= {"cat", "dog"}
+
+
+def test_models_that_tell_no_unlikeness_leave_a_table_without_it(tmp_path: Path) -> None:
+    silent = verdicts(3, tells=False)
+    best = JudgedModel("head", ["cat", "dog"], silent, silent, {})
+    write_judged(tmp_path / "judged", {"head": silent}, best)
+    assert read_csv(tmp_path / "judged/unlikeness.csv") == [{"path": p} for p in silent.paths]
+    assert read_csv(tmp_path / "judged/others.csv") == []
+    assert not (tmp_path / "judged/validation/unlikeness.npy").exists()
