@@ -44,13 +44,8 @@ from pawprint.versions.rows import write_recipe
 
 
 def of_cluster(address: str, **changes: Any) -> ComputeParams:
-    values: dict[str, Any] = {
-        "engine": "ray",
-        "address": address,
-        "mixed": False,
-        "timeout_s": 60.0,
-    }
-    return ComputeParams(**values | changes)
+    others: dict[str, Any] = {"mixed": False, "timeout_s": 60.0} | changes
+    return ComputeParams(engine="ray", address=address, **others)
 
 
 @pytest.fixture(scope="module")
