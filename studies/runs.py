@@ -26,8 +26,8 @@ from pawprint.search.finetune_trials import as_override
 from pawprint.storage.tables import read_json, write_json
 from pawprint.versions.cache import FRESH
 from pawprint.workplaces.dvc_process import own_environment
-from pawprint.workplaces.orders import Finished, run_on_cluster
-from pawprint.workplaces.parcels import Order
+from pawprint.workplaces.parcels import WantedExperiment
+from pawprint.workplaces.tasks import Finished, run_on_cluster
 from pawprint.workplaces.workplace import Workplace, open_workplace
 from studies.study_file import Row, Run, Study
 
@@ -166,7 +166,9 @@ class _Bench:
             self._note(run, self._key(run), stages, timed)
             say(f"   {run.experiment}: {', '.join(finished.ran)}")
 
-        orders = [Order(run.experiment, self._changes(run), {FRESH: "1"}) for run in left]
+        orders = [
+            WantedExperiment(run.experiment, self._changes(run), {FRESH: "1"}) for run in left
+        ]
         if orders:
             run_on_cluster(self._workplace, orders, left[0].params, self._directory, tell)
 

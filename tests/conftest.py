@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import CHROMIUM
+from living import descendants, wait_until
 
 from pawprint.networks.runtime import start_tensorflow
 from pawprint.runner.params import Params
@@ -35,6 +42,28 @@ def browser() -> Iterator[Any]:
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def ray_node() -> Iterator[str]:
+    """The address of a Ray cluster of one node, which this machine has joined."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="ray") as directory:  # sockets want a short path
+        command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"]
+        command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+        command += [f"--temp-dir={directory}", "--object-store-memory=200000000"]
+        command += ["--include-dashboard=false", "--disable-usage-stats"]
+        log = Path(directory, "log")
+        with open(log, "wb") as file:
+            node = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        started = wait_until(lambda: b"Ray runtime started" in log.read_bytes(), 90)
+        assert started, log.read_text()
+        yield f"127.0.0.1:{port}"
+        for pid in descendants(node.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        node.wait()
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from project import ROOT, Project, environment
 
 from pawprint.comparison.trees import find_project
 from pawprint.runner.errors import DataError, PawprintError
-from pawprint.workplaces.parcels import Order, carry_out, pack, receive
+from pawprint.workplaces.parcels import WantedExperiment, carry_out, pack, receive
 from pawprint.workplaces.workplace import open_workplace
 
 # Stages that take no time; of the second, one that waits while a file is there
@@ -151,9 +151,9 @@ def test_another_machine_makes_the_same_experiment_from_a_parcel(
     os.rename(here.root, tmp_path / "hidden")
     monkeypatch.chdir(away)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(away))
-    delivery = carry_out(Order("away", changes), parcel)
+    delivery = carry_out(WantedExperiment("away", changes), parcel)
     assert (delivery.ran, delivery.failed) == (["preprocess", "score"], None)
-    refused = carry_out(Order("wrong", {"no.such": "1"}), parcel)
+    refused = carry_out(WantedExperiment("wrong", {"no.such": "1"}), parcel)
     assert (refused.bundle, refused.ran) == (b"", [])
     assert refused.failed is not None
     assert "no.such" in refused.failed[1]

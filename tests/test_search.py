@@ -677,6 +677,47 @@ def test_fine_tuning_is_searched_by_its_stage(
     assert not (tuned.root / "searches/finetune/workplace/clone").exists()
 
 
+def test_on_a_cluster_trials_run_as_tasks_and_are_the_project_s_experiments(
+    tuned: Project,
+    ray_node: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both of a round; nothing of the stages runs in this project."""
+    tuned.set_params({"compute.engine": "ray", "compute.address": ray_node})
+    tuned.commit()
+    ranges = ["finetune.epochs=4|9"]
+    options = ("--trials", "3", "--together", "3", *SEED)
+    assert run_here(tuned, monkeypatch, *options, ranges=ranges) == 0
+    printed = capsys.readouterr()
+    assert "3 trials, 1 of them failed\n" in printed.out
+    assert re.search(r"trial \d \(finetune\.epochs=9\): the training has diverged", printed.out)
+    assert "3 experiments, each in a clone, from " in printed.err
+    names = [f"search-finetune-000{number}" for number in (0, 1, 2)]
+    lost = next(name for name in names if name not in experiments(tuned))
+    assert sorted(experiments(tuned)) == sorted({*names} - {lost})
+    assert not tuned.changes()
+    best = next(name for name in names[1:] if name != lost)
+    tuned.dvc("exp", "apply", best)
+    assert json.loads(tuned.read("metrics/finetune.json"))["val_log_loss"] == 0.25
+    assert tuned.dvc("status", "finetune").text.strip() == "Data and pipelines are up to date."
+
+
+def test_a_round_that_was_stopped_goes_on_with_the_trials_that_it_would_have_had(
+    tmp_path: Path,
+) -> None:
+    """What follows from a round's trials is another round's."""
+    ranges = parse_ranges(["finetune.lr=1e-6..1e-3:log"], load_params(ROOT / "params.yaml"))
+    whole, stopped = (Study(tmp_path / name, ranges, 0, {}) for name in ("whole", "stopped"))
+    for study in (whole, stopped):
+        study.add(Trial(0, {"finetune.lr": 1e-4}, 0.2))
+    first = whole.propose([], judged=0)
+    second = whole.propose([first], judged=0)
+    assert first != second
+    stopped.add(Trial(1, first, 0.1))
+    assert stopped.propose([], judged=0) == second
+
+
 BOTH = ("head.epochs=6|7", "finetune.epochs=4|8")
 
 

@@ -101,16 +101,18 @@ class Scale:
     def _kills(self, driver: Driver, cluster: Cluster, local: Run, calm: Run) -> None:
         """A node dies so often; a moment at which the work had ended already does not count."""
         dice = random.Random(self.options.seed)
-        done = 0
+        done, span_s = 0, calm.wall_s - calm.begun_s
         for _ in range(2 * self.options.kills):
             if done == self.options.kills:
                 return
             victim = dice.randint(2, NODES)
-            harm = Harm(dice.random() * (calm.wall_s - calm.begun_s), partial(cluster.kill, victim))
-            self._harmed(f"node {victim} killed", driver, cluster, harm, local)
+            harm = Harm(dice.random() * span_s, partial(cluster.kill, victim))
+            run = self._harmed(f"node {victim} killed", driver, cluster, harm, local)
             if harm.done:
                 done += 1
                 cluster.start(victim)
+            elif run:
+                span_s = min(span_s, run.wall_s - run.begun_s)
 
     def _cut(self, driver: Driver, cluster: Cluster, local: Run, calm: Run) -> None:
         moment_s = random.Random(self.options.seed).uniform(0.2, 0.6) * (calm.wall_s - calm.begun_s)
@@ -124,14 +126,16 @@ class Scale:
         what = f"cable of node {NODES} pulled for {CUT_S} s"
         self._harmed(what, driver, cluster, harm, local)
 
-    def _harmed(self, what: str, driver: Driver, cluster: Cluster, harm: Harm, local: Run) -> None:
+    def _harmed(
+        self, what: str, driver: Driver, cluster: Cluster, harm: Harm, local: Run
+    ) -> Run | None:
         try:
             run = driver.run_on(cluster, harm)
         except PawprintError as error:
-            self.rows.append(Row(f"{what} {harm}", f"the run failed: {error}", False))
-            self._print(self.rows[-1])
-        else:
-            self._add(f"{what} {harm}", f"{_compare(run, local)}, {run.wall_s:.0f} s", run, local)
+            self._add_row(Row(f"{what} {harm}", f"the run failed: {error}", False))
+            return None
+        self._add(f"{what} {harm}", f"{_compare(run, local)}, {run.wall_s:.0f} s", run, local)
+        return run
 
     def _curve(self, driver: Driver, local: Run) -> None:
         for count in range(1, NODES + 1):
@@ -154,14 +158,12 @@ class Scale:
                 limit_s = local.wall_s * (1 + EXTRA_SHARE) + EXTRA_S
                 found = f"{run.wall_s:.1f} s, local {local.wall_s:.1f}, limit {limit_s:.1f}"
                 holds = run.wall_s <= limit_s and run.hashes == local.hashes
-                self.rows.append(Row("one node with all cores, large", found, holds))
-                self._print(self.rows[-1])
+                self._add_row(Row("one node with all cores, large", found, holds))
             if "memory" in parts:
                 small = self._prepare("small", self.options.data).run_on(cluster)
                 ratio = run.peak_mb / small.peak_mb
                 found = f"{run.peak_mb:.0f} MB, small {small.peak_mb:.0f}: {ratio:.2f} times"
-                self.rows.append(Row("memory of the driver, large", found, ratio <= GROWTH))
-                self._print(self.rows[-1])
+                self._add_row(Row("memory of the driver, large", found, ratio <= GROWTH))
 
     def _prepare(self, name: str, data: str) -> Driver:
         """A clone in which all stages before these are done."""
@@ -192,11 +194,10 @@ class Scale:
 
     def _add(self, what: str, found: str, run: Run | None = None, local: Run | None = None) -> None:
         holds = None if run is None or local is None else run.hashes == local.hashes
-        self.rows.append(Row(what, found, holds))
-        self._print(self.rows[-1])
+        self._add_row(Row(what, found, holds))
 
-    @staticmethod
-    def _print(row: Row) -> None:
+    def _add_row(self, row: Row) -> None:
+        self.rows.append(row)
         print(f"{time.strftime('%H:%M:%S')} {row.what}: {row.found}", flush=True)
 
 

@@ -32,7 +32,8 @@ class Run:
         wall_s: of the whole command, DVC's start included.
         begun_s: from its start to that of the last stage.
         hashes: path of an output → its MD5, of a directory that of the list of its files' MD5.
-        peak_mb: most memory of a stage's own process in 10^6 bytes, without what Ray shares.
+        peak_mb: most memory of a stage and the processes that it started, in 10^6 bytes, without
+            Ray's store of objects.
         sent_mb: what each node sent through its cable, in 10^6 bytes; the head first.
         text: what was printed.
     """
@@ -174,7 +175,7 @@ class _Watch:
     def _watch(self) -> None:
         disturber: Thread | None = None
         while not self._done.wait(SAMPLE_EVERY_S):
-            self.peak_mb = max(self.peak_mb, *map(_own_mb, descendants(self._process.pid)), 0.0)
+            self.peak_mb = max(self.peak_mb, _driver_mb(self._process.pid))
             if not self.begun_s and self._last in self._log.read_text(errors="replace"):
                 self.begun_s = time.monotonic() - self._start
                 if self._disturb:
@@ -187,12 +188,24 @@ class _Watch:
         return not self._done.is_set()
 
 
-def _own_mb(pid: int) -> float:
-    """Private memory of a process of a stage, in 10^6 bytes; 0 of another one."""
+def _driver_mb(pid: int) -> float:
+    """Private memory of a stage below a process, and of all below that, in 10^6 bytes."""
+    for stage in filter(_is_stage, descendants(pid)):
+        return sum(map(_private_mb, [stage, *descendants(stage)]))
+    return 0.0
+
+
+def _is_stage(pid: int) -> bool:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if not any(word.startswith(b"stages.") for word in words):
-            return 0.0
+    except OSError:
+        return False
+    return any(word.startswith(b"stages.") for word in words)
+
+
+def _private_mb(pid: int) -> float:
+    """Without what is shared through files of memory, as Ray's store of objects."""
+    try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0.0

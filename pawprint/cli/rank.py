@@ -106,15 +106,15 @@ def _run_all(
 
 def _run_on_cluster(workplace: Workplace, candidates: Sequence[Candidate], params: Params) -> None:
     """Run each as a task; the first that fails ends the command."""
-    from pawprint.workplaces.orders import Finished, run_on_cluster
-    from pawprint.workplaces.parcels import Order
+    from pawprint.workplaces.parcels import WantedExperiment
+    from pawprint.workplaces.tasks import Finished, run_on_cluster
 
     def tell(number: int, finished: Finished) -> None:
         if error := finished.error():
             raise error
         _say(f"{candidates[number]}: {', '.join(finished.ran)}")
 
-    orders = [Order(each.experiment, each.changes) for each in candidates]
+    orders = [WantedExperiment(each.experiment, each.changes) for each in candidates]
     run_on_cluster(workplace, orders, params, workplace.project.root / PLACE / "orders", tell)
 
 

@@ -1,6 +1,6 @@
 """A trial of settings of fine-tuning: the stages themselves, by ``dvc exp run`` in a clone.
 
-On a cluster (``compute.engine: ray``) each trial is a task; see ``pawprint/workplaces/orders.py``.
+On a cluster (``compute.engine: ray``) each trial is a task; see ``pawprint/workplaces/tasks.py``.
 
 It takes what training and fine-tuning take, for each trial, and is judged on the validation split.
 """
@@ -19,8 +19,8 @@ from pawprint.runner.errors import StageError
 from pawprint.runner.params import Params
 from pawprint.search.experiments import remove_experiment
 from pawprint.search.study import Planned, Trial
-from pawprint.workplaces.orders import Finished, run_on_cluster
-from pawprint.workplaces.parcels import Order
+from pawprint.workplaces.parcels import WantedExperiment
+from pawprint.workplaces.tasks import Finished, run_on_cluster
 from pawprint.workplaces.workplace import Workplace, open_workplace
 
 
@@ -74,7 +74,7 @@ class FinetuneTrials:
             )
             follow(len(ended) / len(planned))
 
-        orders = [Order(each.name, _changes(each)) for each in planned]
+        orders = [WantedExperiment(each.name, _changes(each)) for each in planned]
         run_on_cluster(self._workplace, orders, self._params, self._logs, tell)
         yield from (ended[place] for place in range(len(planned)))
 

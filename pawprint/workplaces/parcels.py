@@ -44,7 +44,7 @@ _SMALLEST = ("-c", "gc.auto=0")
 
 
 @dataclass(frozen=True)
-class Order:
+class WantedExperiment:
     """An experiment that is wanted.
 
     Attributes:
@@ -178,7 +178,7 @@ def _place(md5: str) -> Path:
     return _HASHED / md5[:2] / md5[2:]
 
 
-def carry_out(order: Order, parcel: Path) -> Delivery:
+def carry_out(order: WantedExperiment, parcel: Path) -> Delivery:
     """Run an order's experiment in a temporary directory, which is removed.
 
     Args:

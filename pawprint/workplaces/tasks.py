@@ -1,4 +1,4 @@
-"""Experiments of a workplace, run one by one here, or as tasks of a Ray cluster.
+"""Experiments of a workplace as tasks of a Ray cluster.
 
 On a cluster each one runs in a clone of its own, made from a parcel, on a machine that sees none of
 these files; what comes back is written here, and the experiment is one of this project's.
@@ -22,7 +22,7 @@ from pawprint.runner.errors import StageError
 from pawprint.runner.files import atomic_write, file_digest, files_of
 from pawprint.runner.journal import Errand, Tool, send_shards
 from pawprint.runner.params import Params
-from pawprint.workplaces.parcels import Delivery, Order, carry_out, pack, receive
+from pawprint.workplaces.parcels import Delivery, WantedExperiment, carry_out, pack, receive
 from pawprint.workplaces.workplace import Workplace, git
 
 _PARCEL = "parcel.tar"
@@ -49,7 +49,7 @@ class Finished:
 
 def run_on_cluster(
     workplace: Workplace,
-    orders: Sequence[Order],
+    orders: Sequence[WantedExperiment],
     params: Params,
     directory: Path,
     tell: Callable[[int, Finished], None],
@@ -119,7 +119,7 @@ def _open(directory: Path) -> _OpenedParcel:
     return _OpenedParcel(kept)
 
 
-def _work(order: Order, parcel: _OpenedParcel) -> Delivery:
+def _work(order: WantedExperiment, parcel: _OpenedParcel) -> Delivery:
     order = replace(order, environment={**order.environment, INSIDE: "1"})
     return carry_out(order, Path(parcel.directory.name, _PARCEL))
 
@@ -135,7 +135,9 @@ def _digest_inputs(workplace: Workplace) -> str:
     return hashlib.sha256(json.dumps([*parts, lock]).encode()).hexdigest()
 
 
-def _read_note(workplace: Workplace, order: Order, state: str, directory: Path) -> Finished | None:
+def _read_note(
+    workplace: Workplace, order: WantedExperiment, state: str, directory: Path
+) -> Finished | None:
     """What is known of an order that was done before, if its experiment is still that one."""
     try:
         note = json.loads((directory / f"{order.experiment}.json").read_bytes())
@@ -148,7 +150,7 @@ def _read_note(workplace: Workplace, order: Order, state: str, directory: Path) 
 
 
 def _write_note(
-    workplace: Workplace, order: Order, state: str, directory: Path, finished: Finished
+    workplace: Workplace, order: WantedExperiment, state: str, directory: Path, finished: Finished
 ) -> None:
     note = {"state": state, "order": asdict(order), "commit": workplace.find(order.experiment)}
     note |= {"ran": finished.ran, "times": finished.times}
