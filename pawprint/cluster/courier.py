@@ -361,4 +361,9 @@ def explain(error: Exception) -> str:
             "no cluster runs on this machine; `ray start --head` starts one, `ray start "
             "--address=HOST:PORT` joins one"
         )
+    if "Failed to connect to Ray cluster" in text:
+        return (
+            "it lets nobody in from here: see by `ray status` that it runs, that this machine has "
+            "joined it, and that RAY_AUTH_MODE and its token are the same on all machines"
+        )
     return text[:300]
