@@ -108,5 +108,6 @@ setup: .venv/installed-dev
 # Needs uv (https://docs.astral.sh/uv/); the locked versions hold for every platform and Python.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-ray.in -o requirements-ray.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-dev.in -o requirements-dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-serve.in -o requirements-serve.txt

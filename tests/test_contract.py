@@ -534,7 +534,7 @@ def test_examples_in_docstrings_are_true():
     assert "examples are wrong" not in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-ray"])
 def test_requirements_are_pinned_by_version_and_hash(name):
     wanted = (ROOT / f"{name}.in").read_text(encoding="utf-8")
     locked = (ROOT / f"{name}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -550,7 +550,7 @@ def test_requirements_are_pinned_by_version_and_hash(name):
     assert {normalized(name) for name in names} - set(pins) == set()
 
 
-@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev", "requirements-ray"])
 @pytest.mark.parametrize("suffix", ["in", "txt"])
 def test_requirements_name_no_registry(name, suffix):
     text = (ROOT / f"{name}.{suffix}").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from pawprint.data.manifest import (
     check_splits,
     describe_leaks,
     is_divided,
+    kept_archive,
     leaked_pictures,
     read_archive_index,
     read_manifest,
@@ -348,3 +349,21 @@ def test_leaks_are_told_split_by_split() -> None:
         "the best epoch is chosen on pictures that were trained on"
     )
     assert describe_leaks([row for row in rows if row.split == "test"]) == []
+
+
+def test_an_archive_that_is_kept_open_is_read_anew_when_it_was_written_anew(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "images.zip"
+    for name, content in (("cat/1.jpg", b"one"), ("cat/2.jpg", b"other")):
+        with ZipFile(path, "w") as archive:
+            archive.writestr(name, content)
+        with kept_archive(path) as first, kept_archive(path) as second:
+            assert first is second
+            assert (first.namelist(), second.read(name)) == ([name], content)
+    line = r"images\.zip: .* make it again with `dvc repro -f download`"
+    with pytest.raises(DataError, match=line), kept_archive(path) as archive:
+        archive.read("cat/1.jpg")
+    path.write_bytes(b"no zip")
+    with pytest.raises(DataError, match=r"File is not a zip file"), kept_archive(path):
+        pass

@@ -51,6 +51,16 @@ def test_dependencies_are_those_of_the_locked_requirements():
         assert wanted is None or version in wanted.specifier, f"{wanted}, but {version} is locked"
 
 
+def test_what_a_cluster_needs_changes_no_package_of_the_pipeline():
+    def pins(name: str) -> set[tuple[str, str]]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        return set(re.findall(r"(?m)^([\w.-]+)(?:\[.*?\])?==([^\s;]+)", text))
+
+    more = pins("requirements-ray.txt") - pins("requirements.txt")
+    assert sorted(name for name, _ in more) == ["msgpack", "ray"]
+    assert more <= pins("requirements-dev.txt")
+
+
 def test_the_licence_and_the_authors_are_said_alike():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"

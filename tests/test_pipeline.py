@@ -175,11 +175,19 @@ def test_what_python_and_editors_leave_among_the_modules_changes_nothing(copied)
 
 
 def test_an_edit_of_the_plumbing_makes_nothing_stale(copied):
-    modules = sorted((copied.root / "pawprint/runner").glob("*.py"))
-    assert len(modules) > 5
+    runner = sorted((copied.root / "pawprint/runner").glob("*.py"))
+    modules = [*runner, *sorted((copied.root / "pawprint/cluster").glob("*.py"))]
+    assert len(runner) > 5 < len(modules) - len(runner)
     for path in modules:
         path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert copied.stale() == set()
+
+
+def test_where_work_is_done_makes_no_result_stale(copied):
+    """Stage params, which has none, looks at all keys."""
+    elsewhere = {"engine": "ray", "address": "10.0.0.1:6379", "mixed": True, "timeout_s": 5.0}
+    copied.set_params({f"compute.{key}": value for key, value in elsewhere.items()})
+    assert copied.stale() == {"params"}
 
 
 @pytest.mark.parametrize(

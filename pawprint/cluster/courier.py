@@ -37,8 +37,12 @@ from pawprint.cluster.worker import PICKLE, Reply, work_on
 from pawprint.runner.errors import one_line
 from pawprint.runner.processes import end_with_parent
 
-TASK_RETRIES = 3  # of a task whose process or machine is lost, by Ray
-COPIES = 8  # of an order, at most
+TASK_RETRIES = 1  # of a task whose process or machine is lost, by Ray
+STARTS = (
+    3  # of tasks for an order, one after the other, since Ray's own retries may go to one place
+)
+TRIES = STARTS * (1 + TASK_RETRIES)
+COPIES = 8  # of an order, at a time
 INTRODUCED_S = 10.0  # until the first machines begin without those that have not answered
 LOOK_EVERY_S = 5.0  # at the cluster's machines
 EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
@@ -64,7 +68,7 @@ class Pending:
         is_quick: whether it is handed out once more when its answer is overdue.
         copies: references to the tasks that work on it.
         sent: when the last one was handed out, on this process's clock.
-        failures: of its tasks, with Ray's retries.
+        failures: how many of its tasks were lost.
     """
 
     order: Any
@@ -188,16 +192,23 @@ class Courier:
         except errors.RuntimeEnvSetupError as error:
             self._refuse(f"a machine of it cannot take up Pawprint's code ({one_line(error)})")
         except errors.RayError as error:
-            pending.copies.remove(task)
-            if pending.copies:
-                return
-            self._forget(number)
-            self._send(Lost(number, type(error).__name__))
+            self._start_again(number, task, type(error).__name__)
             return
         self._forget(number)
         self._longest_s = max(self._longest_s, time.monotonic() - pending.sent)
         self._good_node = node
         self._send(Done(number, answer.content, self._name(node), answer.machine, answer.seconds))
+
+    def _start_again(self, number: int, task: Any, reason: str) -> None:
+        """Do without a task that is lost; an order that has lost too many is given up."""
+        pending = self._pending[number]
+        pending.copies.remove(task)
+        pending.failures += 1
+        if pending.failures == STARTS:
+            self._forget(number)
+            self._send(Lost(number, reason))
+        elif not pending.copies:
+            self._start(number, self._good_node)
 
     def _forget(self, number: int) -> None:
         """Let go of an order; its other copies end by themselves, and nobody asks for them."""
@@ -316,7 +327,8 @@ def run_courier(connection: Connection, address: str, timeout_s: float, log: str
     number = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(number, 1)
     os.dup2(number, 2)
-    os.environ.update(_QUIET)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     import ray
 
     try:
@@ -327,14 +339,14 @@ def run_courier(connection: Connection, address: str, timeout_s: float, log: str
             runtime_env={"py_modules": [str(PACKAGE)]},
         )
     except Exception as error:  # Ray has many, and none that says which of these it is
-        connection.send(Refused(_explain(error)))
+        connection.send(Refused(explain(error)))
         return
     courier = Courier(connection, timeout_s)
     courier.begin()
     courier.serve()
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """Why no connection was made, and what to do."""
     text = one_line(error, 2000)
     versions = re.findall(r"(Ray|Python): (\S+)", text)
@@ -348,5 +360,10 @@ def _explain(error: Exception) -> str:
         return (
             "no cluster runs on this machine; `ray start --head` starts one, `ray start "
             "--address=HOST:PORT` joins one"
+        )
+    if "Failed to connect to Ray cluster" in text:
+        return (
+            "it lets nobody in from here: see by `ray status` that it runs, that this machine has "
+            "joined it, and that RAY_AUTH_MODE and its token are the same on all machines"
         )
     return text[:300]

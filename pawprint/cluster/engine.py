@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.cluster.costs import WireCosts
-from pawprint.cluster.courier import TASK_RETRIES, run_courier
+from pawprint.cluster.courier import TRIES, run_courier
 from pawprint.cluster.machines import find_differences, must_be_refused, this_machine
 from pawprint.cluster.messages import (
     Again,
@@ -247,7 +247,7 @@ class Cluster:
                     raise pickle.loads(error)
                 case Lost(_, reason):
                     raise PawprintError(
-                        f"{title}: what worked on a shard ended {TASK_RETRIES + 1} times "
+                        f"{title}: what worked on a shard ended {TRIES} times "
                         f"({reason}); {self._caller.again}; if it is for a picture, "
                         f"{self._caller.alone} names it"
                     )

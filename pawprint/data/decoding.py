@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pawprint.data.manifest import open_archive
+from pawprint.data.manifest import kept_archive
 from pawprint.pictures.costs import check_file_size
 from pawprint.runner.errors import ImageError
 from pawprint.runner.journal import Errand
@@ -54,9 +54,9 @@ def open_pictures(archive: Path, max_pixels: int) -> Iterator[Pictures]:
         max_pixels: of a picture; the memory that this process may take follows from it.
 
     Raises:
-        DataError: see ``pawprint.data.manifest.open_archive``.
+        DataError: see ``pawprint.data.manifest.kept_archive``.
     """
-    with open_archive(archive) as opened, _limited(max_pixels):
+    with kept_archive(archive) as opened, _limited(max_pixels):
         yield Pictures(lambda name: opened.getinfo(name).file_size, opened.read, max_pixels)
 
 
@@ -92,7 +92,7 @@ def errand_of_pictures(
 
 def _read_files(archive: Path, names: Iterable[str], max_pixels: int) -> Files:
     found: dict[str, bytes | int] = {}
-    with open_archive(archive) as opened:
+    with kept_archive(archive) as opened:
         for name in names:
             size = opened.getinfo(name).file_size
             try:

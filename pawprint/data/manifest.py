@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -54,9 +55,34 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
     Raises:
         DataError: it is not a zip, is damaged, or lacks a picture that the block asks for.
     """
+    with _telling_damage(path), ZipFile(path) as archive:
+        yield archive
+
+
+@contextmanager
+def kept_archive(path: Path) -> Iterator[ZipFile]:
+    """The same, for work in shards: it stays open for the next block.
+
+    So a process reads the list of its members once, which takes seconds of a million pictures. A
+    file that was written anew is opened anew.
+
+    Raises:
+        DataError: see ``open_archive``.
+    """
+    with _telling_damage(path):
+        state = path.stat()
+        yield _keep_open(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _keep_open(path: Path, *_state: int) -> ZipFile:
+    return ZipFile(path)
+
+
+@contextmanager
+def _telling_damage(path: Path) -> Iterator[None]:
     try:
-        with ZipFile(path) as archive:
-            yield archive
+        yield
     except (BadZipFile, EOFError, KeyError, zlib.error) as error:
         raise DataError(
             f"{path}: expected the whole archive that stage download made, found: {error}; "
