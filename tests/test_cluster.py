@@ -29,10 +29,10 @@ from ray._private.utils import check_version_info
 from pawprint.cli import predict
 from pawprint.cluster import engine
 from pawprint.cluster.costs import WireCosts
-from pawprint.cluster.courier import explain
 from pawprint.cluster.engine import Cluster, on_cluster
 from pawprint.cluster.machines import Machine, find_differences, this_machine
 from pawprint.cluster.messages import Done
+from pawprint.cluster.session import explain
 from pawprint.data.manifest import Picture
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.inspection.thumbnails import write_thumbnails
