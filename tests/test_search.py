@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from errands import ray_node
 from living import descendants, living, wait_until
 from project import Project, environment, make_project
 from test_crossval import write_features
@@ -678,17 +679,14 @@ def test_fine_tuning_is_searched_by_its_stage(
 
 
 def test_on_a_cluster_trials_run_as_tasks_and_are_the_project_s_experiments(
-    tuned: Project,
-    ray_node: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tuned: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both of a round; nothing of the stages runs in this project."""
-    tuned.set_params({"compute.engine": "ray", "compute.address": ray_node})
-    tuned.commit()
     ranges = ["finetune.epochs=4|9"]
     options = ("--trials", "3", "--together", "3", *SEED)
-    assert run_here(tuned, monkeypatch, *options, ranges=ranges) == 0
+    with ray_node(cpus=2) as node:
+        tuned.set_params({"compute.engine": "ray", "compute.address": node.address})
+        tuned.commit()
+        assert run_here(tuned, monkeypatch, *options, ranges=ranges) == 0
     printed = capsys.readouterr()
     assert "3 trials, 1 of them failed\n" in printed.out
     assert re.search(r"trial \d \(finetune\.epochs=9\): the training has diverged", printed.out)
