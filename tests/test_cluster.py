@@ -29,10 +29,10 @@ from ray._private.utils import check_version_info
 from pawprint.cli import predict
 from pawprint.cluster import engine
 from pawprint.cluster.costs import WireCosts
-from pawprint.cluster.courier import explain
 from pawprint.cluster.engine import Cluster, on_cluster
 from pawprint.cluster.machines import Machine, find_differences, this_machine
 from pawprint.cluster.messages import Done
+from pawprint.cluster.session import explain
 from pawprint.data.manifest import Picture
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.inspection.thumbnails import write_thumbnails
@@ -227,8 +227,7 @@ from pawprint.storage.shards import ShardedArray, shard_name, write_shard
 
 
 def main():
-    root, engine = Path(sys.argv[1]), sys.argv[3]
-    compute = ComputeParams(engine=engine, address=sys.argv[2], mixed=False, timeout_s=60.0)
+    root = Path(sys.argv[1])
     start_engine("openvino", 2)
     import keras
     from pawprint.networks.predictor import predict_model
@@ -241,19 +240,22 @@ def main():
     pooled = keras.layers.GlobalAveragePooling2D()(maps)
     network = keras.Model(inputs, pooled)
     judge = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(pooled))
-    params = load_params(sys.argv[4])
+    params = load_params(sys.argv[3])
     features = params.features.model_copy(update={"views": 2})
     pixels = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3)).astype(np.uint8)
     splits = {name: root / "processed" / name for name in ("train", "val")}
     for name, count in (("train", 70), ("val", 5)):
         write_shard(splits[name] / shard_name(0), pixels[:count])
-    out = root / engine
-    with on_cluster(compute), start_workers("openvino") as workers:
-        cut = Cut("cut", True, 2, 0, "float32")
-        extract_features(network, cut, splits, params.augment, features, out, workers)
-        images = ShardedArray(splits["train"])
-        for views in (1, 2):
-            np.save(out / f"probs{views}.npy", predict_model(judge, images, 32, views, "judging"))
+    images, cut = ShardedArray(splits["train"]), Cut("cut", True, 2, 0, "float32")
+    for engine in ("local", "ray"):
+        out = root / engine
+        compute = ComputeParams(engine=engine, address=sys.argv[2], mixed=False, timeout_s=60.0)
+        with on_cluster(compute), start_workers("openvino") as workers:
+            extract_features(network, cut, splits, params.augment, features, out, workers)
+            for views in (1, 2):
+                probs = predict_model(judge, images, 32, views, "judging")
+                np.save(out / f"probs{views}.npy", probs)
+        print("done:", engine, flush=True)
 
 
 if __name__ == "__main__":
@@ -263,24 +265,22 @@ if __name__ == "__main__":
 
 def test_networks_give_the_bits_that_they_give_here(address: str, tmp_path: Path) -> None:
     (tmp_path / "networks.py").write_text(NETWORKS)
-    found = {}
-    for name in ("local", "ray"):
-        command = [sys.executable, "networks.py", str(tmp_path), address, name]
-        done = subprocess.run(
-            [*command, str(ROOT / "params.yaml")],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert ("Ray cluster" in done.stdout) == (name == "ray")
-        found[name] = contents(tmp_path / name)
-    assert {"pooled/train/00001.npy", "boundary/val/00000.npy"} <= set(found["local"])
-    assert {"probs1.npy", "probs2.npy"} <= set(found["local"])
-    assert found["local"]["probs1.npy"] != found["local"]["probs2.npy"]
-    assert found["local"] == found["ray"]
+    done = subprocess.run(
+        [sys.executable, "networks.py", str(tmp_path), address, str(ROOT / "params.yaml")],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    here, there = done.stdout.split("done: local\n")
+    assert "Ray cluster" not in here
+    assert "features in " in there
+    local = contents(tmp_path / "local")
+    assert {"pooled/train/00001.npy", "boundary/val/00000.npy", "probs1.npy"} <= set(local)
+    assert local["probs1.npy"] != local["probs2.npy"]
+    assert local == contents(tmp_path / "ray")
 
 
 def test_a_folder_is_answered_as_here(
@@ -350,6 +350,19 @@ def other_machine(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(machine, "_others", set())
     own = this_machine().facts["processor"]
     return f"processor {own} instead of Another, instructions 00"
+
+
+def test_a_machine_that_lacks_something_is_refused_even_where_types_are_mixed(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(this_machine(), code="other")
+    monkeypatch.setattr(engine, "this_machine", lambda: own)
+    with on_cluster(of_cluster(address, mixed=True)), pytest.raises(PawprintError) as caught:
+        send_shards(SQUARES, squares(tmp_path, ""), "squares")
+    assert re.sub(r"\d+(\.\d+){3}", "HOST", str(caught.value)) == (
+        "compute.address: machines of the cluster lack what this one has (HOST: other code of "
+        "Pawprint); install requirements.txt and requirements-ray.txt there"
+    )
 
 
 def test_a_machine_of_another_type_is_refused_by_name(

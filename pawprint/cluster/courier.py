@@ -6,55 +6,37 @@ connection that hangs. Orders are plain tasks; answers are the bytes that a task
 
 from __future__ import annotations
 
-import logging
-import os
 import pickle
-import re
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, cast
+from typing import Any
 
-from pawprint.cluster.machines import PACKAGE, Machine, this_machine
 from pawprint.cluster.messages import (
     Again,
     Cores,
     Done,
     Lost,
-    Node,
     NotReady,
     Raised,
     Ready,
-    Refused,
     SendOrder,
     SendTool,
 )
+from pawprint.cluster.nodes import NO_CODE, Nodes
 from pawprint.cluster.worker import PICKLE, Reply, work_on
-from pawprint.runner.errors import one_line
-from pawprint.runner.processes import end_with_parent
+from pawprint.runner.errors import PawprintError, one_line
 
 TASK_RETRIES = 1  # of a task whose process or machine is lost, by Ray
-STARTS = (
-    3  # of tasks for an order, one after the other, since Ray's own retries may go to one place
-)
+STARTS = 3  # of tasks for an order, one after the other: Ray's own retries may go to one place
 TRIES = STARTS * (1 + TASK_RETRIES)
 COPIES = 8  # of an order, at a time
-INTRODUCED_S = 10.0  # until the first machines begin without those that have not answered
 LOOK_EVERY_S = 5.0  # at the cluster's machines
 EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
 _WAIT_S = 0.05
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # A link that is cut is noticed in 20 s instead of never
-    "RAY_grpc_client_keepalive_time_ms": "10000",
-    "RAY_grpc_client_keepalive_timeout_ms": "10000",
-}
 
 
 @dataclass
@@ -88,10 +70,6 @@ def _work_elsewhere(order: bytes, tool: str, tools: list[Any]) -> tuple[str, Rep
     return node, work_on(order, tool, lambda: ray.get(tools[0]))
 
 
-def _introduce() -> Machine:
-    return this_machine()
-
-
 class Courier:
     """Orders and answers between a stage and Ray.
 
@@ -113,15 +91,18 @@ class Courier:
         self._longest_s = 0.0
         self._looked = self._seen = time.monotonic()  # at machines; machines with a core
         self._cores = 0
-        self._names: dict[str, str] = {}  # id of a machine → its name
+        self._nodes = Nodes(ray)
         self._good_node = ""  # id of that from which the last answer came
 
     def begin(self) -> None:
         """Tell the stage which machines there are, once one of them is free."""
         self._send(NotReady("it answers, but not all of its machines start a process for Pawprint"))
-        nodes = self._introduce_all()
+        nodes = self._nodes.introduce_all()
+        self._cores = sum(node.cores for node in nodes)  # those that are late are counted later
         if not self._cores:
-            self._refuse("no machine of it has a CPU for Ray: start others, without --num-cpus 0")
+            raise PawprintError(
+                "no machine of it has a CPU for Ray: start others, without --num-cpus 0"
+            )
         busy = f"all of its {self._cores} cores are at other work"
         self._send(NotReady(f"{busy}; wait, or end that"))
         while self._ray.available_resources().get("CPU", 0) < 1:  # the stage limits the time
@@ -145,10 +126,6 @@ class Courier:
 
     def _send(self, message: Any) -> None:
         self._connection.send(message)
-
-    def _refuse(self, reason: str) -> None:
-        self._send(Refused(reason))
-        sys.exit()
 
     def _take_up(self, message: SendTool | SendOrder) -> None:
         if isinstance(message, SendTool):
@@ -190,14 +167,16 @@ class Courier:
             self._send(Raised(number, _pack_error(error.cause or error)))
             return
         except errors.RuntimeEnvSetupError as error:
-            self._refuse(f"a machine of it cannot take up Pawprint's code ({one_line(error)})")
+            raise PawprintError(NO_CODE.format(one_line(error))) from error
         except errors.RayError as error:
             self._start_again(number, task, type(error).__name__)
             return
         self._forget(number)
         self._longest_s = max(self._longest_s, time.monotonic() - pending.sent)
         self._good_node = node
-        self._send(Done(number, answer.content, self._name(node), answer.machine, answer.seconds))
+        self._send(
+            Done(number, answer.content, self._nodes.name(node), answer.machine, answer.seconds)
+        )
 
     def _start_again(self, number: int, task: Any, reason: str) -> None:
         """Do without a task that is lost; an order that has lost too many is given up."""
@@ -230,61 +209,14 @@ class Courier:
         if now - self._looked < LOOK_EVERY_S:
             return
         self._looked = now
-        cores = sum(cores for _, cores in self._list_nodes())
+        cores = sum(cores for _, cores in self._nodes.list_all())
         if cores:
             self._seen = now
         elif now - self._seen > EMPTY_FOR_S:
-            self._refuse("no machine of it is left that has a CPU")
+            raise PawprintError("no machine of it is left that has a CPU")
         if cores and cores != self._cores:
             self._cores = cores
             self._send(Cores(cores))
-
-    def _list_nodes(self) -> list[tuple[str, int]]:
-        """Id and cores of all machines that have some; their names are remembered."""
-        nodes = [node for node in self._ray.nodes() if node["Alive"]]
-        nodes = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
-        addresses = [node["NodeManagerAddress"] for node in nodes]
-        for node, address in zip(nodes, addresses, strict=True):
-            alone = addresses.count(address) == 1
-            name = address if alone else f"{address} ({node['NodeID'][:6]})"
-            self._names.setdefault(node["NodeID"], name)
-        return [(node["NodeID"], int(node["Resources"]["CPU"])) for node in nodes]
-
-    def _name(self, node: str) -> str:
-        if node not in self._names:
-            self._list_nodes()
-        return self._names.get(node, node[:6])
-
-    def _introduce_all(self) -> list[Node]:
-        """Ask each machine what it is; one that is late is judged by its first answer."""
-        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        ask, listed = self._ray.remote(num_cpus=0, max_retries=1)(_introduce), self._list_nodes()
-        asked = {
-            ask.options(scheduling_strategy=strategy(number, soft=False)).remote(): (number, cores)
-            for number, cores in listed
-        }
-        found: dict[str, Node] = {}
-        waiting, end = list(asked), time.monotonic() + INTRODUCED_S
-        while waiting and not (found and time.monotonic() > end):
-            answered, waiting = self._ray.wait(waiting, timeout=_WAIT_S)
-            for answer in answered:
-                number, cores = asked[answer]
-                if machine := self._read_introduction(answer):
-                    found[number] = Node(self._name(number), cores, machine)
-        self._cores = sum(node.cores for node in found.values())  # the others are counted later
-        return [found[number] for number, _ in listed if number in found]
-
-    def _read_introduction(self, answer: Any) -> Machine | None:
-        """What a machine said; None: it is lost. One that cannot work for us ends the work."""
-        errors = self._ray.exceptions
-        try:
-            return cast(Machine, self._ray.get(answer))
-        except (errors.RayTaskError, errors.RuntimeEnvSetupError) as error:
-            cause = getattr(error, "cause", None) or error
-            self._refuse(f"a machine of it cannot take up Pawprint's code ({one_line(cause)})")
-        except errors.RayError:
-            pass
-        return None
 
 
 def _receive_all(connection: Connection, incoming: SimpleQueue[Any]) -> None:
@@ -312,58 +244,3 @@ def _pack_error(error: BaseException) -> bytes:
     except Exception:  # an exception may hold anything
         return pickle.dumps(RuntimeError(str(error)), PICKLE)
     return content
-
-
-def run_courier(connection: Connection, address: str, timeout_s: float, log: str) -> None:
-    """The life of the process.
-
-    Args:
-        connection: to the stage; its end is the end.
-        address: ``auto`` or ``host:port``.
-        timeout_s: see ``compute.timeout_s``.
-        log: file for what Ray has to say.
-    """
-    end_with_parent()
-    number = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(number, 1)
-    os.dup2(number, 2)
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    try:
-        ray.init(
-            address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"py_modules": [str(PACKAGE)]},
-        )
-    except Exception as error:  # Ray has many, and none that says which of these it is
-        connection.send(Refused(explain(error)))
-        return
-    courier = Courier(connection, timeout_s)
-    courier.begin()
-    courier.serve()
-
-
-def explain(error: Exception) -> str:
-    """Why no connection was made, and what to do."""
-    text = one_line(error, 2000)
-    versions = re.findall(r"(Ray|Python): (\S+)", text)
-    if "Version mismatch" in text and len(versions) == 4:
-        ray, python, own_ray, own_python = (version for _, version in versions)
-        return (
-            f"it runs Ray {ray} on Python {python}, this machine Ray {own_ray} on Python "
-            f"{own_python}; install the same on all machines"
-        )
-    if "Could not find any running Ray instance" in text:
-        return (
-            "no cluster runs on this machine; `ray start --head` starts one, `ray start "
-            "--address=HOST:PORT` joins one"
-        )
-    if "Failed to connect to Ray cluster" in text:
-        return (
-            "it lets nobody in from here: see by `ray status` that it runs, that this machine has "
-            "joined it, and that RAY_AUTH_MODE and its token are the same on all machines"
-        )
-    return text[:300]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.cluster.costs import WireCosts
-from pawprint.cluster.courier import TRIES, run_courier
+from pawprint.cluster.courier import TRIES
 from pawprint.cluster.machines import find_differences, must_be_refused, this_machine
 from pawprint.cluster.messages import (
     Again,
@@ -32,6 +32,7 @@ from pawprint.cluster.messages import (
     SendOrder,
     SendTool,
 )
+from pawprint.cluster.session import run_courier
 from pawprint.cluster.worker import PICKLE, pack_tool
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.journal import Errand, Tool, engine_in_use
