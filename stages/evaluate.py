@@ -19,7 +19,7 @@ def main(params: Params) -> None:
     from pawprint.evaluation.others import Squares, find_others
     from pawprint.evaluation.results import read_history, write_charts, write_figures, write_metrics
     from pawprint.evaluation.reviewed import place_classes
-    from pawprint.inference.judging import Judge
+    from pawprint.inference.judging import Judge, judge_others
     from pawprint.networks.model_files import check_classes, open_model
 
     config, processed, metrics = params.evaluate, Path("data/processed"), Path("metrics")
@@ -36,7 +36,7 @@ def main(params: Params) -> None:
         said[model.name] = judge.judge_split(test, model.name)
         if model.name == find_best(losses):
             of_val = judge.judge_split(val, f"{model.name}, val")
-            of_others = judge.judge_others(others.kinds)
+            of_others = judge_others(judge.predictor, others.kinds, config.batch_size)
             best = JudgedModel(model.name, class_names, of_val, said[model.name], of_others)
     write_judged(metrics / "judged", said, best)
     probs = {name: judged.probs for name, judged in said.items()}

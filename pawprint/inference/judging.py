@@ -57,22 +57,9 @@ class Judge:
         outputs = self._predict(split.images, title)
         return Verdicts(split.paths, outputs[0], read_unlikeness(outputs), split.labels)
 
-    def judge_others(self, others: Mapping[str, OtherPictures]) -> dict[str, Verdicts]:
-        """What it says of pictures of none of its classes, by their kind.
-
-        Args:
-            others: by kind; which of them could be decoded stands there afterwards. A kind of
-                which none could be is left out.
-        """
-        found = {}
-        for kind, pictures in others.items():
-            if outputs := predict_all(self._predictor, pictures, self._batch_size, kind):
-                paths = [str(path) for path in pictures.read]
-                found[kind] = Verdicts(paths, outputs[0], read_unlikeness(outputs))
-        return found
-
     @cached_property
-    def _predictor(self) -> Predictor:
+    def predictor(self) -> Predictor:
+        """The same on this machine: pixels → probabilities, and unlikeness."""
         return average_views(build_predictor(self._model), self._views)
 
     def _predict(self, images: ShardedArray, title: str) -> list[np.ndarray]:
@@ -82,7 +69,7 @@ class Judge:
         if not on_openvino:
             tell_work_stays(title)
         if not on_openvino or not works_elsewhere():
-            return predict_all(self._predictor, images, self._batch_size, title)
+            return predict_all(self.predictor, images, self._batch_size, title)
         starts = range(0, len(images), self._batch_size)
         batches = [range(i, min(i + self._batch_size, len(images))) for i in starts]
         with tempfile.TemporaryDirectory(prefix="pawprint-") as directory:
@@ -94,6 +81,25 @@ class Judge:
             errand = Errand(lambda rows: (images.gather(rows), None), _answer, _keep, len, tool)
             found = send_shards(errand, batches, title)
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def judge_others(
+    predictor: Predictor, others: Mapping[str, OtherPictures], batch_size: int
+) -> dict[str, Verdicts]:
+    """What a classifier says of pictures of none of its classes, by their kind.
+
+    Args:
+        predictor: of the classifier.
+        others: by kind; which of them could be decoded stands there afterwards. A kind of which
+            none could be is left out.
+        batch_size: pictures at a time.
+    """
+    found = {}
+    for kind, pictures in others.items():
+        if outputs := predict_all(predictor, pictures, batch_size, kind):
+            paths = [str(path) for path in pictures.read]
+            found[kind] = Verdicts(paths, outputs[0], read_unlikeness(outputs))
+    return found
 
 
 def _open_views(directory: Path, name: str, views: int) -> Predictor:
