@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pawprint.deciding.others import OtherPicture, group_unlikeness, read_pictur
 from pawprint.deciding.outcome import Judgements, judge
 from pawprint.deciding.promise import least_sizes, make_promise
 from pawprint.deciding.rates import separation
+from pawprint.deciding.results import read_findings, write_findings
 from pawprint.deciding.words import say_all, say_coverage
 from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.runner.params import DecidingParams
@@ -200,6 +202,24 @@ def test_of_pictures_that_belong_together_one_counts():
     assert "Left out of this: 100 of the validation and test pictures" in "\n".join(
         say_all(found.figures)
     )
+
+
+def test_the_metric_holds_what_one_chooses_by_and_no_more(tmp_path):
+    """Each figure of it is a column of DVC's table of experiments."""
+    seen = judgements(np.linspace(0.99, 0.7, 100), np.ones(100, bool))
+    found = judge("head", seen, seen, {}, None, PARAMS, 0.95)
+    write_findings(tmp_path, found, seen, [])
+    short = json.loads((tmp_path / "deciding.json").read_text("utf-8"))
+    assert set(short) == {
+        *("model", "rejected", "accuracy_accepted", "accuracy_rejected", "others", "roc_auc"),
+        *("coverage", "conformal"),
+    }
+    assert set(short["coverage"]) == {
+        *("precision", "threshold", "share", "low", "high", "precision_found"),
+    }
+    kept = read_findings(tmp_path)
+    assert kept.figures == found.figures
+    assert kept.curve == coverage_curve(seen.sure, seen.right)
 
 
 def test_a_model_that_tells_no_unlikeness_has_no_such_figures():

@@ -73,7 +73,7 @@ class Findings:
     """What stage deciding found.
 
     Attributes:
-        figures: for ``metrics/deciding.json``.
+        figures: for ``metrics/deciding/details.json``; some are in ``metrics/deciding.json``.
         service: for the model's card, see ``pawprint.deciding.rule``.
         promise: that was made.
     """

@@ -12,7 +12,7 @@ def say_all(figures: Figures) -> Iterator[str]:
     """Lines for the terminal.
 
     Args:
-        figures: of ``metrics/deciding.json``.
+        figures: of ``metrics/deciding/details.json``.
     """
     yield f"{figures['model']}: what it may decide alone"
     yield from filter(None, (say_coverage(figures), say_rejection(figures), say_sets(figures)))
@@ -26,7 +26,7 @@ def say_coverage(figures: Figures) -> str:
     """What the model decides at the wanted precision.
 
     Args:
-        figures: of ``metrics/deciding.json``.
+        figures: of ``metrics/deciding/details.json``.
     """
     found = figures["coverage"]
     wanted, counted = f"{_share(found['precision'])} precision", found["validation"]
