@@ -66,6 +66,8 @@ def main(params: Params) -> None:
         differences = parity.largest_differences(probs)
         render_parity(charts / "parity.png", differences, sizes, config.tolerance)
     print(f"\n{parity.table(scores)}")
+    if above is not None:
+        print(f"\n{ratios.describe(scores)}")
 
 
 if __name__ == "__main__":

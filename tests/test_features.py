@@ -26,7 +26,7 @@ from pawprint.training.fit import Validation, train_model
 from pawprint.transfer import features
 from pawprint.transfer.cut import Cut, read_cut
 from pawprint.transfer.features import Extraction, extract_features, find_layer, plan_cut
-from pawprint.transfer.finetuning import Inputs, read_inputs, unfrozen_part
+from pawprint.transfer.finetuning import Inputs, read_features, read_inputs, unfrozen_part
 from pawprint.versions.rows import OldRows
 
 # covers: B2, R2, R4, R8, R15
@@ -347,6 +347,33 @@ def test_cached_or_not_the_same_training_gives_the_same_model(
         outputs.append(run(model, pixels_of(splits["val"])))
         assert np.abs(outputs[-1] - start).max() > 1e-3
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "max_gb", "said"),
+    [(CUT, 1.0, "features of train: "), (CUT, 0.0, "none were kept"), ("", 0.0, "of train: ")],
+    ids=["cached", "not kept", "nothing frozen"],
+)
+def test_what_unlikeness_is_fitted_on_are_the_features_of_plain_pictures(
+    layer: str,
+    max_gb: float,
+    said: str,
+    splits: dict[str, LabelledImages],
+    tmp_path: Path,
+    committed: Params,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cut = Cut("", False, 1, 7, "float32")
+    if layer:
+        cut = extract(splits, section(views=2, max_gb=max_gb), tmp_path / "out")
+    model, boundary = classifier(committed), tmp_path / "out/boundary"
+    expected = run(backbone(), pixels_of(splits["train"]))
+    found = list(read_features(boundary, cut, model, splits["train"], "train"))
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=2e-3, rtol=2e-3)
+    assert said in capsys.readouterr().err
+    some = list(read_features(boundary, cut, model, splits["train"], "train", most=4))
+    # Evenly spaced: of ten, 0, 3, 6 and 9
+    np.testing.assert_allclose(np.concatenate(some), expected[::3], atol=2e-3, rtol=2e-3)
 
 
 def test_each_epoch_sees_the_next_view(

@@ -363,6 +363,33 @@ def test_other_weights_of_classes_are_refused(value: str, found: str, tmp_path: 
     assert message.endswith(f": head.class_weights: expected {expected}, found {found}")
 
 
+@pytest.mark.parametrize(("value", "found"), [("auto", "auto"), ("32", 32)])
+def test_the_rank_of_unlikeness_is_auto_or_a_number(
+    value: str, found: object, tmp_path: Path
+) -> None:
+    assert load(tmp_path, edited("unlikeness", "rank", value)).unlikeness.rank == found
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rank", "0", "expected auto, or a whole number from 1 to 4096, found 0 (int)"),
+        ("rank", "large", "expected auto, or a whole number from 1 to 4096, found 'large' (str)"),
+        ("rank", "true", "expected auto, or a whole number from 1 to 4096, found True (bool)"),
+        ("reject", "0", "found 0"),
+        ("reject", "0.9", "found 0.9"),
+        ("k", "0", "found 0"),
+        ("enabled", "1", "found 1"),
+    ],
+)
+def test_wrong_values_of_unlikeness_are_named(
+    key: str, value: str, message: str, tmp_path: Path
+) -> None:
+    told = complaint(tmp_path, edited("unlikeness", key, value))
+    assert f"unlikeness.{key}: " in told
+    assert message in told
+
+
 @pytest.mark.parametrize("source", ["sample", "folder", "kaggle"])
 def test_a_sum_that_nothing_checks_is_refused(source: str, tmp_path: Path) -> None:
     text = edited("data", "sha256", "a" * 64).replace("source: sample ", f"source: {source} ")

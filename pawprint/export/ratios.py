@@ -36,6 +36,20 @@ def add_scores(scores: Scores, ratios: Mapping[str, Array], unlike_above: float)
             scores[name]["ratio_difference"] = round_up(float(largest))
 
 
+def describe(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """What ``add_scores`` found, as lines to read."""
+    lines = ["unlikeness     same verdict  largest difference     unlike"]
+    for name, found in scores.items():
+        same, largest = found.get("unlike_agreement"), found.get("ratio_difference")
+        lines.append(
+            f"{name:<12}"
+            f"{'' if same is None else f'{100 * same:.2f} %':>15}"
+            f"{'' if largest is None else f'{largest:.0e}':>20}"
+            f"{100 * found['unlike']:>9.2f} %"
+        )
+    return "\n".join(lines)
+
+
 def ratio_differences(found: Array, expected: Array) -> Array:
     """Of each picture: the difference of the ratios over the expected one, or over 1 below 1.
 
