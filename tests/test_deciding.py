@@ -19,6 +19,7 @@ from pawprint.deciding.others import OtherPicture, group_unlikeness, read_pictur
 from pawprint.deciding.outcome import Judgements, judge
 from pawprint.deciding.promise import least_sizes, make_promise
 from pawprint.deciding.rates import separation
+from pawprint.deciding.reference import make_reference
 from pawprint.deciding.results import read_findings, write_findings
 from pawprint.deciding.words import say_all, say_coverage
 from pawprint.evaluation.predictions import Prediction, sure_and_right
@@ -244,6 +245,20 @@ def test_the_sentence_has_the_figures():
     assert text.startswith(
         "At 90 % precision it decides nothing alone: 10 validation pictures cannot"
     )
+
+
+def test_what_drift_is_noticed_is_said():
+    """1.36 / √n, about, of each sample; more, since two signals share both rates."""
+    seen = judgements(np.linspace(0.99, 0.7, 1000), np.ones(1000, bool))
+    text = "\n".join(say_all(judge("head", seen, seen, {}, None, PARAMS, 0.95).figures))
+    limit = make_reference(seen.probs, None, ~seen.accepted, 50, 0.01).confidence.limit
+    assert 1.36 / np.sqrt(1000) + 1.36 / np.sqrt(50) < limit < 0.35
+    assert (
+        f"in windows of 50 pictures where cumulative shares are more than {100 * limit:.0f}" in text
+    )
+    few = judgements(np.linspace(0.99, 0.7, 3), np.ones(3, bool))
+    text = "\n".join(say_all(judge("head", few, few, {}, None, PARAMS, 0.95).figures))
+    assert "A server cannot tell windows of 50 pictures from so few validation pictures" in text
 
 
 def test_accepted_others_come_the_surest_first(tmp_path):

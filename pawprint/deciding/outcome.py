@@ -123,6 +123,7 @@ def judge(
     reference = make_reference(
         val.probs, val.unlikeness, ~val.accepted, params.window, params.false_alarms
     )
+    figures["drift"] = {"window": reference.window, "limit": round(reference.confidence.limit, 6)}
     service = {
         "model": model,
         "precision": promise.precision,

@@ -18,6 +18,7 @@ def say_all(figures: Figures) -> Iterator[str]:
     yield from filter(None, (say_coverage(figures), say_rejection(figures), say_sets(figures)))
     if figures["others"]:
         yield f"Pictures of none of the classes: {'; '.join(say_others(figures))}."
+    yield say_drift(figures)
     if together := say_together(figures):
         yield together
 
@@ -83,6 +84,20 @@ def say_others(figures: Figures) -> Iterator[str]:
             f"{name}: {_share(found['accepted'], 1)} of {found['pictures']:,} accepted "
             f"({_bounds(found, 'low', 'high')})"
         )
+
+
+def say_drift(figures: Figures) -> str:
+    """What a server notices of a change of the pictures."""
+    window, limit = figures["drift"]["window"], figures["drift"]["limit"]
+    if limit >= 1:
+        return (
+            f"A server cannot tell windows of {window:,} pictures from so few validation pictures "
+            "by their probabilities: drift of these goes unnoticed. Raise split.val, or add pictures."
+        )
+    return (
+        f"A server notices drift in windows of {window:,} pictures where cumulative shares are more "
+        f"than {100 * limit:.0f} points from those of validation."
+    )
 
 
 def say_together(figures: Figures) -> str:
