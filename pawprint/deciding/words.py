@@ -92,11 +92,11 @@ def say_drift(figures: Figures) -> str:
     if limit >= 1:
         return (
             f"A server cannot tell windows of {window:,} pictures from so few validation pictures "
-            "by their probabilities: drift of these goes unnoticed. Raise split.val, or add pictures."
+            "by their probabilities: drift of these is not noticed. Raise split.val, or add some."
         )
     return (
-        f"A server notices drift in windows of {window:,} pictures where cumulative shares are more "
-        f"than {100 * limit:.0f} points from those of validation."
+        f"A server notices drift in windows of {window:,} pictures where cumulative shares are "
+        f"more than {100 * limit:.0f} points from those of validation."
     )
 
 
