@@ -61,6 +61,7 @@ def main(params: Params) -> None:
         judged,
         Made(params.model, read_json(Path("models/export/model.json")), sections),
         config,
+        decided.figures,
     )
 
     values = decision_values(listed, suspects.class_names, decisions)

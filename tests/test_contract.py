@@ -443,6 +443,7 @@ def test_a_name_means_one_thing():
 PATHS_BELOW_THE_STAGES = {
     "pawprint/answers/staleness.py: metrics/evaluate/details.json": "what an export may be behind",
     "pawprint/cli/downloads.py: data/download": "default of an option",
+    "pawprint/answers/staleness.py: metrics/deciding/service.json": "the same",
     **{
         f"pawprint/cli/compare.py: {path}": "where a revision's results are; a stage of this one"
         for path in asdict(PLACES).values()

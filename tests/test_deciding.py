@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from pawprint.deciding.others import OtherPicture, group_unlikeness, read_pictur
 from pawprint.deciding.outcome import Judgements, judge
 from pawprint.deciding.promise import least_sizes, make_promise
 from pawprint.deciding.rates import separation
+from pawprint.deciding.reference import make_reference
+from pawprint.deciding.results import read_findings, write_findings
 from pawprint.deciding.words import say_all, say_coverage
 from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.runner.params import DecidingParams
@@ -202,6 +205,24 @@ def test_of_pictures_that_belong_together_one_counts():
     )
 
 
+def test_the_metric_holds_what_one_chooses_by_and_no_more(tmp_path):
+    """Each figure of it is a column of DVC's table of experiments."""
+    seen = judgements(np.linspace(0.99, 0.7, 100), np.ones(100, bool))
+    found = judge("head", seen, seen, {}, None, PARAMS, 0.95)
+    write_findings(tmp_path, found, seen, [])
+    short = json.loads((tmp_path / "deciding.json").read_text("utf-8"))
+    assert set(short) == {
+        *("model", "rejected", "accuracy_accepted", "accuracy_rejected", "others", "roc_auc"),
+        *("coverage", "conformal"),
+    }
+    assert set(short["coverage"]) == {
+        *("precision", "threshold", "share", "low", "high", "precision_found"),
+    }
+    kept = read_findings(tmp_path)
+    assert kept.figures == found.figures
+    assert kept.curve == coverage_curve(seen.sure, seen.right)
+
+
 def test_a_model_that_tells_no_unlikeness_has_no_such_figures():
     seen = judgements(np.linspace(0.99, 0.7, 50), np.ones(50, bool))
     found = judge("baseline", seen, seen, {}, None, PARAMS, 0.95)
@@ -224,6 +245,20 @@ def test_the_sentence_has_the_figures():
     assert text.startswith(
         "At 90 % precision it decides nothing alone: 10 validation pictures cannot"
     )
+
+
+def test_what_drift_is_noticed_is_said():
+    """1.36 / √n, about, of each sample; more, since two signals share both rates."""
+    seen = judgements(np.linspace(0.99, 0.7, 1000), np.ones(1000, bool))
+    text = "\n".join(say_all(judge("head", seen, seen, {}, None, PARAMS, 0.95).figures))
+    limit = make_reference(seen.probs, None, ~seen.accepted, 50, 0.01).confidence.limit
+    assert 1.36 / np.sqrt(1000) + 1.36 / np.sqrt(50) < limit < 0.35
+    assert (
+        f"in windows of 50 pictures where cumulative shares are more than {100 * limit:.0f}" in text
+    )
+    few = judgements(np.linspace(0.99, 0.7, 3), np.ones(3, bool))
+    text = "\n".join(say_all(judge("head", few, few, {}, None, PARAMS, 0.95).figures))
+    assert "A server cannot tell windows of 50 pictures from so few validation pictures" in text
 
 
 def test_accepted_others_come_the_surest_first(tmp_path):

@@ -72,6 +72,20 @@ def test_a_card_has_the_words_of_its_maker(tmp_path):
     assert "- Not for &lt;vets&gt;.\n" in text
 
 
+def test_a_card_says_what_the_model_may_decide_alone(tmp_path):
+    """Where it is the best one, of which that was measured."""
+    run = SmallRun(tmp_path).write()
+    report(run)
+    _, text = read_card(run)
+    part = text.partition("## Deciding alone\n")[2].replace("\u00a0", " ")
+    assert part.strip().startswith("At 99.5 % precision it decides nothing alone")
+    assert "unlike its training pictures (" in part
+    path = tmp_path / "metrics/deciding/details.json"
+    path.write_text(path.read_text().replace('"model": "finetuned"', '"model": "head"'))
+    report(run)
+    assert "## Deciding alone" not in read_card(run)[1]
+
+
 def test_a_card_has_the_figures_of_each_class(tmp_path):
     """3 of 5 cats are taken for dogs: recall is 2 of 5, and of 2 pictures called cats 2 are."""
     run = SmallRun(tmp_path, counts=(6, 3, 5), wrong=3).write()

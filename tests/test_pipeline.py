@@ -241,6 +241,10 @@ def test_stage_opens_its_deps_and_outs_and_nothing_else(base, stage):
     unread = {dep for dep in deps if not any(lies_in(path, {dep}) for path in opened["read"])}
     if stage == "export":  # of the models, it reads the one that it exports
         unread -= {f"models/{name}.keras" for name in MODELS if name != exported_name(base)}
+        if exported_name(base) == "baseline":  # it tells no unlikeness
+            unread -= {"metrics/judged/unlikeness.csv"}
+    if stage == "evaluate":  # an empty folder has no pictures
+        unread -= {"data/others"}
     if stage == "features":  # watched whichever weights are chosen
         unread -= {"data/weights"}
     if stage in ("evaluate", "report"):  # no pictures of none of the classes are there
@@ -299,6 +303,8 @@ def test_the_server_and_predict_say_of_each_test_picture_what_evaluate_wrote(bas
     with serving("--model", str(model), "--max-files", "1000", "--queue", "1000") as server:
         results = server.predict(*contents, data={"top": "1000"}).json()["results"]
     assert len(results) == len(rows) > 0
+    told = {row["path"]: row for row in read_rows(base, "metrics/judged/unlikeness.csv")}
+    assert set(next(iter(told.values()))) == {"path", "head", "finetuned"}  # no baseline
     for i, content in enumerate(contents):
         (tmp_path / f"{i:03}.png").write_bytes(content)
     command = (sys.executable, "-m", "pawprint", "predict", str(tmp_path), "--top=1000", "--json")
@@ -312,6 +318,11 @@ def test_the_server_and_predict_say_of_each_test_picture_what_evaluate_wrote(bas
         assert {c["class"]: float(np.float32(c["probability"])) for c in of_command} == found
         assert [found[class_name] for class_name in CLASS_NAMES] == picture.tolist()
         assert result["predictions"][0]["class"] == row[f"{name}_predicted"]
+        if name != "baseline":
+            ratio = np.float32(told[row["path"]][name])
+            assert np.float32(result["unlikeness"]) == ratio
+            assert json.loads(line)["unlikeness"] == result["unlikeness"]
+            assert result["unlike"] == json.loads(line)["unlike"] == bool(ratio > 1)
         for printed, class_name in [
             (row[f"{name}_probability"], row[f"{name}_predicted"]),
             (row[f"{name}_actual_probability"], row["actual"]),
@@ -583,6 +594,19 @@ def test_head_starts_from_cached_features(copied):
     assert outcome.stages == ["train_head"]
     judged = {"crossval", "suspects", "finetune", *AFTER_TRAINING, "report"}
     assert copied.stale() == {"params"} | judged
+
+
+def test_no_training_depends_on_what_is_called_unlike_or_on_pictures_of_no_class(copied):
+    made = {"train_head", "finetune", "ensemble", "gradcam"}
+    copied.set_params({"unlikeness.k": 1.5})
+    stale = copied.stale()
+    assert "export" in stale
+    assert not stale & {*made, "evaluate"}
+    copied.run("git", "checkout", "--quiet", "params.yaml")
+    (copied.root / "data/others/lakes").mkdir()
+    Image.new("RGB", (9, 9)).save(copied.root / "data/others/lakes/1.png")
+    assert "evaluate" in copied.stale()
+    assert not copied.stale() & {"train_head", "finetune", "ensemble"}
 
 
 def test_an_ensemble_is_a_model_like_the_others(copied):

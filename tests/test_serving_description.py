@@ -195,7 +195,7 @@ def test_results_hold_classes_or_an_error(answers):
         if answer.request.url.path == "/v1/predict"
         for result in answer.json().get("results", ())
     ]
-    classified = ("name", "predictions", "unlikeness", "unlike")
+    classified = ("name", "predictions", "unlikeness", "unlike", "decided")
     assert {tuple(result) for result in results} == {classified, ("name", "error")}
     assert {result["name"] for result in results} == {"a.png", "upload", None, "x"}
     first = next(result for result in results if "predictions" in result)

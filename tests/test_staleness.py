@@ -127,6 +127,23 @@ def test_a_training_that_makes_another_model_the_best_is_noticed(chosen):
     assert staleness(chosen) == ""
 
 
+def test_another_promise_of_what_it_decides_alone_is_noticed(project):
+    """Where the pipeline has another threshold by now; not where that is of another model."""
+    promise = {"model": "finetuned", "threshold": 0.97}
+    path = project / "metrics/deciding/service.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(promise))
+    assert staleness(project) == ""  # its card says nothing of deciding alone
+    change_card(project, deciding=promise)
+    assert staleness(project) == ""
+    path.write_text(json.dumps(promise | {"threshold": 0.98}))
+    assert "before stage deciding found anew what it may decide alone;" in staleness(project)
+    path.write_text(json.dumps({"model": "head", "threshold": 0.98}))
+    assert staleness(project) == ""
+    path.write_text("no JSON")
+    assert staleness(project) == ""
+
+
 def test_one_that_got_worse_itself_is_not_the_best_any_more(chosen):
     train(chosen, "finetuned", 0.05)
     assert "before head became the best on validation (log loss 0.04, " in staleness(chosen)

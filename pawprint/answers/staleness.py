@@ -32,6 +32,7 @@ def find_staleness(card: ModelCard, directory: Path) -> str:
         or _find_end_of_ensemble(card, root)
         or _find_better(card, root)
         or _find_views(card, root)
+        or _find_promise(card, root)
     )
     if not event:
         return ""
@@ -90,6 +91,19 @@ def _find_views(card: ModelCard, root: Path) -> str:
     if not card.hashes or tta in (None, card.tta):
         return ""
     return f"stage evaluate judged the models with evaluate.tta: {tta:.0f} (its own is {card.tta})"
+
+
+def _find_promise(card: ModelCard, root: Path) -> str:
+    """Another promise of what it may decide alone, as with another ``deciding.precision``."""
+    path = root / "metrics/deciding/service.json"
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError):
+        return ""
+    if not card.deciding or not isinstance(found, dict) or found.get("model") != card.name:
+        return ""
+    changed = found != card.deciding
+    return "stage deciding found anew what it may decide alone" if changed else ""
 
 
 def _leads_out(name: str) -> bool:

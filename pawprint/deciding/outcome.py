@@ -73,7 +73,7 @@ class Findings:
     """What stage deciding found.
 
     Attributes:
-        figures: for ``metrics/deciding.json``.
+        figures: for ``metrics/deciding/details.json``; some are in ``metrics/deciding.json``.
         service: for the model's card, see ``pawprint.deciding.rule``.
         promise: that was made.
     """
@@ -123,6 +123,7 @@ def judge(
     reference = make_reference(
         val.probs, val.unlikeness, ~val.accepted, params.window, params.false_alarms
     )
+    figures["drift"] = {"window": reference.window, "limit": round(reference.confidence.limit, 6)}
     service = {
         "model": model,
         "precision": promise.precision,

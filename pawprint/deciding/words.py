@@ -12,12 +12,13 @@ def say_all(figures: Figures) -> Iterator[str]:
     """Lines for the terminal.
 
     Args:
-        figures: of ``metrics/deciding.json``.
+        figures: of ``metrics/deciding/details.json``.
     """
     yield f"{figures['model']}: what it may decide alone"
     yield from filter(None, (say_coverage(figures), say_rejection(figures), say_sets(figures)))
     if figures["others"]:
         yield f"Pictures of none of the classes: {'; '.join(say_others(figures))}."
+    yield say_drift(figures)
     if together := say_together(figures):
         yield together
 
@@ -26,7 +27,7 @@ def say_coverage(figures: Figures) -> str:
     """What the model decides at the wanted precision.
 
     Args:
-        figures: of ``metrics/deciding.json``.
+        figures: of ``metrics/deciding/details.json``.
     """
     found = figures["coverage"]
     wanted, counted = f"{_share(found['precision'])} precision", found["validation"]
@@ -83,6 +84,20 @@ def say_others(figures: Figures) -> Iterator[str]:
             f"{name}: {_share(found['accepted'], 1)} of {found['pictures']:,} accepted "
             f"({_bounds(found, 'low', 'high')})"
         )
+
+
+def say_drift(figures: Figures) -> str:
+    """What a server notices of a change of the pictures."""
+    window, limit = figures["drift"]["window"], figures["drift"]["limit"]
+    if limit >= 1:
+        return (
+            f"A server cannot tell windows of {window:,} pictures from so few validation pictures "
+            "by their probabilities: drift of these is not noticed. Raise split.val, or add some."
+        )
+    return (
+        f"A server notices drift in windows of {window:,} pictures where cumulative shares are "
+        f"more than {100 * limit:.0f} points from those of validation."
+    )
 
 
 def say_together(figures: Figures) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pawprint.deciding.words import say_coverage, say_rejection, say_sets
 from pawprint.registry.models import find_model
 from pawprint.report.run import Judged, RunPictures
 from pawprint.report.shown import (
@@ -74,7 +75,13 @@ class Card:
     parts: tuple[CardPart, ...]
 
 
-def describe_model(data: RunPictures, judged: Judged, made: Made, config: ReportParams) -> Card:
+def describe_model(
+    data: RunPictures,
+    judged: Judged,
+    made: Made,
+    config: ReportParams,
+    decided: Mapping[str, Any],
+) -> Card:
     """The card of the model that was exported.
 
     Args:
@@ -82,6 +89,7 @@ def describe_model(data: RunPictures, judged: Judged, made: Made, config: Report
         judged: the models.
         made: how it was made.
         config: the words of the person who made it.
+        decided: of ``metrics/deciding/details.json``.
     """
     name = judged.exported["model"]
     classes = _enumerate(data.class_names)
@@ -92,6 +100,7 @@ def describe_model(data: RunPictures, judged: Judged, made: Made, config: Report
         _limits(name, data, judged, config),
         _data(data),
         _figures(name, judged),
+        *_deciding(name, decided),
         _making(name, judged, made),
     )
     return Card(title, _header(name, title, judged, made, config), parts)
@@ -243,6 +252,14 @@ def _figures(name: str, judged: Judged) -> CardPart:
             figures_by_class(name, found),
         ),
     )
+
+
+def _deciding(name: str, decided: Mapping[str, Any]) -> list[CardPart]:
+    """Nothing where that was measured of another model, the best one."""
+    if decided["model"] != name:
+        return []
+    said = (say(decided) for say in (say_coverage, say_rejection, say_sets))
+    return [CardPart("Deciding alone", tuple(filter(None, said)))]
 
 
 def _views(found: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pawprint.data.decisions import Decisions
 from pawprint.data.suspects import Suspects
 from pawprint.deciding.coverage import cover
 from pawprint.deciding.results import WhatIsDecided
-from pawprint.deciding.words import say_coverage, say_rejection, say_sets, say_together
+from pawprint.deciding.words import say_coverage, say_drift, say_rejection, say_sets, say_together
 from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.registry.models import ENSEMBLE, find_model
 from pawprint.report import tables
@@ -26,7 +26,7 @@ from pawprint.storage.tables import printable
 
 _FEW_CLASSES = 4  # whose confusion takes half of the page's width
 _MOST_REMARKS = 5  # of the suspects, among the warnings
-SAID = (say_coverage, say_rejection, say_sets, say_together)
+SAID = (say_coverage, say_rejection, say_sets, say_drift, say_together)
 _SECTIONS = (
     ("data", "What went in"),
     ("models", "The models"),

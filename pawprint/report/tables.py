@@ -160,7 +160,7 @@ def accepted_others(found: Mapping[str, Any], confidence: float) -> ShownTable |
     """How many pictures of none of the classes are accepted; None if there are none.
 
     Args:
-        found: of ``metrics/deciding.json``.
+        found: of ``metrics/deciding/details.json``.
         confidence: of the intervals.
     """
     rows = [
