@@ -87,6 +87,13 @@ def test_a_process_that_is_killed_changes_nothing(cluster: Cluster, tmp_path: Pa
     assert (tmp_path / "0.mark").exists()
 
 
+def test_a_shard_may_take_longer_than_the_wire_is_quiet(cluster: Cluster, tmp_path: Path) -> None:
+    """gRPC's servers end a connection after 40 s of silence, if they are asked every ten."""
+    with engine_in_use(cluster):
+        found = send_shards(SQUARES, squares(tmp_path, "is silent", "is silent"), "squares")
+    assert found == [[0, 0], [1, 1]]
+
+
 def test_a_tool_is_opened_once_by_each_process(cluster: Cluster, tmp_path: Path) -> None:
     offset = tmp_path / "offset.txt"
     offset.write_text(str(tmp_path))
