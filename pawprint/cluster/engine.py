@@ -179,7 +179,9 @@ class Cluster:
             self._ready = ready
             self._cores = sum(node.cores for node in ready.nodes)
             names = ", ".join(f"{node.name} ({node.cores})" for node in ready.nodes)
-            self._caller.tell(f"Ray cluster of {self._cores} cores: {names}")
+            self._caller.tell(
+                f"Ray cluster of {self._cores} core{'s' * (self._cores != 1)}: {names}"
+            )
         return self._ready
 
     def _await_ready(self) -> Ready:
