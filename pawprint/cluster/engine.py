@@ -189,7 +189,9 @@ class Cluster:
             "nothing answers there; `ray status` tells whether it runs, and this machine must have "
             "joined it: `ray start --address=HOST:PORT`"
         )
-        while self._connection.poll(max(0.0, self._started + CONNECT_S - time.monotonic())):
+        # The cluster may have lost a free core while the caller prepared its work
+        end = max(self._started + CONNECT_S, time.monotonic() + CONNECT_S / 3)
+        while self._connection.poll(max(0.0, end - time.monotonic())):
             message = self._receive()
             if isinstance(message, Ready):
                 return message
