@@ -106,6 +106,10 @@ def square(order: tuple[int, str, str], offset: int | None) -> int:
         raise DataError(f"{value} cannot be squared")
     if way == "waits":
         time.sleep(0.5)
+    if way == "is silent":
+        if not first:
+            raise DataError(f"{value} was begun twice")
+        time.sleep(50)
     return value**2 + (offset or 0)
 
 

@@ -1353,3 +1353,22 @@ def test_tarfile_tells_where_it_stopped():
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             assert [info.name for info in archive] == names
             assert archive.offset == 512 * len(names)
+
+
+def test_ray_says_why_it_does_not_connect():
+    """`pawprint.cluster.session` tells by Ray's words what keeps a cluster from being used: its
+    exceptions are of types that say nothing."""
+    import inspect
+
+    from ray._private import services, utils, worker
+
+    from pawprint.cluster.session import explain
+
+    with pytest.raises(RuntimeError) as caught:
+        utils.check_version_info({"ray_version": "1.0.0", "python_version": "3.9.0"}, "node")
+    told = explain(caught.value)
+    assert re.match(
+        r"it runs Ray 1\.0\.0 on Python 3\.9\.0, this machine Ray \d\S+ on Python 3", told
+    )
+    assert "Could not find any running Ray instance" in inspect.getsource(services)
+    assert "Failed to connect to Ray cluster" in inspect.getsource(worker)

@@ -179,7 +179,9 @@ class Cluster:
             self._ready = ready
             self._cores = sum(node.cores for node in ready.nodes)
             names = ", ".join(f"{node.name} ({node.cores})" for node in ready.nodes)
-            self._caller.tell(f"Ray cluster of {self._cores} cores: {names}")
+            self._caller.tell(
+                f"Ray cluster of {self._cores} core{'s' * (self._cores != 1)}: {names}"
+            )
         return self._ready
 
     def _await_ready(self) -> Ready:
@@ -187,7 +189,9 @@ class Cluster:
             "nothing answers there; `ray status` tells whether it runs, and this machine must have "
             "joined it: `ray start --address=HOST:PORT`"
         )
-        while self._connection.poll(max(0.0, self._started + CONNECT_S - time.monotonic())):
+        # The cluster may have lost a free core while the caller prepared its work
+        end = max(self._started + CONNECT_S, time.monotonic() + CONNECT_S / 3)
+        while self._connection.poll(max(0.0, end - time.monotonic())):
             message = self._receive()
             if isinstance(message, Ready):
                 return message

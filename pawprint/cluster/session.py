@@ -17,8 +17,9 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # A link that is cut is noticed in 20 s instead of never
-    "RAY_grpc_client_keepalive_time_ms": "10000",
+    # Work that is not handed out once more notices a link that is cut after five minutes. Not
+    # earlier: gRPC's servers end the connection of who asks more often while a task says nothing
+    "RAY_grpc_client_keepalive_time_ms": "300000",
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
 }
 

@@ -107,7 +107,8 @@ def pack(workplace: Workplace, changed: Iterable[str], parcel: Path) -> None:
         "commit": workplace.commit,
         "prefix": workplace.project.prefix.strip("/"),
         "stages": workplace.stages,
-        "present": [*workplace.inputs.made, *staying],
+        "made": workplace.inputs.made,
+        "staying": staying,
         "user": {key: _read_setting(top, key) for key in ("user.name", "user.email")},
     }
     with (
@@ -201,8 +202,9 @@ def carry_out(order: WantedExperiment, parcel: Path) -> Delivery:
         ran: list[str] = []
         failed = None
         try:
-            if meta["present"]:
-                run_dvc(["checkout", *meta["present"]], root, log, shown=False)
+            for options, targets in (([], meta["made"]), (["--allow-missing"], meta["staying"])):
+                if targets:
+                    run_dvc(["checkout", *options, *targets], root, log, shown=False)
             command = experiment_command(order.experiment, order.changes, meta["stages"])
             with _environment({**order.environment, ASKED: str(times)}):
                 ran = run_dvc(command, root, log, shown=False)
