@@ -192,8 +192,8 @@ def main() -> None:
         counted = count_accepted(others, read_rule(classifier.card), params.evaluate.confidence)
         print(f"\n{markdown_table(ACCEPTED, list(counted), aligned=True)}")
         looked = {kind: seen.unlikeness for kind, (_, seen) in others.items()}
-        limits = compare_limits(test, looked)
-        print(f"\n{markdown_table(('k', 'test', *looked), limits, aligned=True)}")
+        rejected = compare_limits(test, looked)
+        print(f"\n{markdown_table(('k', 'test', *looked), rejected, aligned=True)}")
         turns = zip_longest(*(images for images, _ in others.values()))
         mixed = [image for turn in turns for image in turn if image is not None]
         pictures["none of the classes"] = mixed[:seen]
