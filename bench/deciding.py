@@ -31,6 +31,7 @@ from pawprint.runner.params_file import load_params
 from stages.deciding import read_run
 
 ACCEPTED = ("none of the classes", "pictures", "accepted, %", "interval", "decided alone")
+LIMITS = (0.8, 0.9, 1.0, 1.1, 1.2, 1.5)  # unlikeness.k
 KEPT = ("precision", "divisions", "kept in", "promised in", "mean share decided")
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as they are": lambda image: image,
@@ -155,6 +156,14 @@ def count_accepted(
         yield kind, len(accepted), f"{100 * accepted.mean():.2f}", interval, decided
 
 
+def compare_limits(
+    test: Judgements, others: dict[str, np.ndarray | None]
+) -> list[tuple[float | str, ...]]:
+    """Per cent of the test pictures, and of each kind of others, that are unlike at some limits."""
+    kinds = [found for found in (test.unlikeness, *others.values()) if found is not None]
+    return [(k, *(f"{100 * (found > k).mean():.2f}" for found in kinds)) for k in LIMITS]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--splits", type=int, default=100, help="divisions (%(default)s)")
@@ -182,6 +191,9 @@ def main() -> None:
         others = look_at_others(options.others, classifier, val.unlike_above)
         counted = count_accepted(others, read_rule(classifier.card), params.evaluate.confidence)
         print(f"\n{markdown_table(ACCEPTED, list(counted), aligned=True)}")
+        looked = {kind: seen.unlikeness for kind, (_, seen) in others.items()}
+        rejected = compare_limits(test, looked)
+        print(f"\n{markdown_table(('k', 'test', *looked), rejected, aligned=True)}")
         turns = zip_longest(*(images for images, _ in others.values()))
         mixed = [image for turn in turns for image in turn if image is not None]
         pictures["none of the classes"] = mixed[:seen]

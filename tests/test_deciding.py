@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binom
 
+from bench.deciding import compare_windows, count_alarms, count_kept, is_alarm
 from bench.others import COUNT, KINDS, ROOMS, draw_other, file_name
 from pawprint.deciding.conformal import fit_sets, halve, soften
 from pawprint.deciding.coverage import cover, coverage_curve
@@ -287,3 +288,25 @@ def test_drawn_others_are_what_the_code_draws(kind):
             drawn = np.asarray(image.convert("RGB"))
         assert np.array_equal(kept, drawn)
     assert draw_other(kind, 0) != draw_other(kind, 1)
+
+
+def test_the_bench_counts_promises_that_are_kept():
+    """All are right; or the less sure half are wrong, which no promise of 90 % may decide."""
+    sure = np.linspace(0.99, 0.6, 200)
+    good = judgements(sure, np.ones(200, bool))
+    found = count_kept(good, good, PARAMS, splits=5)
+    assert found == {"kept": 5, "promised": 5, "share": pytest.approx(1, abs=0.02)}
+    half = judgements(sure, np.arange(200) < 100)
+    found = count_kept(half, half, PARAMS, splits=5)
+    assert found["kept"] >= 4
+    assert 0.4 < found["share"] < 0.56
+
+
+def test_the_bench_counts_windows_that_alarm():
+    rng = np.random.default_rng(0)
+    seen = judgements(rng.uniform(0.9, 1, 400), np.ones(400, bool))
+    other = judgements(rng.uniform(0.5, 0.6, 400), np.ones(400, bool))
+    reference = make_reference(seen.probs, None, ~seen.accepted, 50, 0.01)
+    assert count_alarms(reference, seen, 20)["any"] == 0
+    assert count_alarms(reference, other, 20) == {"confidence": 20, "classes": 0, "any": 20}
+    assert [is_alarm(found) for found in compare_windows(reference, other)] == [True] * 8
