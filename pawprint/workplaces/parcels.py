@@ -11,7 +11,6 @@ What comes back is a bundle of git's with the experiment, and the files that DVC
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -230,6 +229,8 @@ def carry_out(order: WantedExperiment, parcel: BinaryIO) -> Delivery:
 @contextmanager
 def _task_directory() -> Iterator[Path]:
     """A temporary directory; those that killed processes have left are removed before."""
+    import fcntl  # there is none on Windows
+
     for left in Path(tempfile.gettempdir()).glob(f"{_TASK}*"):
         with suppress(OSError), open(left / _HELD, encoding="utf-8") as lock:
             if time.time() - os.stat(lock.fileno()).st_mtime > _YOUNG_S:
