@@ -151,12 +151,19 @@ def test_another_machine_makes_the_same_experiment_from_a_parcel(
     os.rename(here.root, tmp_path / "hidden")
     monkeypatch.chdir(away)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(away))
-    delivery = carry_out(WantedExperiment("away", changes), parcel)
+    monkeypatch.setattr("tempfile.tempdir", str(away))
+    left = away / "pawprint-task-of-a-killed-process"
+    left.mkdir()
+    (left / "held").touch()
+    os.utime(left / "held", (0, 0))
+    with open(parcel, "rb") as opened:
+        delivery = carry_out(WantedExperiment("away", changes), opened)
+        refused = carry_out(WantedExperiment("wrong", {"no.such": "1"}), opened)
     assert (delivery.ran, delivery.failed) == (["preprocess", "score"], None)
-    refused = carry_out(WantedExperiment("wrong", {"no.such": "1"}), parcel)
     assert (refused.bundle, refused.ran) == (b"", [])
     assert refused.failed is not None
     assert "no.such" in refused.failed[1]
+    assert not list(away.glob("pawprint-*"))
     os.rename(tmp_path / "hidden", here.root)
     monkeypatch.chdir(here.root)
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pawprint.comparison.trees import Project
 from pawprint.runner.errors import DataError, PawprintError, StageError
@@ -40,6 +42,8 @@ from pawprint.workplaces.workplace import (
 )
 
 _LOCK, _HASHED = "dvc.lock", Path("files/md5")
+_TASK, _HELD = "pawprint-task-", "held"  # a directory, and the file in it that its process locks
+_YOUNG_S = 60  # it may not be locked yet
 _SMALLEST = ("-c", "gc.auto=0")
 
 
@@ -179,7 +183,7 @@ def _place(md5: str) -> Path:
     return _HASHED / md5[:2] / md5[2:]
 
 
-def carry_out(order: WantedExperiment, parcel: Path) -> Delivery:
+def carry_out(order: WantedExperiment, parcel: BinaryIO) -> Delivery:
     """Run an order's experiment in a temporary directory, which is removed.
 
     Args:
@@ -189,9 +193,9 @@ def carry_out(order: WantedExperiment, parcel: Path) -> Delivery:
     Raises:
         PawprintError: git fails.
     """
-    with tempfile.TemporaryDirectory(prefix="pawprint-") as directory:
-        place = Path(directory)
-        with tarfile.open(parcel) as tar:
+    parcel.seek(0)
+    with _task_directory() as place:
+        with tarfile.open(fileobj=parcel) as tar:
             tar.extractall(place, filter="data")
         meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
         cache, root = place / "cache", _unpack(place, meta)
@@ -220,6 +224,24 @@ def carry_out(order: WantedExperiment, parcel: Path) -> Delivery:
             log.read_text(encoding="utf-8", errors="replace"),
             failed,
         )
+
+
+@contextmanager
+def _task_directory() -> Iterator[Path]:
+    """A temporary directory; those that killed processes have left are removed before."""
+    import fcntl  # there is none on Windows
+
+    for left in Path(tempfile.gettempdir()).glob(f"{_TASK}*"):
+        with suppress(OSError), open(left / _HELD, encoding="utf-8") as lock:
+            if time.time() - os.stat(lock.fileno()).st_mtime > _YOUNG_S:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=_TASK) as directory,
+        open(Path(directory, _HELD), "w", encoding="utf-8") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the process ends, however it does
+        yield Path(directory)
 
 
 def _unpack(place: Path, meta: Mapping[str, Any]) -> Path:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pawprint.cluster.engine import INSIDE, on_cluster
 from pawprint.runner.errors import StageError
@@ -106,22 +105,13 @@ def run_on_cluster(
             send_shards(errand, left, "experiments")
 
 
-@dataclass(frozen=True)
-class _OpenedParcel:
-    """A parcel that lies on the machine for as long as its process lives."""
-
-    directory: tempfile.TemporaryDirectory[str]
+def _open(directory: Path) -> BinaryIO:
+    return open(directory / _PARCEL, "rb")  # read on when the name is gone, and until the end
 
 
-def _open(directory: Path) -> _OpenedParcel:
-    kept = tempfile.TemporaryDirectory(prefix="pawprint-")
-    shutil.copyfile(directory / _PARCEL, Path(kept.name, _PARCEL))
-    return _OpenedParcel(kept)
-
-
-def _work(order: WantedExperiment, parcel: _OpenedParcel) -> Delivery:
+def _work(order: WantedExperiment, parcel: BinaryIO) -> Delivery:
     order = replace(order, environment={**order.environment, INSIDE: "1"})
-    return carry_out(order, Path(parcel.directory.name, _PARCEL))
+    return carry_out(order, parcel)
 
 
 def _digest_inputs(workplace: Workplace) -> str:
