@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pawprint.cluster.engine import on_cluster
-from pawprint.runner.journal import Errand, engine_in_use, send_shards
+from pawprint.runner.journal import ShardTask, engine_in_use, send_shards
 from pawprint.runner.params_file import change_params, load_params
 from pawprint.transfer.extraction import FeatureShard
 from pawprint.transfer.features import PICTURES_PER_FEATURE_SHARD
@@ -31,11 +31,11 @@ class Instant:
     """An engine whose answers come at once; a few shards are out at a time."""
 
     def run(
-        self, errand: Errand, shards: Mapping[int, Any], title: str
+        self, shard_task: ShardTask, shards: Mapping[int, Any], title: str
     ) -> Iterator[tuple[int, Any, Any]]:
         for number, shard in shards.items():
-            order, kept = errand.read(shard)
-            yield number, kept, errand.work(order, None)
+            order, kept = shard_task.read(shard)
+            yield number, kept, shard_task.work(order, None)
 
     def describe(self) -> str:
         return ""
@@ -57,7 +57,7 @@ def count(shard: Any) -> int:
     return 1
 
 
-NOTHING = Errand(read, work, write, count)
+NOTHING = ShardTask(read, work, write, count)
 
 
 def describe_shards(number: int) -> list[FeatureShard]:

@@ -26,7 +26,7 @@ from pawprint.search.finetune_trials import as_override
 from pawprint.storage.tables import read_json, write_json
 from pawprint.versions.cache import FRESH
 from pawprint.workplaces.dvc_process import own_environment
-from pawprint.workplaces.parcels import WantedExperiment
+from pawprint.workplaces.snapshots import WantedExperiment
 from pawprint.workplaces.tasks import Finished, run_on_cluster
 from pawprint.workplaces.workplace import Workplace, open_workplace
 from studies.study_file import Row, Run, Study

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import errands
 import pytest
+import shard_tasks
 from classifiers import ROOT, colours_models, run_python
-from errands import SQUARES, Number, ray_node
 from PIL import Image
+from shard_tasks import SQUARES, Number, ray_node
 
 from pawprint.cli import predict
 from pawprint.cluster import engine
@@ -37,7 +37,7 @@ from pawprint.data.preprocess import preprocess_pictures
 from pawprint.inspection.thumbnails import write_thumbnails
 from pawprint.runner import machine
 from pawprint.runner.errors import DataError, PawprintError
-from pawprint.runner.journal import Errand, engine_in_use, map_shards, send_shards
+from pawprint.runner.journal import ShardTask, engine_in_use, map_shards, send_shards
 from pawprint.runner.params import ComputeParams, Params
 from pawprint.versions.rows import write_recipe
 
@@ -71,7 +71,7 @@ def test_answers_stand_in_the_order_of_their_shards(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with engine_in_use(cluster):
-        found = map_shards(never, squares(tmp_path, *[""] * 9), "squares", errand=SQUARES)
+        found = map_shards(never, squares(tmp_path, *[""] * 9), "squares", shard_task=SQUARES)
     assert found == [[i, i * i] for i in range(9)]
     assert [(tmp_path / f"{i}.txt").read_text() for i in range(9)] == [str(i * i) for i in range(9)]
     out, err = capsys.readouterr()
@@ -99,7 +99,7 @@ def test_a_tool_is_opened_once_by_each_process(cluster: Cluster, tmp_path: Path)
     offset.write_text(str(tmp_path))
     with engine_in_use(cluster):
         shards = squares(tmp_path, *["waits"] * 6)
-        found = send_shards(errands.squares_with_tool(offset), shards, "squares")
+        found = send_shards(shard_tasks.squares_with_tool(offset), shards, "squares")
     assert found == [[i, 1000 + i * i] for i in range(6)]
     assert 1 <= len(list(tmp_path.glob("opened by *"))) <= 2
 
@@ -150,7 +150,7 @@ def test_an_overdue_shard_is_handed_out_once_more(
 DRIVER = """
 import sys
 from pathlib import Path
-from errands import SQUARES, Number
+from shard_tasks import SQUARES, Number
 from pawprint.cluster.engine import on_cluster
 from pawprint.runner.journal import send_shards
 from pawprint.runner.params import ComputeParams
@@ -166,7 +166,7 @@ if __name__ == "__main__":
 
 def test_a_killed_driver_goes_on_where_it_was(address: str, tmp_path: Path) -> None:
     (tmp_path / "driver.py").write_text(DRIVER)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{errands.TESTS}"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{shard_tasks.TESTS}"}
     command = [sys.executable, str(tmp_path / "driver.py"), address, str(tmp_path)]
     driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     journal, end = tmp_path / "journal", time.monotonic() + 60
@@ -508,7 +508,7 @@ class Twice:
     """An engine that answers for its first shard twice."""
 
     def run(
-        self, errand: Errand, shards: Mapping[int, Any], title: str
+        self, shard_task: ShardTask, shards: Mapping[int, Any], title: str
     ) -> Iterator[tuple[int, Any, Any]]:
         for number in [*shards, *list(shards)[:1]]:
             yield number, f"kept {shards[number].value}", shards[number].value ** 2
@@ -556,7 +556,7 @@ def test_a_cluster_that_is_gone_is_one_line_and_keeps_what_is_done(
         def write_and_end(shard: Number, kept: str, answer: int) -> list[object]:
             if len(list(journal.glob("*.json"))) == 3:
                 node.end()
-            return errands.write(shard, kept, answer)
+            return shard_tasks.write(shard, kept, answer)
 
         with pytest.raises(PawprintError, match=line):
             send_shards(replace(SQUARES, write=write_and_end), shards, "squares", journal)

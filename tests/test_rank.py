@@ -23,7 +23,7 @@ from project import ROOT, Project, environment
 
 from pawprint.comparison.trees import find_project
 from pawprint.runner.errors import DataError, PawprintError
-from pawprint.workplaces.parcels import WantedExperiment, carry_out, pack, receive
+from pawprint.workplaces.snapshots import WantedExperiment, carry_out, pack, receive
 from pawprint.workplaces.workplace import open_workplace
 
 # Stages that take no time; of the second, one that waits while a file is there
@@ -130,16 +130,16 @@ def test_what_dvc_add_knows_comes_along_as_it_lies_there(here: Project, committe
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
-def test_another_machine_makes_the_same_experiment_from_a_parcel(
+def test_another_machine_makes_the_same_experiment_from_a_snapshot(
     here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of this project is there; what comes back is an experiment with all its files."""
     (here.root / "stage.py").write_text(STAGE + "# changed\n", encoding="utf-8")
     here.dvc("repro", "--quiet", "split")
-    parcel, changes = tmp_path / "parcel.tar", {"picture.px": "64"}
+    snapshot, changes = tmp_path / "snapshot.tar", {"picture.px": "64"}
     with open_workplace(*PLACE) as workplace:
         workplace.run("here", changes, tmp_path / "log.txt")
-        pack(workplace, changes, parcel)
+        pack(workplace, changes, snapshot)
     shutil.rmtree(here.root / ".dvc/cache/runs")
     pixels = here.root / "pixels"  # of the experiment: in no other's cache
     for path in (here.root / ".dvc/cache/files/md5").rglob("*"):
@@ -156,7 +156,7 @@ def test_another_machine_makes_the_same_experiment_from_a_parcel(
     left.mkdir()
     (left / "held").touch()
     os.utime(left / "held", (0, 0))
-    with open(parcel, "rb") as opened:
+    with open(snapshot, "rb") as opened:
         delivery = carry_out(WantedExperiment("away", changes), opened)
         refused = carry_out(WantedExperiment("wrong", {"no.such": "1"}), opened)
     assert (delivery.ran, delivery.failed) == (["preprocess", "score"], None)

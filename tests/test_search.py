@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from errands import ray_node
 from living import descendants, living, wait_until
 from project import Project, environment, make_project
+from shard_tasks import ray_node
 from test_crossval import write_features
 
 from pawprint.choosing.scores import PairedMean, paired_mean

@@ -106,7 +106,7 @@ def _run_all(
 
 def _run_on_cluster(workplace: Workplace, candidates: Sequence[Candidate], params: Params) -> None:
     """Run each as a task; the first that fails ends the command."""
-    from pawprint.workplaces.parcels import WantedExperiment
+    from pawprint.workplaces.snapshots import WantedExperiment
     from pawprint.workplaces.tasks import Finished, run_on_cluster
 
     def tell(number: int, finished: Finished) -> None:

@@ -19,7 +19,7 @@ from pawprint.deciding.rule import Rule
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.exported import CARD, GRAPH, TAIL, WEIGHTS
 from pawprint.networks.predictor import average_views
-from pawprint.runner.journal import Errand, Tool
+from pawprint.runner.journal import ShardTask, Tool
 from pawprint.runner.params import ComputeParams
 
 OVERDUE_S = 60.0  # as compute.timeout_s
@@ -54,7 +54,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Oracle:
+class RemoteModel:
     """A model in a process of the cluster, and what decodes there."""
 
     classifier: Classifier
@@ -83,13 +83,13 @@ def predict_elsewhere(
     def read(batch: Sequence[Source]) -> tuple[SentFiles, None]:
         return [(source, read_file(source, card, asked.max_pixels)) for source in batch], None
 
-    errand = Errand(read, _answer, _hand_on, len, tool)
+    shard_task = ShardTask(read, _answer, _hand_on, len, tool)
     starts = range(0, len(sources), BATCH_SIZE)
     batches = {number: sources[i : i + BATCH_SIZE] for number, i in enumerate(starts)}
     early: dict[int, list[Answer]] = {}  # that came before those in front of them
     coming = 0
     with closing(Cluster(compute, PREDICT)) as cluster:
-        for number, _, answers in cluster.run(errand, batches, "predict"):
+        for number, _, answers in cluster.run(shard_task, batches, "predict"):
             early[number] = answers
             while coming in early:
                 yield early.pop(coming)
@@ -97,18 +97,18 @@ def predict_elsewhere(
         PREDICT.tell(cluster.describe())
 
 
-def _open(directory: Path, name: str, asked: Asked) -> Oracle:
+def _open(directory: Path, name: str, asked: Asked) -> RemoteModel:
     classifier = Classifier.open(directory / name, cores=1)
     limits = DecodingLimits.of_pixels(asked.max_pixels)
     decoders = Decoders(1, limits, classifier.card.image_size)  # they end with this process
-    return Oracle(classifier, Reader(decoders, classifier.card, asked.max_pixels), asked)
+    return RemoteModel(classifier, Reader(decoders, classifier.card, asked.max_pixels), asked)
 
 
-def _answer(files: SentFiles, oracle: Oracle) -> list[Answer]:
-    classifier, asked = oracle.classifier, oracle.asked
+def _answer(files: SentFiles, model: RemoteModel) -> list[Answer]:
+    classifier, asked = model.classifier, model.asked
     predictor = average_views(classifier.judge, asked.views)
     batch = [
-        (source, content if isinstance(content, str) else oracle.reader.decode(content))
+        (source, content if isinstance(content, str) else model.reader.decode(content))
         for source, content in files
     ]
     return answer_batch(batch, classifier.card, predictor, asked.top, rule=asked.rule)

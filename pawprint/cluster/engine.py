@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pawprint.cluster.client import TRIES
 from pawprint.cluster.costs import WireCosts
-from pawprint.cluster.courier import TRIES
 from pawprint.cluster.machines import find_differences, must_be_refused, this_machine
 from pawprint.cluster.messages import (
     Again,
@@ -32,10 +32,10 @@ from pawprint.cluster.messages import (
     SendOrder,
     SendTool,
 )
-from pawprint.cluster.session import run_courier
+from pawprint.cluster.session import run_client
 from pawprint.cluster.worker import PICKLE, pack_tool
 from pawprint.runner.errors import PawprintError
-from pawprint.runner.journal import Errand, Tool, engine_in_use
+from pawprint.runner.journal import ShardTask, Tool, engine_in_use
 from pawprint.runner.machine import note_other_makers
 from pawprint.runner.params import ComputeParams
 from pawprint.runner.processes import interrupts_held_back
@@ -92,7 +92,7 @@ def on_cluster(compute: ComputeParams) -> Iterator[None]:
 
 
 class Cluster:
-    """A ``ShardEngine`` for errands: see ``pawprint.runner.journal``.
+    """A ``ShardEngine`` for shard_tasks: see ``pawprint.runner.journal``.
 
     It connects while the caller prepares its work, and complains only when there is some.
 
@@ -119,7 +119,7 @@ class Cluster:
         context = multiprocessing.get_context("spawn")
         self._connection, end = context.Pipe()
         arguments = (end, compute.address, compute.timeout_s, log)
-        self._process = context.Process(target=run_courier, args=arguments, daemon=True)
+        self._process = context.Process(target=run_client, args=arguments, daemon=True)
         self._started = time.monotonic()
         with interrupts_held_back():
             self._process.start()
@@ -130,42 +130,44 @@ class Cluster:
         self._tool = ""
 
     def run(
-        self, errand: Errand, shards: Mapping[int, Any], title: str
+        self, shard_task: ShardTask, shards: Mapping[int, Any], title: str
     ) -> Iterator[tuple[int, Any, Any]]:
         """See ``pawprint.runner.journal.ShardEngine``."""
         ready = self._connect()
-        cores = min(errand.cores, max(node.cores for node in ready.nodes))
-        if cores < errand.cores:
-            self._caller.tell(f"{title}: {errand.cores} threads each, on machines of {cores} cores")
-        self._costs = WireCosts(title, errand.unit, cores)
-        return self._exchange(replace(errand, cores=cores), shards, title, ready.store_bytes)
+        cores = min(shard_task.cores, max(node.cores for node in ready.nodes))
+        if cores < shard_task.cores:
+            self._caller.tell(
+                f"{title}: {shard_task.cores} threads each, on machines of {cores} cores"
+            )
+        self._costs = WireCosts(title, shard_task.unit, cores)
+        return self._exchange(replace(shard_task, cores=cores), shards, title, ready.store_bytes)
 
     def describe(self) -> str:
         """See ``pawprint.runner.journal.ShardEngine``."""
         return self._costs.describe(self._cores)
 
     def _exchange(
-        self, errand: Errand, shards: Mapping[int, Any], title: str, most_bytes: int
+        self, shard_task: ShardTask, shards: Mapping[int, Any], title: str, most_bytes: int
     ) -> Iterator[tuple[int, Any, Any]]:
-        tool, waiting = self._send_tool(errand.tool), deque(shards)
+        tool, waiting = self._send_tool(shard_task.tool), deque(shards)
         out: dict[int, tuple[Any, int]] = {}  # what is kept of orders that are out, and their bytes
         while waiting or out:
             while waiting and len(out) < _AHEAD * self._cores:
                 if sum(size for _, size in out.values()) >= most_bytes:
                     break
                 number = waiting.popleft()
-                order, kept = errand.read(shards[number])
-                content = pickle.dumps((errand.work, order), PICKLE)
-                self._send(SendOrder(number, content, tool, errand.cores, errand.is_quick))
+                order, kept = shard_task.read(shards[number])
+                content = pickle.dumps((shard_task.work, order), PICKLE)
+                self._send(SendOrder(number, content, tool, shard_task.cores, shard_task.is_quick))
                 out[number] = kept, len(content)
                 self._costs.bytes_out += len(content)
             done = self._next_answer(title)
             kept, _ = out.pop(done.number)
-            self._costs.add(done.node, errand.count(shards[done.number]), done)
+            self._costs.add(done.node, shard_task.count(shards[done.number]), done)
             yield done.number, kept, pickle.loads(done.content)
 
     def close(self) -> None:
-        """End the courier, and with it all work on the cluster."""
+        """End the client, and with it all work on the cluster."""
         self._connection.close()
         self._process.kill()
         self._process.join()

@@ -1,4 +1,4 @@
-"""What a stage and its courier, the process that knows the cluster, say to each other."""
+"""What a stage and its client, the process that knows the cluster, say to each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pawprint.cluster.machines import Machine
 
-# To the courier
+# To the client
 
 
 class SendTool(NamedTuple):
@@ -20,7 +20,7 @@ class SendOrder(NamedTuple):
     """An order, as of ``work_on``; its number is that of the shard.
 
     Attributes:
-        cores, is_quick: as of ``Errand``.
+        cores, is_quick: as of ``ShardTask``.
     """
 
     number: int
@@ -30,7 +30,7 @@ class SendOrder(NamedTuple):
     is_quick: bool
 
 
-# From the courier
+# From the client
 
 
 class Node(NamedTuple):

@@ -1,4 +1,4 @@
-"""The life of the process that knows Ray: it joins the cluster, and is a courier until the end."""
+"""The life of the process that knows Ray: it joins the cluster, and is a client until the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 from multiprocessing.connection import Connection
 
-from pawprint.cluster.courier import Courier
+from pawprint.cluster.client import RayClient
 from pawprint.cluster.machines import PACKAGE
 from pawprint.cluster.messages import Refused
 from pawprint.runner.errors import PawprintError, one_line
@@ -24,7 +24,7 @@ _QUIET = {
 }
 
 
-def run_courier(connection: Connection, address: str, timeout_s: float, log: str) -> None:
+def run_client(connection: Connection, address: str, timeout_s: float, log: str) -> None:
     """The life of the process.
 
     Args:
@@ -41,9 +41,9 @@ def run_courier(connection: Connection, address: str, timeout_s: float, log: str
         os.environ.setdefault(name, value)
     try:
         _connect(address)
-        courier = Courier(connection, timeout_s)
-        courier.begin()
-        courier.serve()
+        client = RayClient(connection, timeout_s)
+        client.begin()
+        client.serve()
     except PawprintError as error:
         connection.send(Refused(str(error)))
 

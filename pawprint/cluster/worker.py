@@ -37,7 +37,7 @@ def work_on(order: bytes, digest: str, fetch: Callable[[], bytes]) -> Reply:
     """Work on one order.
 
     Args:
-        order: pickled: the function of an ``Errand``, and what was read for it.
+        order: pickled: the function of an ``ShardTask``, and what was read for it.
         digest: of the tool; empty if none is needed.
         fetch: gets what ``pack_tool`` returned; called where this process has not opened it.
     """

@@ -16,7 +16,7 @@ from typing import Any
 from pawprint.data.manifest import kept_archive
 from pawprint.pictures.costs import check_file_size
 from pawprint.runner.errors import ImageError
-from pawprint.runner.journal import Errand
+from pawprint.runner.journal import ShardTask
 from pawprint.runner.limits import limited_memory
 from pawprint.runner.processes import contained
 
@@ -64,13 +64,13 @@ def open_pictures(archive: Path, max_pixels: int) -> Iterator[Pictures]:
 Files = Mapping[str, bytes | int]
 
 
-def errand_of_pictures(
+def task_of_pictures(
     read_old: Callable[[Any], Any],
     order: Callable[[Any, Any], Any],
     work: Callable[[Pictures, Any], Any],
     write: Callable[[Any, Any, Any], Any],
     count: Callable[[Any], int],
-) -> Errand:
+) -> ShardTask:
     """How a shard of an archive's pictures is worked on where there is no archive.
 
     Args:
@@ -78,8 +78,8 @@ def errand_of_pictures(
         order: the shard and that → what is to be done: its ``names`` are those of the pictures,
             its ``max_pixels`` those of ``open_pictures``.
         work: the pictures and the order → the answer. A module's function.
-        write: see ``Errand``; what was kept is what ``read_old`` returned.
-        count: see ``Errand``.
+        write: see ``ShardTask``; what was kept is what ``read_old`` returned.
+        count: see ``ShardTask``.
     """
 
     def read(shard: Any) -> tuple[Any, Any]:
@@ -87,7 +87,7 @@ def errand_of_pictures(
         wanted = order(shard, old)
         return (wanted, _read_files(shard.archive, wanted.names, wanted.max_pixels)), old
 
-    return Errand(read, partial(_work_on_sent, work), write, count)
+    return ShardTask(read, partial(_work_on_sent, work), write, count)
 
 
 def _read_files(archive: Path, names: Iterable[str], max_pixels: int) -> Files:

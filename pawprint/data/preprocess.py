@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pawprint.data.decoding import Pictures, errand_of_pictures, open_pictures
+from pawprint.data.decoding import Pictures, open_pictures, task_of_pictures
 from pawprint.data.labels import write_labels
 from pawprint.data.manifest import SPLITS, Picture, check_splits
 from pawprint.pictures.images import PIXELS_KEY, decode_image
@@ -255,9 +255,7 @@ def _write(
     return DecodedShard(bad, sum_rows(rows), sum(row is not None for row in old))
 
 
-_DECODING = errand_of_pictures(
-    _read_old, _order, _decode, _write, lambda shard: len(shard.pictures)
-)
+_DECODING = task_of_pictures(_read_old, _order, _decode, _write, lambda shard: len(shard.pictures))
 
 
 def _write_tables(

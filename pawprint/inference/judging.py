@@ -23,7 +23,7 @@ from pawprint.networks.predictor import (
     save_network,
 )
 from pawprint.runner.journal import (
-    Errand,
+    ShardTask,
     Tool,
     send_shards,
     tell_work_stays,
@@ -78,8 +78,10 @@ class Judge:
             )
             files = (network, network.with_suffix(".bin"))
             tool = Tool(files, partial(_open_views, name=network.name, views=self._views))
-            errand = Errand(lambda rows: (images.gather(rows), None), _answer, _keep, len, tool)
-            found = send_shards(errand, batches, title)
+            shard_task = ShardTask(
+                lambda rows: (images.gather(rows), None), _answer, _keep, len, tool
+            )
+            found = send_shards(shard_task, batches, title)
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 

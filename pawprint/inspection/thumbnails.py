@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pawprint.data.decoding import Pictures, errand_of_pictures, open_pictures
+from pawprint.data.decoding import Pictures, open_pictures, task_of_pictures
 from pawprint.data.manifest import Picture
 from pawprint.pictures.images import (
     FULL_RANGE,
@@ -218,7 +218,7 @@ def _write(
     return looks
 
 
-_LOOKING = errand_of_pictures(_read_old, _order, _look, _write, lambda shard: len(shard.names))
+_LOOKING = task_of_pictures(_read_old, _order, _look, _write, lambda shard: len(shard.names))
 
 
 def make_thumbnail(content: bytes, max_pixels: int, max_value: int = FULL_RANGE) -> np.ndarray:

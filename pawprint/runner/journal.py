@@ -38,7 +38,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Errand:
+class ShardTask:
     """How a shard is worked on by a process that sees none of the files of this machine.
 
     Attributes:
@@ -65,10 +65,10 @@ class Errand:
 
 
 class ShardEngine(Protocol):
-    """What does errands, one list of shards at a time."""
+    """What does shard_tasks, one list of shards at a time."""
 
     def run(
-        self, errand: Errand, shards: Mapping[int, Any], title: str
+        self, shard_task: ShardTask, shards: Mapping[int, Any], title: str
     ) -> Iterator[tuple[int, Any, Any]]:
         """Number of a shard, what was kept of it, and the answer: of each shard once.
 
@@ -89,7 +89,7 @@ _engine: ShardEngine | None = None  # of this process; None: its own processes w
 
 @contextmanager
 def engine_in_use(engine: ShardEngine) -> Iterator[None]:
-    """Have an engine do all errands of the block."""
+    """Have an engine do all shard_tasks of the block."""
     global _engine
     before, _engine = _engine, engine
     try:
@@ -116,7 +116,7 @@ def map_shards(
     executor: Executor | None = None,
     journal: Path | None = None,
     known: Mapping[int, ShardResult] | None = None,
-    errand: Errand | None = None,
+    shard_task: ShardTask | None = None,
 ) -> list[ShardResult]:
     """Apply a function to every shard.
 
@@ -131,8 +131,8 @@ def map_shards(
             Shards must then have ``files``, the paths that the function writes, and results must
             be JSON values. It is for one list of shards: where these change, it must be another.
         known: number of a shard → result, of those whose work is done already.
-        errand: how the same is done elsewhere, if there is an engine, see ``engine_in_use``; the
-            files and the results are equal.
+        shard_task: how the same is done elsewhere, if there is an engine, see ``engine_in_use``;
+            the files and the results are equal.
 
     Returns:
         One result for each shard, in the order of the shards.
@@ -144,8 +144,8 @@ def map_shards(
     missing = [i for i in range(len(shards)) if i not in results]
     if not missing:
         return [results[i] for i in range(len(shards))]
-    if errand is not None and works_elsewhere():
-        return send_shards(errand, shards, title, journal, results)
+    if shard_task is not None and works_elsewhere():
+        return send_shards(shard_task, shards, title, journal, results)
     if executor is None:
         with worker_pool(title) as pool:
             return map_shards(function, shards, title, pool, journal, known)
@@ -183,7 +183,7 @@ def _continue(
 
 
 def send_shards(
-    errand: Errand,
+    shard_task: ShardTask,
     shards: Sequence[Any],
     title: str,
     journal: Path | None = None,
@@ -192,7 +192,7 @@ def send_shards(
     """The same by the engine in use: what comes back is written, and noted, at once.
 
     Args:
-        errand: how it is done.
+        shard_task: how it is done.
         shards: see ``map_shards``, as the others.
         title: see there.
         journal: see there.
@@ -206,15 +206,15 @@ def send_shards(
     with ThreadPoolExecutor(available_cores()) as threads:
         results |= _read_notes(notes, threads, len(shards))
     sent = {i: shards[i] for i in wanted if i not in results}
-    counts = [errand.count(shard) for shard in shards]
+    counts = [shard_task.count(shard) for shard in shards]
     done = sum(counts) - sum(counts[i] for i in sent)
     if sent:
-        answers = _engine.run(errand, sent, title)
-        with tqdm(desc=title, total=sum(counts), initial=done, unit=errand.unit) as bar:
+        answers = _engine.run(shard_task, sent, title)
+        with tqdm(desc=title, total=sum(counts), initial=done, unit=shard_task.unit) as bar:
             for i, kept, answer in answers:
                 if i in results:
                     raise RuntimeError(f"{title}: two answers for shard {i}")
-                result = errand.write(shards[i], kept, answer)
+                result = shard_task.write(shards[i], kept, answer)
                 results[i] = _note(shards[i], result, notes[i]) if notes else result
                 bar.update(counts[i])
         print(_engine.describe(), flush=True)

@@ -19,7 +19,7 @@ from pawprint.runner.errors import StageError
 from pawprint.runner.params import Params
 from pawprint.search.experiments import remove_experiment
 from pawprint.search.study import Planned, Trial
-from pawprint.workplaces.parcels import WantedExperiment
+from pawprint.workplaces.snapshots import WantedExperiment
 from pawprint.workplaces.tasks import Finished, run_on_cluster
 from pawprint.workplaces.workplace import Workplace, open_workplace
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pawprint.networks.predictor import Precision, Predictor, open_predictor, predict
-from pawprint.runner.journal import Errand, Tool
+from pawprint.runner.journal import ShardTask, Tool
 from pawprint.runner.params import AugmentParams
 from pawprint.storage.shards import ShardedArray, write_shard
 from pawprint.transfer.cut import PixelRows, read_view, view_transforms
@@ -158,7 +158,7 @@ class ExtractionOrder(NamedTuple):
     dtypes: tuple[str, ...]
 
 
-def extraction_errand(network: Path, precision: Precision) -> Errand:
+def extraction_task(network: Path, precision: Precision) -> ShardTask:
     """How ``extract_shard`` is done elsewhere, by OpenVINO.
 
     Args:
@@ -167,7 +167,7 @@ def extraction_errand(network: Path, precision: Precision) -> Errand:
     """
     files = (network, network.with_suffix(".bin"))
     tool = Tool(files, partial(_open_in, name=network.name, precision=precision))
-    return Errand(_read_shard, _run_sent, _write, lambda s: len(s.rows) * s.views, tool)
+    return ShardTask(_read_shard, _run_sent, _write, lambda s: len(s.rows) * s.views, tool)
 
 
 def _open_in(directory: Path, name: str, precision: Precision) -> Predictor:

@@ -34,7 +34,7 @@ from pawprint.transfer.extraction import (
     ExtractedShard,
     FeatureShard,
     extract_shard,
-    extraction_errand,
+    extraction_task,
     open_once,
 )
 from pawprint.transfer.feature_keys import hash_network, hash_views
@@ -176,12 +176,12 @@ def extract_features(
         if workers is not None and len(known) < len(shards):
             _warm_up(workers, network, params.precision)
         start = time.monotonic()
-        errand = (
+        shard_task = (
             None
             if isinstance(workers, ThreadPoolExecutor)
-            else extraction_errand(network, params.precision)
+            else extraction_task(network, params.precision)
         )
-        done = map_shards(extract_shard, shards, "features", workers, journal, known, errand)
+        done = map_shards(extract_shard, shards, "features", workers, journal, known, shard_task)
         seconds = time.monotonic() - start
     finally:
         for path in out.glob("network.*"):

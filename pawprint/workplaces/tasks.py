@@ -1,7 +1,7 @@
 """Experiments of a workplace as tasks of a Ray cluster.
 
-On a cluster each one runs in a clone of its own, made from a parcel, on a machine that sees none of
-these files; what comes back is written here, and the experiment is one of this project's.
+On a cluster each one runs in a clone of its own, made from a snapshot, on a machine that sees none
+of these files; what comes back is written here, and the experiment is one of this project's.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any, BinaryIO
 from pawprint.cluster.engine import INSIDE, on_cluster
 from pawprint.runner.errors import StageError
 from pawprint.runner.files import atomic_write, file_digest, files_of
-from pawprint.runner.journal import Errand, Tool, send_shards
+from pawprint.runner.journal import ShardTask, Tool, send_shards
 from pawprint.runner.params import Params
-from pawprint.workplaces.parcels import Delivery, WantedExperiment, carry_out, pack, receive
+from pawprint.workplaces.snapshots import Delivery, WantedExperiment, carry_out, pack, receive
 from pawprint.workplaces.workplace import Workplace, git
 
-_PARCEL = "parcel.tar"
+_SNAPSHOT = "snapshot.tar"
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def run_on_cluster(
     if not left:
         return
     with tempfile.TemporaryDirectory(prefix="pawprint-") as place:
-        parcel = Path(place, _PARCEL)
-        pack(workplace, sorted({key for order in orders for key in order.changes}), parcel)
+        snapshot = Path(place, _SNAPSHOT)
+        pack(workplace, sorted({key for order in orders for key in order.changes}), snapshot)
 
         def write(number: int, kept: Any, delivery: Delivery) -> None:
             order = orders[number]
@@ -89,29 +89,29 @@ def run_on_cluster(
                 _write_note(workplace, order, state, directory, finished)
             tell(number, finished)
 
-        errand = Errand(
+        shard_task = ShardTask(
             read=lambda number: (orders[number], None),
             work=_work,
             write=write,
             count=lambda number: 1,
-            tool=Tool((parcel,), _open),
+            tool=Tool((snapshot,), _open),
             unit="experiment",
             cores=params.runtime.threads,
             is_quick=False,
         )
         with redirect_stdout(sys.stderr), on_cluster(params.compute):
-            megabytes = parcel.stat().st_size / 1e6
+            megabytes = snapshot.stat().st_size / 1e6
             print(f"{len(left)} experiments, each in a clone, from {megabytes:,.1f} MB that travel")
-            send_shards(errand, left, "experiments")
+            send_shards(shard_task, left, "experiments")
 
 
 def _open(directory: Path) -> BinaryIO:
-    return open(directory / _PARCEL, "rb")  # read on when the name is gone, and until the end
+    return open(directory / _SNAPSHOT, "rb")  # read on when the name is gone, and until the end
 
 
-def _work(order: WantedExperiment, parcel: BinaryIO) -> Delivery:
+def _work(order: WantedExperiment, snapshot: BinaryIO) -> Delivery:
     order = replace(order, environment={**order.environment, INSIDE: "1"})
-    return carry_out(order, parcel)
+    return carry_out(order, snapshot)
 
 
 def _digest_inputs(workplace: Workplace) -> str:

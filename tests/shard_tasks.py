@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pawprint.runner.errors import DataError
-from pawprint.runner.journal import Errand, Tool
+from pawprint.runner.journal import ShardTask, Tool
 
 TESTS = Path(__file__).parent
 
@@ -126,11 +126,11 @@ def open_offset(directory: Path) -> int:
     return 1000
 
 
-SQUARES = Errand(read, square, write, count=lambda _: 10)
+SQUARES = ShardTask(read, square, write, count=lambda _: 10)
 
 
-def squares_with_tool(offset: Path) -> Errand:
-    return Errand(read, square, write, lambda _: 10, Tool((offset,), open_offset))
+def squares_with_tool(offset: Path) -> ShardTask:
+    return ShardTask(read, square, write, lambda _: 10, Tool((offset,), open_offset))
 
 
 def _comes_first(mark: Path) -> bool:

@@ -70,7 +70,7 @@ def _work_elsewhere(order: bytes, tool: str, tools: list[Any]) -> tuple[str, Rep
     return node, work_on(order, tool, lambda: ray.get(tools[0]))
 
 
-class Courier:
+class RayClient:
     """Orders and answers between a stage and Ray.
 
     Args:
@@ -220,7 +220,7 @@ class Courier:
 
 
 def _receive_all(connection: Connection, incoming: SimpleQueue[Any]) -> None:
-    """Take what the stage sends, at once: it must never wait for a courier that waits for it."""
+    """Take what the stage sends, at once: it must never wait for a client that waits for it."""
     try:
         while True:
             incoming.put(connection.recv())

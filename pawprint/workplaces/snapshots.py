@@ -69,7 +69,7 @@ class Delivery:
     Attributes:
         ran: the stages that did run, in order.
         bundle: of git's, with the experiment; empty if it failed.
-        files: path in DVC's cache → content, of those that the parcel did not have.
+        files: path in DVC's cache → content, of those that the snapshot did not have.
         times: what the stages noted, see ``pawprint/runner/times.py``.
         said: what DVC and the stages printed.
         failed: the stage that failed, and why; None: none did.
@@ -83,14 +83,14 @@ class Delivery:
     failed: tuple[str, str] | None = None
 
 
-def pack(workplace: Workplace, changed: Iterable[str], parcel: Path) -> None:
-    """Write a parcel.
+def pack(workplace: Workplace, changed: Iterable[str], snapshot: Path) -> None:
+    """Write a snapshot.
 
     Args:
         workplace: what is packed.
         changed: keys of params.yaml that the experiments change. The outputs of the workplace's
             stages that follow from none of them travel too, so that they are not made again.
-        parcel: the file to write, a tar.
+        snapshot: the file to write, a tar.
 
     Raises:
         DataError: a stage reads a file that lies outside of the project.
@@ -116,8 +116,8 @@ def pack(workplace: Workplace, changed: Iterable[str], parcel: Path) -> None:
         "user": {key: _read_setting(top, key) for key in ("user.name", "user.email")},
     }
     with (
-        tempfile.TemporaryDirectory(prefix="pawprint-", dir=parcel.parent) as directory,
-        tarfile.open(parcel, "w") as tar,
+        tempfile.TemporaryDirectory(prefix="pawprint-", dir=snapshot.parent) as directory,
+        tarfile.open(snapshot, "w") as tar,
     ):
         place = Path(directory)
         shallow = ("--no-local", "--depth=1", "--no-checkout", "--no-tags")
@@ -183,19 +183,19 @@ def _place(md5: str) -> Path:
     return _HASHED / md5[:2] / md5[2:]
 
 
-def carry_out(order: WantedExperiment, parcel: BinaryIO) -> Delivery:
+def carry_out(order: WantedExperiment, snapshot: BinaryIO) -> Delivery:
     """Run an order's experiment in a temporary directory, which is removed.
 
     Args:
         order: the experiment.
-        parcel: from ``pack``.
+        snapshot: from ``pack``.
 
     Raises:
         PawprintError: git fails.
     """
-    parcel.seek(0)
+    snapshot.seek(0)
     with _task_directory() as place:
-        with tarfile.open(fileobj=parcel) as tar:
+        with tarfile.open(fileobj=snapshot) as tar:
             tar.extractall(place, filter="data")
         meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
         cache, root = place / "cache", _unpack(place, meta)
