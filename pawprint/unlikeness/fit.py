@@ -19,7 +19,10 @@ from pawprint.unlikeness.likeness import (
     sum_moments,
 )
 
-LEAST_THRESHOLD = 1e-6  # of a squared distance: below, all pictures of validation are the same one
+LEAST_THRESHOLD = 1e-6  # of an ensemble's ratio: below, all pictures of validation are the same one
+# Euclidean, between directions: nearer ones are told apart by the rounding of float32, and each
+# exported format rounds in its own way
+LEAST_DISTANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def fit_unlikeness(
     kept = choose_rank(moments.count) if rank == "auto" else rank
     likeness = fit_likeness(moments, kept)
     distances = np.concatenate([measure_unlikeness(likeness, batch) for batch in val])
-    threshold = max(find_threshold(distances, reject), LEAST_THRESHOLD)
+    threshold = max(find_threshold(distances, reject), LEAST_DISTANCE**2 / likeness.residual)
     return Unlikeness(likeness, threshold, (moments.count, len(distances)))
 
 
