@@ -226,6 +226,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from pawprint.cluster.engine import on_cluster
+from pawprint.data.datasets import LabelledImages
 from pawprint.networks.runtime import start_engine
 from pawprint.runner.params import ComputeParams
 from pawprint.runner.params_file import load_params
@@ -236,7 +237,7 @@ def main():
     root = Path(sys.argv[1])
     start_engine("openvino", 2)
     import keras
-    from pawprint.networks.predictor import predict_model
+    from pawprint.inference.judging import Judge
     from pawprint.transfer.cut import Cut
     from pawprint.transfer.features import extract_features, start_workers
 
@@ -252,15 +253,16 @@ def main():
     splits = {name: root / "processed" / name for name in ("train", "val")}
     for name, count in (("train", 70), ("val", 5)):
         write_shard(splits[name] / shard_name(0), pixels[:count])
-    images, cut = ShardedArray(splits["train"]), Cut("cut", True, 2, 0, "float32")
+    split = LabelledImages(ShardedArray(splits["train"]), np.zeros(70, int), ["a.png"] * 70)
+    cut = Cut("cut", True, 2, 0, "float32")
     for engine in ("local", "ray"):
         out = root / engine
         compute = ComputeParams(engine=engine, address=sys.argv[2], mixed=False, timeout_s=60.0)
         with on_cluster(compute), start_workers("openvino") as workers:
             extract_features(network, cut, splits, params.augment, features, out, workers)
             for views in (1, 2):
-                probs = predict_model(judge, images, 32, views, "judging")
-                np.save(out / f"probs{views}.npy", probs)
+                said = Judge(judge, views, 32).judge_split(split, "judging")
+                np.save(out / f"probs{views}.npy", said.probs)
         print("done:", engine, flush=True)
 
 

@@ -136,6 +136,8 @@ def write_project(
     write_shard(root / "metrics/evaluate/probabilities/head.npy", probs.astype(np.float32))
     columns = [PATHS] if ratios is None else [PATHS, ratios.tolist()]
     names = ("path", "head")[: len(columns)]
+    promise = {"model": "head", "precision": 0.99, "confidence": 0.95, "threshold": 0.9}
+    write_json(root / "metrics/deciding/service.json", promise)
     write_csv(root / "metrics/judged/unlikeness.csv", names, list(zip(*columns, strict=True)))
 
 

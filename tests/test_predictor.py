@@ -33,6 +33,9 @@ from pawprint.networks.predictor import (
 from pawprint.registry.backbones import BACKBONES
 from pawprint.runner.errors import ModelError
 from pawprint.runner.params import Params
+from pawprint.unlikeness.fit import Unlikeness
+from pawprint.unlikeness.likeness import Likeness
+from pawprint.unlikeness.network import add_unlikeness
 
 # covers: R3, R20, B2, B6
 
@@ -54,7 +57,7 @@ from pawprint.networks.predictor import build_predictor, save_network
 pictures = np.load("pictures.npy")
 for path in sorted(Path().glob("*.keras")):
     model = load_model(path)
-    (outputs,) = build_predictor(model)(pictures)
+    outputs = build_predictor(model)(pictures)[0]
     kinds = [node.get_type_name() for node in build_graph(model, 2).get_ordered_ops()]
     np.savez(path.with_suffix(".npz"), outputs=outputs, transposes=kinds.count("Transpose"))
     save_network(model, [model.layers[-1].name], path.with_suffix(""))
@@ -66,11 +69,15 @@ assert "tensorflow" not in sys.modules
 def models(
     tmp_path_factory: pytest.TempPathFactory, committed: Params
 ) -> dict[str, tuple[Path, keras.Model]]:
-    """Every backbone and the baseline, saved by Keras on TensorFlow and run by OpenVINO."""
+    """Every backbone, the baseline, and a classifier with two outputs.
+
+    They are saved by Keras on TensorFlow and run by OpenVINO.
+    """
     directory = tmp_path_factory.mktemp("engines")
     built = {backbone.name: random_backbone(backbone.name) for backbone in BACKBONES}
     baseline = build_baseline(committed.baseline.model_copy(update={"image_size": 48}), 3)
     built["baseline"] = add_probs(chain(build_resizing(SIZE, 48), baseline, "baseline"))
+    built["telling unlikeness"] = telling_unlikeness(built["MobileNetV2"])
     for name, model in built.items():
         save_model(model, directory / f"{name}.keras", ModelInfo([], SIZE))
     np.save(directory / "pictures.npy", PICTURES)
@@ -99,6 +106,14 @@ def random_backbone(name: str) -> keras.Model:
         noise = [rng.uniform(0.9, 1.1, w.shape) for w in layer.get_weights()]
         layer.set_weights([w * n for w, n in zip(layer.get_weights(), noise, strict=True)])
     return add_pooling(model, "avg")
+
+
+def telling_unlikeness(backbone: keras.Model) -> keras.Model:
+    """A classifier with its second output."""
+    width = backbone.output_shape[-1]
+    plain = add_probs(keras.Model(backbone.input, keras.layers.Dense(2)(backbone.output)))
+    likeness = Likeness(np.zeros(width), np.eye(width, 2), 1.0)
+    return add_unlikeness(plain, Unlikeness(likeness, 1.0, (10, 10)))
 
 
 NAMES = [*(backbone.name for backbone in BACKBONES), "baseline"]

@@ -68,7 +68,7 @@ def _connect(address: str) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Why no connection was made, and what to do."""
+    """Why no connection was made, and what to do; Ray's words: see tests/test_private_sides.py."""
     text = one_line(error, 2000)
     versions = re.findall(r"(Ray|Python): (\S+)", text)
     if "Version mismatch" in text and len(versions) == 4:
