@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import hashlib
 import os
 import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -25,12 +24,12 @@ from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
 from pawprint.answers.staleness import find_staleness
 from pawprint.cli.answering import BATCH_SIZE, answer_batch
 from pawprint.cli.answers import Answer, Columns, choose_renderer, csv_header
-from pawprint.cli.reading import STDIN, Reader, Source, describe
+from pawprint.cli.finding import find_pictures
+from pawprint.cli.reading import STDIN, Reader, Source
 from pawprint.deciding.rule import Rule, read_rule
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.overlays import blend_heatmap
 from pawprint.networks.predictor import average_views
-from pawprint.registry.file_kinds import HEAD_BYTES, recognize
 from pawprint.runner.errors import ModelError, PawprintError
 from pawprint.runner.params import check_address
 from pawprint.runner.processes import available_cores
@@ -38,7 +37,6 @@ from pawprint.storage.tables import printable
 
 AHEAD = 3 * BATCH_SIZE  # pictures that are decoded while others are predicted
 VIEWS = "1, as it is, or 2, with its mirror image; more made the models worse"
-ODD_FILE = "not an ordinary file, or a link that leads to none"
 NAMED = 10  # classes that the summary names
 MANY = 100  # pictures that get a progress bar even where nobody seems to watch
 
@@ -232,61 +230,6 @@ def picture_bar(total: int) -> tqdm:
         mininterval=0.1 if watched else 10,
         disable=not (watched or total >= MANY),
     )
-
-
-def find_pictures(paths: Iterable[str]) -> list[Source]:
-    """Pictures, folders and globs → pictures, in the order given; folders and globs are sorted.
-
-    In folders, and in theirs, files count that are pictures by suffix or content and not hidden;
-    links to folders are not followed. Whatever leads to no picture becomes a source with an error.
-    """
-    return [source for path in paths for source in _find(path)]
-
-
-def _find(path: str) -> list[Source]:
-    if path == STDIN or (os.path.lexists(path) and not os.path.isdir(path)):
-        return [Source(path)]
-    if os.path.isdir(path):
-        return _list_folder(path) or [Source(path, "no pictures in this folder")]
-    if glob.has_magic(path):
-        found: dict[str, Source] = {}  # ** matches a folder and what is in it
-        for match in sorted(glob.glob(path, recursive=True)):
-            sources = _list_folder(match) if os.path.isdir(match) else [Source(match)]
-            found |= {source.path: source for source in sources}
-        return list(found.values()) or [Source(path, "no picture matches")]
-    return [Source(path, "no such file or folder")]
-
-
-def _list_folder(folder: str) -> list[Source]:
-    from pawprint.sources.names import claims_picture, is_hidden  # here: it takes a while
-
-    sources = []
-
-    def report(error: OSError) -> None:
-        sources.append(Source(error.filename, describe(error)))
-
-    for directory, _, names in os.walk(folder, onerror=report):
-        for name in names:
-            path = os.path.join(directory, name)
-            if is_hidden(Path(path).relative_to(folder).parts):
-                continue
-            if not os.path.isfile(path):
-                if claims_picture(name):  # a pipe, a device, a link that leads nowhere
-                    sources.append(Source(path, ODD_FILE))
-                continue
-            if claims_picture(name) or _begins_as_picture(path):
-                sources.append(Source(path))
-    return sorted(sources, key=lambda source: source.path)
-
-
-def _begins_as_picture(path: str) -> bool:
-    """Whether a file is a picture by its first bytes, as the pipeline tells it."""
-    try:
-        with open(path, "rb") as file:
-            kind = recognize(file.read(HEAD_BYTES))
-    except OSError:
-        return False
-    return kind is not None and kind.role == "picture"
 
 
 def check_views(card: ModelCard, views: int) -> None:

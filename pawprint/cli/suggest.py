@@ -15,7 +15,8 @@ import numpy as np
 
 from pawprint.answers.decoders import open_decoders, prepare_decoders
 from pawprint.answers.orders import ANSWERED_PIXELS, DecodingLimits
-from pawprint.cli.predict import AHEAD, BATCH_SIZE, find_pictures, picture_bar, whole_number
+from pawprint.cli.finding import find_pictures
+from pawprint.cli.predict import AHEAD, BATCH_SIZE, picture_bar, whole_number
 from pawprint.cli.reading import STDIN, Reader, Source
 from pawprint.data.decisions import Verdict, read_decisions
 from pawprint.data.manifest import read_manifest

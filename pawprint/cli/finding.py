@@ -1,0 +1,68 @@
+"""Which files of the command line are pictures."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pawprint.cli.reading import STDIN, Source, describe
+from pawprint.registry.file_kinds import HEAD_BYTES, recognize
+
+ODD_FILE = "not an ordinary file, or a link that leads to none"
+
+
+def find_pictures(paths: Iterable[str]) -> list[Source]:
+    """Pictures, folders and globs → pictures, in the order given; folders and globs are sorted.
+
+    In folders, and in theirs, files count that are pictures by suffix or content and not hidden;
+    links to folders are not followed. Whatever leads to no picture becomes a source with an error.
+    """
+    return [source for path in paths for source in _find(path)]
+
+
+def _find(path: str) -> list[Source]:
+    if path == STDIN or (os.path.lexists(path) and not os.path.isdir(path)):
+        return [Source(path)]
+    if os.path.isdir(path):
+        return _list_folder(path) or [Source(path, "no pictures in this folder")]
+    if glob.has_magic(path):
+        found: dict[str, Source] = {}  # ** matches a folder and what is in it
+        for match in sorted(glob.glob(path, recursive=True)):
+            sources = _list_folder(match) if os.path.isdir(match) else [Source(match)]
+            found |= {source.path: source for source in sources}
+        return list(found.values()) or [Source(path, "no picture matches")]
+    return [Source(path, "no such file or folder")]
+
+
+def _list_folder(folder: str) -> list[Source]:
+    from pawprint.sources.names import claims_picture, is_hidden  # here: it takes a while
+
+    sources = []
+
+    def report(error: OSError) -> None:
+        sources.append(Source(error.filename, describe(error)))
+
+    for directory, _, names in os.walk(folder, onerror=report):
+        for name in names:
+            path = os.path.join(directory, name)
+            if is_hidden(Path(path).relative_to(folder).parts):
+                continue
+            if not os.path.isfile(path):
+                if claims_picture(name):  # a pipe, a device, a link that leads nowhere
+                    sources.append(Source(path, ODD_FILE))
+                continue
+            if claims_picture(name) or _begins_as_picture(path):
+                sources.append(Source(path))
+    return sorted(sources, key=lambda source: source.path)
+
+
+def _begins_as_picture(path: str) -> bool:
+    """Whether a file is a picture by its first bytes, as the pipeline tells it."""
+    try:
+        with open(path, "rb") as file:
+            kind = recognize(file.read(HEAD_BYTES))
+    except OSError:
+        return False
+    return kind is not None and kind.role == "picture"
