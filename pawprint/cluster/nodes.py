@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import itemgetter
 from typing import Any, cast
 
 from pawprint.cluster.machines import Machine, this_machine
@@ -30,8 +31,9 @@ class Nodes:
         self._names: dict[str, str] = {}  # by id
 
     def list_all(self) -> list[tuple[str, int]]:
-        """Id and cores of all machines that have some; their names are remembered."""
-        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        """Id and cores of all machines that have some, by address; their names are remembered."""
+        nodes = sorted(self._ray.nodes(), key=itemgetter("NodeManagerAddress", "NodeID"))
+        nodes = [node for node in nodes if node["Alive"]]
         nodes = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
         addresses = [node["NodeManagerAddress"] for node in nodes]
         for node, address in zip(nodes, addresses, strict=True):
