@@ -84,6 +84,9 @@ def start_tensorflow(threads: int, seed: int) -> None:
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow itself turns oneDNN on only for processors with AVX-512's or AMX's products of
+    # small numbers; on those with AVX2 alone, too, it trains twice as fast
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     with _quiet_stderr(), _quick_import():
         import keras
         import tensorflow as tf
