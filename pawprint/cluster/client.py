@@ -10,6 +10,7 @@ import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -27,12 +28,11 @@ from pawprint.cluster.messages import (
     SendTool,
 )
 from pawprint.cluster.nodes import NO_CODE, Nodes
-from pawprint.cluster.worker import PICKLE, Reply, work_on
-from pawprint.runner.errors import PawprintError, one_line
+from pawprint.cluster.worker import PICKLE, Reply, work_apart, work_on
+from pawprint.runner.errors import PawprintError, WorkerKilled, describe_os_error, one_line
 
-TASK_RETRIES = 1  # of a task whose process or machine is lost, by Ray
-STARTS = 3  # of tasks for an order, one after the other: Ray's own retries may go to one place
-TRIES = STARTS * (1 + TASK_RETRIES)
+TRIES = 6  # of an order whose tasks are lost, with their process or machine
+RETRIES_BY_RAY = 1  # where memory was short: then it waits in between, and does not count
 COPIES = 8  # of an order, at a time
 LOOK_EVERY_S = 5.0  # at the cluster's machines
 EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
@@ -44,30 +44,41 @@ class Pending:
     """An order without an answer.
 
     Attributes:
-        order: Ray's reference to its bytes.
-        tool: digest of its tool.
-        cores: that it takes.
-        is_quick: whether it is handed out once more when its answer is overdue.
+        order: without its bytes.
+        content: Ray's reference to these.
         copies: references to the tasks that work on it.
         sent: when the last one was handed out, on this process's clock.
         failures: how many of its tasks were lost.
+        is_apart: whether it is worked on in a process of its own, as it has ended one.
+        retries: that Ray makes by itself.
     """
 
-    order: Any
-    tool: str
-    cores: int
-    is_quick: bool
+    order: SendOrder
+    content: Any
     sent: float
     copies: list[Any] = field(default_factory=list)
     failures: int = 0
+    is_apart: bool = False
+    retries: int = 0
 
 
-def _work_elsewhere(order: bytes, tool: str, tools: list[Any]) -> tuple[str, Reply]:
-    """What runs on the cluster. The tool is in a list, so that only who needs it fetches it."""
+def _work_elsewhere(order: bytes, tool: str, tools: list[Any], apart: str) -> tuple[str, Reply]:
+    """What runs on the cluster. The tool is in a list, so that only who needs it fetches it.
+
+    Args:
+        order, tool: see ``work_on``.
+        tools: Ray's reference to the tool.
+        apart: the title for ``work_apart``; empty: this process does it.
+    """
     import ray
 
     node = ray.get_runtime_context().get_node_id()
-    return node, work_on(order, tool, lambda: ray.get(tools[0]))
+    work = partial(work_apart, apart) if apart else work_on
+    try:
+        return node, work(order, tool, lambda: ray.get(tools[0]))
+    except OSError as error:
+        place = ray.util.get_node_ip_address()
+        raise PawprintError(f"machine {place} of the cluster: {describe_os_error(error)}") from None
 
 
 class RayClient:
@@ -84,7 +95,7 @@ class RayClient:
         self._ray = ray
         self._connection = connection
         self._timeout_s = timeout_s
-        self._task = ray.remote(num_cpus=1, max_retries=TASK_RETRIES)(_work_elsewhere)
+        self._task = ray.remote(_work_elsewhere)
         self._tool: tuple[str, list[Any]] = ("", [])
         self._pending: dict[int, Pending] = {}
         self._owner: dict[Any, int] = {}  # reference to a task → number of its order
@@ -131,20 +142,21 @@ class RayClient:
         if isinstance(message, SendTool):
             self._tool = (message.digest, [self._ray.put(message.content)])
             return
-        order = self._ray.put(message.content)
-        self._pending[message.number] = Pending(
-            order, message.tool, message.cores, message.is_quick, time.monotonic()
-        )
+        content = self._ray.put(message.content)
+        order = message._replace(content=b"")
+        self._pending[message.number] = Pending(order, content, time.monotonic())
         self._start(message.number)
 
     def _start(self, number: int, node: str = "") -> None:
         pending = self._pending[number]
-        options: dict[str, Any] = {"num_cpus": pending.cores}
+        order = pending.order
+        options: dict[str, Any] = {"num_cpus": order.cores, "max_retries": pending.retries}
         if node:
             strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
             options["scheduling_strategy"] = strategy(node, soft=True)
-        tools = self._tool[1] if pending.tool else []
-        task = self._task.options(**options).remote(pending.order, pending.tool, tools)
+        tools = self._tool[1] if order.tool else []
+        apart = order.title if pending.is_apart else ""
+        task = self._task.options(**options).remote(pending.content, order.tool, tools, apart)
         pending.copies.append(task)
         pending.sent = time.monotonic()
         self._owner[task] = number
@@ -163,13 +175,16 @@ class RayClient:
         try:
             node, answer = self._ray.get(task)
         except errors.RayTaskError as error:
+            if isinstance(error.cause, (WorkerKilled, errors.ObjectLostError)):
+                self._start_again(number, task, error.cause)
+                return
             self._forget(number)
-            self._send(Raised(number, _pack_error(error.cause or error)))
+            self._send(Raised(number, _pack_error(error.cause or error, str(error))))
             return
         except errors.RuntimeEnvSetupError as error:
             raise PawprintError(NO_CODE.format(one_line(error))) from error
         except errors.RayError as error:
-            self._start_again(number, task, type(error).__name__)
+            self._start_again(number, task, error)
             return
         self._forget(number)
         self._longest_s = max(self._longest_s, time.monotonic() - pending.sent)
@@ -178,14 +193,21 @@ class RayClient:
             Done(number, answer.content, self._nodes.name(node), answer.machine, answer.seconds)
         )
 
-    def _start_again(self, number: int, task: Any, reason: str) -> None:
-        """Do without a task that is lost; an order that has lost too many is given up."""
-        pending = self._pending[number]
+    def _start_again(self, number: int, task: Any, error: Exception) -> None:
+        """Do without a task that is lost; an order that has lost too many is given up.
+
+        An order that has ended its process gets one of its own, which tells at what it ended.
+        """
+        pending, errors = self._pending[number], self._ray.exceptions
         pending.copies.remove(task)
         pending.failures += 1
-        if pending.failures == STARTS:
+        pending.is_apart |= pending.order.is_quick and isinstance(error, errors.WorkerCrashedError)
+        if isinstance(error, errors.OutOfMemoryError):
+            pending.retries = RETRIES_BY_RAY
+        if pending.failures == TRIES:
             self._forget(number)
-            self._send(Lost(number, reason))
+            at = error.name if isinstance(error, WorkerKilled) else ""
+            self._send(Lost(number, type(error).__name__, at))
         elif not pending.copies:
             self._start(number, self._good_node)
 
@@ -199,21 +221,24 @@ class RayClient:
         now, patience_s = time.monotonic(), max(self._timeout_s, 3 * self._longest_s)
         for number, pending in self._pending.items():
             late = now - pending.sent > patience_s * len(pending.copies)
-            if late and pending.is_quick and len(pending.copies) < COPIES:
+            if late and pending.order.is_quick and len(pending.copies) < COPIES:
                 self._start(number, self._good_node)
                 self._send(Again(number))
 
     def _look_around(self) -> None:
-        """Count the machines now and then; without any for long, the work is given up."""
+        """Count the machines now and then; without any that can do it for long, the work is given up."""
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY_S:
             return
         self._looked = now
-        cores = sum(cores for _, cores in self._nodes.list_all())
-        if cores:
+        found = [cores for _, cores in self._nodes.list_all()]
+        cores = sum(found)
+        needed = max((each.order.cores for each in self._pending.values()), default=1)
+        if max(found, default=0) >= needed:
             self._seen = now
         elif now - self._seen > EMPTY_FOR_S:
-            raise PawprintError("no machine of it is left that has a CPU")
+            many = "a CPU" if needed == 1 else f"{needed} CPUs"
+            raise PawprintError(f"no machine of it is left that has {many}; what is finished is kept")
         if cores and cores != self._cores:
             self._cores = cores
             self._send(Cores(cores))
@@ -237,10 +262,13 @@ def _take(incoming: SimpleQueue[Any], wait_s: float) -> Iterator[Any]:
         return
 
 
-def _pack_error(error: BaseException) -> bytes:
+def _pack_error(error: BaseException, told: str) -> bytes:
+    """What a task has raised; of a fault of ours, with what Ray has told of where it was."""
+    if not isinstance(error, PawprintError):
+        error.add_note(told)
     try:
         content = pickle.dumps(error, PICKLE)
         pickle.loads(content)
     except Exception:  # an exception may hold anything
-        return pickle.dumps(RuntimeError(str(error)), PICKLE)
+        return pickle.dumps(RuntimeError(told), PICKLE)
     return content

@@ -38,9 +38,8 @@ from pawprint.runner.errors import PawprintError
 from pawprint.runner.journal import ShardTask, Tool, engine_in_use
 from pawprint.runner.machine import note_other_makers
 from pawprint.runner.params import ComputeParams
-from pawprint.runner.processes import interrupts_held_back
+from pawprint.runner.processes import ON_CLUSTER, interrupts_held_back
 
-INSIDE = "PAWPRINT_ON_CLUSTER"  # set for stages that a task runs: their work stays there
 CONNECT_S = 30.0  # until the cluster has answered and has a free CPU
 _AHEAD = 2  # orders for each core: one that is worked on, and one that waits there
 
@@ -84,7 +83,7 @@ def on_cluster(compute: ComputeParams) -> Iterator[None]:
     Raises:
         PawprintError: there is no such cluster, or none that can be used.
     """
-    if compute.engine == "local" or INSIDE in os.environ:
+    if compute.engine == "local" or ON_CLUSTER in os.environ:
         yield
         return
     with closing(Cluster(compute)) as cluster, engine_in_use(cluster):
@@ -158,7 +157,8 @@ class Cluster:
                 number = waiting.popleft()
                 order, kept = shard_task.read(shards[number])
                 content = pickle.dumps((shard_task.work, order), PICKLE)
-                self._send(SendOrder(number, content, tool, shard_task.cores, shard_task.is_quick))
+                cores, is_quick = shard_task.cores, shard_task.is_quick
+                self._send(SendOrder(number, content, tool, cores, is_quick, title))
                 out[number] = kept, len(content)
                 self._costs.bytes_out += len(content)
             done = self._next_answer(title)
@@ -252,11 +252,11 @@ class Cluster:
                     self._cores = count
                 case Raised(_, error):
                     raise pickle.loads(error)
-                case Lost(_, reason):
+                case Lost(_, reason, at):
+                    found = f"{reason} at {at}" if at else reason
                     raise PawprintError(
-                        f"{title}: what worked on a shard ended {TRIES} times "
-                        f"({reason}); {self._caller.again}; if it is for a picture, "
-                        f"{self._caller.alone} names it"
+                        f"{title}: what worked on a shard ended {TRIES} times ({found}); "
+                        f"{self._caller.again}"
                     )
 
     def _send(self, message: Any) -> None:

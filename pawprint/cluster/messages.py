@@ -21,6 +21,7 @@ class SendOrder(NamedTuple):
 
     Attributes:
         cores, is_quick: as of ``ShardTask``.
+        title: of the work.
     """
 
     number: int
@@ -28,6 +29,7 @@ class SendOrder(NamedTuple):
     tool: str
     cores: int
     is_quick: bool
+    title: str
 
 
 # From the client
@@ -95,10 +97,16 @@ class Raised(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The processes that worked on an order ended, again and again; why, in a few words."""
+    """The processes that worked on an order ended, again and again.
+
+    Attributes:
+        reason: in a few words.
+        at: the picture that the last one worked on; empty if that is not known.
+    """
 
     number: int
     reason: str
+    at: str
 
 
 class Refused(NamedTuple):

@@ -6,11 +6,13 @@ import pickle
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pawprint.cluster.machines import Machine, this_machine
 from pawprint.runner.limits import leave_no_core
+from pawprint.runner.processes import worker_pool
 
 PICKLE = pickle.HIGHEST_PROTOCOL
 
@@ -47,6 +49,21 @@ def work_on(order: bytes, digest: str, fetch: Callable[[], bytes]) -> Reply:
     answer = work(sent, _open_tool(digest, fetch) if digest else None)
     content = pickle.dumps(answer, PICKLE)
     return Reply(content, this_machine(), time.monotonic() - start)
+
+
+def work_apart(title: str, order: bytes, digest: str, fetch: Callable[[], bytes]) -> Reply:
+    """The same in a process of its own, of an order that has ended the one that worked on it.
+
+    Args:
+        title: of the work.
+        order, digest, fetch: see ``work_on``.
+
+    Raises:
+        PawprintError: it has ended that process, too; see ``worker_pool``.
+    """
+    tool = partial(bytes, fetch() if digest else b"")
+    with worker_pool(title, count=1) as pool:
+        return pool.submit(work_on, order, digest, tool).result()
 
 
 _opened: dict[str, Any] = {}  # the last tool that was needed, by its digest

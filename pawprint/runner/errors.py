@@ -9,6 +9,7 @@
     ├── DataError               the data set as a whole cannot be used
     ├── WeightsError            pretrained weights are missing, damaged or of another network
     ├── ModelError              a network or a model file cannot be used as asked
+    ├── WorkerKilled            a process was killed in the middle of its work
     └── StageError              a stage that a command ran has failed, or DVC has
 
 Stages print the message and exit with code 1; no stack trace.
@@ -95,6 +96,27 @@ class WeightsError(PawprintError):
 
 class ModelError(PawprintError):
     """A network cannot be built, or a model file cannot be used, as asked."""
+
+
+class WorkerKilled(PawprintError):
+    """A process was killed from outside, in the middle of its work.
+
+    Args:
+        title: of the work.
+        name: of the picture that it worked on; empty if that is not known.
+    """
+
+    def __init__(self, title: str, name: str) -> None:
+        super().__init__(title, name)
+        self.title = title
+        self.name = name
+
+    def __str__(self) -> str:
+        at = f" at {self.name}" if self.name else ""
+        return (
+            f"{self.title}: a worker process was killed{at}, perhaps for lack of memory; free "
+            "some, then run `dvc repro` again"
+        )
 
 
 class StageError(PawprintError):

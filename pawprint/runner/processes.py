@@ -18,16 +18,20 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 
-from pawprint.runner.errors import PawprintError
+from pawprint.runner.errors import PawprintError, WorkerKilled
 from pawprint.runner.limits import CPU_SIGNAL, WorkNote, leave_no_core, limited_cpu, read_note
 
 PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
+# Set for stages that a task of a cluster runs, to how many cores it has: their work stays there
+ON_CLUSTER = "PAWPRINT_ON_CLUSTER"
 WATCH_EVERY_S = 0.2
 _BEYOND = "than any picture should: remove it, or lower preprocess.max_pixels"
 
 
 @contextmanager
-def worker_pool(title: str, *modules: str) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(
+    title: str, *modules: str, count: int | None = None
+) -> Iterator[ProcessPoolExecutor]:
     """A pool with a process for each core, which start at once.
 
     Spawned, not forked: a fork copies the locks of threads that it does not copy. Ctrl-C and
@@ -36,21 +40,22 @@ def worker_pool(title: str, *modules: str) -> Iterator[ProcessPoolExecutor]:
     Args:
         title: of the work, for the message.
         modules: what the processes import, while the caller does something else.
+        count: of processes, if not one for each core.
 
     Raises:
         PawprintError: a process was ended from outside, or by a limit; it says at what work.
     """
     context = multiprocessing.get_context("spawn")
-    cores = available_cores()
+    count = count or available_cores()
     before = set(multiprocessing.active_children())
     workers: set[BaseProcess] = set()
     with tempfile.TemporaryDirectory(prefix="pawprint-") as notes:
         try:
             arguments = (notes, modules)
-            with ProcessPoolExecutor(cores, context, _start_worker, arguments) as pool:
+            with ProcessPoolExecutor(count, context, _start_worker, arguments) as pool:
                 try:
                     with interrupts_held_back():
-                        for _ in range(cores):  # each starts one: see tests/test_private_sides.py
+                        for _ in range(count):  # each starts one: see tests/test_private_sides.py
                             pool.submit(int)
                     workers.update(set(multiprocessing.active_children()) - before)
                     yield pool
@@ -59,23 +64,22 @@ def worker_pool(title: str, *modules: str) -> Iterator[ProcessPoolExecutor]:
                         worker.kill()
                     raise
         except BrokenExecutor as error:
-            raise PawprintError(f"{title}: {_tell_end(workers, Path(notes))}") from error
+            raise _explain_end(title, workers, Path(notes)) from error
 
 
-def _tell_end(workers: Iterable[BaseProcess], notes: Path) -> str:
+def _explain_end(title: str, workers: Iterable[BaseProcess], notes: Path) -> PawprintError:
     """What ended a pool, and at what work; the pool itself ends the other workers by SIGTERM."""
-    killed = "a worker process was killed{}, perhaps for lack of memory; free some, then run "
-    killed += "`dvc repro` again"
     for worker in workers:
         name, code = read_note(notes / str(worker.pid)), worker.exitcode
         if not name or code in (None, 0, -signal.SIGTERM):
             continue
         if code == -CPU_SIGNAL:
-            return f"{name} took more processor time {_BEYOND}"
+            return PawprintError(f"{title}: {name} took more processor time {_BEYOND}")
         if code != -signal.SIGKILL:
-            return f"{name} ended its process (exit code {code}): remove it"
-        return killed.format(f" at {name}")
-    return killed.format("")
+            found = f"{name} ended its process (exit code {code})"
+            return PawprintError(f"{title}: {found}: remove it")
+        return WorkerKilled(title, name)
+    return WorkerKilled(title, "")
 
 
 _note: WorkNote | None = None  # of this process, if it is a worker
@@ -126,7 +130,8 @@ def interrupts_held_back() -> Iterator[None]:
 
 def available_cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, int(os.environ.get(ON_CLUSTER, cores)))
 
 
 def _start_worker(notes: str, modules: Iterable[str]) -> None:

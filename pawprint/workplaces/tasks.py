@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pawprint.cluster.engine import INSIDE, on_cluster
+from pawprint.cluster.engine import on_cluster
 from pawprint.runner.errors import StageError
 from pawprint.runner.files import atomic_write, file_digest, files_of
 from pawprint.runner.journal import ShardTask, Tool, send_shards
 from pawprint.runner.params import Params
+from pawprint.runner.processes import ON_CLUSTER
 from pawprint.workplaces.snapshots import Delivery, WantedExperiment, carry_out, pack, receive
 from pawprint.workplaces.workplace import Workplace, git
 
@@ -90,8 +91,8 @@ def run_on_cluster(
             tell(number, finished)
 
         shard_task = ShardTask(
-            read=lambda number: (orders[number], None),
-            work=_work,
+            read=lambda number: (_bound(orders[number], params.runtime.threads), None),
+            work=carry_out,
             write=write,
             count=lambda number: 1,
             tool=Tool((snapshot,), _open),
@@ -109,9 +110,9 @@ def _open(directory: Path) -> BinaryIO:
     return open(directory / _SNAPSHOT, "rb")  # read on when the name is gone, and until the end
 
 
-def _work(order: WantedExperiment, snapshot: BinaryIO) -> Delivery:
-    order = replace(order, environment={**order.environment, INSIDE: "1"})
-    return carry_out(order, snapshot)
+def _bound(order: WantedExperiment, cores: int) -> WantedExperiment:
+    """An order whose stages use no more cores than it has, whatever their machine has."""
+    return replace(order, environment={**order.environment, ON_CLUSTER: str(cores)})
 
 
 def _digest_inputs(workplace: Workplace) -> str:
