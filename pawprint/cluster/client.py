@@ -238,7 +238,9 @@ class RayClient:
             self._seen = now
         elif now - self._seen > EMPTY_FOR_S:
             many = "a CPU" if needed == 1 else f"{needed} CPUs"
-            raise PawprintError(f"no machine of it is left that has {many}; what is finished is kept")
+            raise PawprintError(
+                f"no machine of it is left that has {many}; what is finished is kept"
+            )
         if cores and cores != self._cores:
             self._cores = cores
             self._send(Cores(cores))

@@ -14,7 +14,7 @@ import pawprint
 from pawprint.runner.files import file_digest, files_of
 from pawprint.runner.machine import describe_machine
 
-PACKAGE = Path(pawprint.__path__[0])
+PACKAGE = Path(pawprint.__path__[0]).absolute()
 _CODE = "code of Pawprint"
 
 

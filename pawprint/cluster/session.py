@@ -39,6 +39,8 @@ def run_client(connection: Connection, address: str, timeout_s: float, log: str)
     os.dup2(number, 2)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    # Ray has all machines look for modules where it is started first: an older clone may lie there
+    os.chdir(os.path.dirname(log))
     try:
         _connect(address)
         client = RayClient(connection, timeout_s)

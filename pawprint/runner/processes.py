@@ -130,7 +130,9 @@ def interrupts_held_back() -> Iterator[None]:
 
 def available_cores() -> int:
     """Cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(cores, int(os.environ.get(ON_CLUSTER, cores)))
 
 
