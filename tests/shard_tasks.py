@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from pawprint.runner.errors import DataError
 from pawprint.runner.journal import ShardTask, Tool
+from pawprint.runner.processes import contained
 
 TESTS = Path(__file__).parent
 
@@ -102,6 +104,19 @@ def square(order: tuple[int, str, str], offset: int | None) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if way == "sleeps once" and first:
         time.sleep(300)
+    if way == "burns":
+        with open(Path(out, f"{value}.begun"), "a") as file:
+            file.write("begun ")
+        with contained(f"cat/{value}.jpg", 0.2):
+            while True:
+                pass
+    if way == "dies at a picture":
+        with contained(f"cat/{value}.jpg", 60):
+            os.kill(os.getpid(), signal.SIGKILL)
+    if way == "has no space":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full")
+    if way == "divides":
+        return value // 0
     if way == "raises":
         raise DataError(f"{value} cannot be squared")
     if way == "waits":

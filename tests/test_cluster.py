@@ -126,12 +126,56 @@ def test_shards_that_always_end_their_process_end_the_work_in_one_line(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     line = (
-        r"^squares: what worked on a shard ended 6 times \(WorkerCrashedError\); what is finished "
-        r"is kept, `dvc repro` goes on with it; if it is for a picture, -S compute\.engine=local "
-        r"names it$"
+        r"^squares: what worked on a shard ended 6 times \(WorkerKilled\); what is finished is "
+        r"kept, `dvc repro` goes on with it$"
     )
     with engine_in_use(cluster), pytest.raises(PawprintError, match=line):
         send_shards(SQUARES, squares(tmp_path, "dies"), "squares")
+
+
+def test_a_picture_that_takes_too_long_is_named_as_here(cluster: Cluster, tmp_path: Path) -> None:
+    """After the second process that it ends: not after six, each of which takes minutes."""
+    line = (
+        r"^squares: cat/1\.jpg took more processor time than any picture should: remove it, or "
+        r"lower preprocess\.max_pixels$"
+    )
+    shards = squares(tmp_path, "", "burns", "")
+    with engine_in_use(cluster), pytest.raises(PawprintError, match=line):
+        send_shards(SQUARES, shards, "squares")
+    assert (tmp_path / "1.begun").read_text() == "begun " * 2
+
+
+def test_a_picture_whose_process_is_killed_again_and_again_is_named(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    line = r"^squares: what worked on a shard ended 6 times \(WorkerKilled at cat/0\.jpg\); "
+    with engine_in_use(cluster), pytest.raises(PawprintError, match=line):
+        send_shards(SQUARES, squares(tmp_path, "dies at a picture"), "squares")
+
+
+def test_a_full_disk_of_another_machine_is_named_with_it(cluster: Cluster, tmp_path: Path) -> None:
+    line = (
+        r"^machine \d+(\.\d+){3} of the cluster: /full: No space left on device; free some space$"
+    )
+    with engine_in_use(cluster), pytest.raises(PawprintError, match=line):
+        send_shards(SQUARES, squares(tmp_path, "has no space"), "squares")
+
+
+def test_a_fault_of_ours_is_told_with_where_it_was(cluster: Cluster, tmp_path: Path) -> None:
+    with engine_in_use(cluster), pytest.raises(ZeroDivisionError) as caught:
+        send_shards(SQUARES, squares(tmp_path, "divides"), "squares")
+    assert 'shard_tasks.py", line' in "".join(caught.value.__notes__)
+
+
+def test_an_older_clone_on_another_machine_is_not_taken_for_the_code(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lie where this one does: a folder that was copied to all machines, and edited here."""
+    (tmp_path / "pawprint").mkdir()
+    (tmp_path / "pawprint/__init__.py").write_text("raise RuntimeError('an older clone')\n")
+    monkeypatch.chdir(tmp_path)
+    with on_cluster(of_cluster(address)):
+        assert send_shards(SQUARES, squares(tmp_path, ""), "squares") == [[0, 0]]
 
 
 def test_an_overdue_shard_is_handed_out_once_more(

@@ -226,7 +226,7 @@ class RayClient:
                 self._send(Again(number))
 
     def _look_around(self) -> None:
-        """Count the machines now and then; without any that can do it for long, the work is given up."""
+        """Count the machines now and then; for long without one that is large enough, give up."""
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY_S:
             return
