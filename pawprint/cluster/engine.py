@@ -40,7 +40,7 @@ from pawprint.runner.machine import note_other_makers
 from pawprint.runner.params import ComputeParams
 from pawprint.runner.processes import ON_CLUSTER, interrupts_held_back
 
-CONNECT_S = 30.0  # until the cluster has answered and has a free CPU
+CONNECT_S = 30.0  # until the cluster answers, then until it starts a process, then has a free CPU
 _AHEAD = 2  # orders for each core: one that is worked on, and one that waits there
 
 
@@ -198,7 +198,7 @@ class Cluster:
             if isinstance(message, Ready):
                 return message
             if isinstance(message, NotReady):
-                reason = message.reason
+                reason, end = message.reason, max(end, time.monotonic() + CONNECT_S)
         raise self._error(f"not ready after {CONNECT_S:g} s: {reason}")
 
     def _check(self, nodes: tuple[Node, ...]) -> None:
