@@ -34,6 +34,7 @@ from pawprint.runner.errors import PawprintError, WorkerKilled, describe_os_erro
 TRIES = 6  # of an order whose tasks are lost, with their process or machine
 RETRIES_BY_RAY = 1  # where memory was short: then it waits in between, and does not count
 COPIES = 8  # of an order, at a time
+START_S = 90.0  # that the first process may take: it is sent the code, and imports it
 LOOK_EVERY_S = 5.0  # at the cluster's machines
 EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
 _WAIT_S = 0.05
@@ -107,7 +108,8 @@ class RayClient:
 
     def begin(self) -> None:
         """Tell the stage which machines there are, once one of them is free."""
-        self._send(NotReady("it answers, but not all of its machines start a process for Pawprint"))
+        none = "it answers, but no machine of it has started a process for Pawprint yet"
+        self._send(NotReady(f"{none}; see `ray status`, and how busy they are", START_S))
         nodes = self._nodes.introduce_all()
         self._cores = sum(node.cores for node in nodes)  # those that are late are counted later
         if not self._cores:

@@ -40,7 +40,7 @@ from pawprint.runner.machine import note_other_makers
 from pawprint.runner.params import ComputeParams
 from pawprint.runner.processes import ON_CLUSTER, interrupts_held_back
 
-CONNECT_S = 30.0  # until the cluster answers, then until it starts a process, then has a free CPU
+CONNECT_S = 30.0  # until the cluster answers, and later until it has a free CPU
 _AHEAD = 2  # orders for each core: one that is worked on, and one that waits there
 
 
@@ -192,14 +192,16 @@ class Cluster:
             "joined it: `ray start --address=HOST:PORT`"
         )
         # The cluster may have lost a free core while the caller prepared its work
+        within_s = CONNECT_S
         end = max(self._started + CONNECT_S, time.monotonic() + CONNECT_S / 3)
         while self._connection.poll(max(0.0, end - time.monotonic())):
             message = self._receive()
             if isinstance(message, Ready):
                 return message
             if isinstance(message, NotReady):
-                reason, end = message.reason, max(end, time.monotonic() + CONNECT_S)
-        raise self._error(f"not ready after {CONNECT_S:g} s: {reason}")
+                reason, within_s = message.reason, message.within_s or CONNECT_S
+                end = max(end, time.monotonic() + within_s)
+        raise self._error(f"not ready after {within_s:g} s: {reason}")
 
     def _check(self, nodes: tuple[Node, ...]) -> None:
         """Refuse machines that could make other bytes, or say that they take part.

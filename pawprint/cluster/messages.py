@@ -50,9 +50,15 @@ class Node(NamedTuple):
 
 
 class NotReady(NamedTuple):
-    """What is waited for before the cluster is ready, as the end of a sentence about it."""
+    """What is waited for before the cluster is ready.
+
+    Attributes:
+        reason: the end of a sentence about it.
+        within_s: how long; 0: as long as for its first answer.
+    """
 
     reason: str
+    within_s: float = 0
 
 
 class Ready(NamedTuple):
