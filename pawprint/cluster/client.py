@@ -34,7 +34,7 @@ from pawprint.runner.errors import PawprintError, WorkerKilled, describe_os_erro
 TRIES = 6  # of an order whose tasks are lost, with their process or machine
 RETRIES_BY_RAY = 1  # where memory was short: then it waits in between, and does not count
 COPIES = 8  # of an order, at a time
-START_S = 90.0  # that the first process may take: it is sent the code, and imports it
+START_S = 90.0  # for what a busy machine may take: to import Ray, to begin with our code
 LOOK_EVERY_S = 5.0  # at the cluster's machines
 EMPTY_FOR_S = 60.0  # without any of them, before the work is given up
 _WAIT_S = 0.05

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pawprint.cluster.client import TRIES
+from pawprint.cluster.client import START_S, TRIES
 from pawprint.cluster.costs import WireCosts
 from pawprint.cluster.machines import find_differences, must_be_refused, this_machine
 from pawprint.cluster.messages import (
@@ -187,13 +187,9 @@ class Cluster:
         return self._ready
 
     def _await_ready(self) -> Ready:
-        reason = (
-            "nothing answers there; `ray status` tells whether it runs, and this machine must have "
-            "joined it: `ray start --address=HOST:PORT`"
-        )
+        reason, within_s = "this machine is too busy to start Ray", START_S
         # The cluster may have lost a free core while the caller prepared its work
-        within_s = CONNECT_S
-        end = max(self._started + CONNECT_S, time.monotonic() + CONNECT_S / 3)
+        end = max(self._started + START_S, time.monotonic() + CONNECT_S / 3)
         while self._connection.poll(max(0.0, end - time.monotonic())):
             message = self._receive()
             if isinstance(message, Ready):

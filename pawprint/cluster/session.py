@@ -6,10 +6,11 @@ import logging
 import os
 import re
 from multiprocessing.connection import Connection
+from typing import Any
 
 from pawprint.cluster.client import RayClient
 from pawprint.cluster.machines import PACKAGE
-from pawprint.cluster.messages import Refused
+from pawprint.cluster.messages import NotReady, Refused
 from pawprint.runner.errors import PawprintError, one_line
 from pawprint.runner.processes import end_with_parent
 
@@ -22,6 +23,10 @@ _QUIET = {
     "RAY_grpc_client_keepalive_time_ms": "300000",
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
 }
+SILENT = (
+    "nothing answers there; `ray status` tells whether it runs, and this machine must have joined "
+    "it: `ray start --address=HOST:PORT`"
+)
 
 
 def run_client(connection: Connection, address: str, timeout_s: float, log: str) -> None:
@@ -42,7 +47,10 @@ def run_client(connection: Connection, address: str, timeout_s: float, log: str)
     # Ray has all machines look for modules where it is started first: an older clone may lie there
     os.chdir(os.path.dirname(log))
     try:
-        _connect(address)
+        import ray  # it takes a while
+
+        connection.send(NotReady(SILENT))
+        _connect(ray, address)
         client = RayClient(connection, timeout_s)
         client.begin()
         client.serve()
@@ -50,14 +58,12 @@ def run_client(connection: Connection, address: str, timeout_s: float, log: str)
         connection.send(Refused(str(error)))
 
 
-def _connect(address: str) -> None:
+def _connect(ray: Any, address: str) -> None:
     """Join a cluster, to which Pawprint's code goes along.
 
     Raises:
         PawprintError: why that cannot be, and what to do.
     """
-    import ray
-
     try:
         ray.init(
             address,

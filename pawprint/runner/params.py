@@ -361,7 +361,8 @@ class RuntimeParams(Section):
 def check_address(value: str) -> str:
     """The address of a Ray cluster as it is; ValueError if it is none."""
     host, _, port = value.rpartition(":")
-    if value != "auto" and not (host and port.isdecimal() and 0 < int(port) < 65536):
+    named = host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536
+    if value != "auto" and not named:
         raise ValueError(f"expected auto, or host:port of a Ray cluster, found {value!r}")
     return value
 
