@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pawprint.answers.decoders import Decoders
-from pawprint.answers.orders import DecodingLimits
+from pawprint.answers.decoders import Decoders, prepare_decoders
+from pawprint.answers.orders import DecodingLimits, Order
 from pawprint.cli.answering import BATCH_SIZE, answer_batch
 from pawprint.cli.answers import Answer
 from pawprint.cli.reading import Reader, Source, read_file
@@ -19,10 +19,12 @@ from pawprint.deciding.rule import Rule
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.exported import CARD, GRAPH, TAIL, WEIGHTS
 from pawprint.networks.predictor import average_views
+from pawprint.runner.errors import ImageError, ImageFault
 from pawprint.runner.journal import ShardTask, Tool
 from pawprint.runner.params import ComputeParams
 
 OVERDUE_S = 60.0  # as compute.timeout_s
+_STARTS = 6  # of a decoder, each as long as a picture may take, before pictures are handed to it
 
 
 def _tell(text: str) -> None:
@@ -98,10 +100,20 @@ def predict_elsewhere(
 
 
 def _open(directory: Path, name: str, asked: Asked) -> RemoteModel:
+    prepare_decoders()
     classifier = Classifier.open(directory / name, cores=1)
     limits = DecodingLimits.of_pixels(asked.max_pixels)
     decoders = Decoders(1, limits, classifier.card.image_size)  # they end with this process
+    _await_start(decoders)
     return RemoteModel(classifier, Reader(decoders, classifier.card, asked.max_pixels), asked)
+
+
+def _await_start(decoders: Decoders) -> None:
+    """Wait until decoders work, at no picture's cost: where many start at once, that takes long."""
+    for _ in range(_STARTS):
+        found = decoders.decode(Order(b"", 1, 1, 1)).result
+        if isinstance(found, ImageError) and found.fault is ImageFault.EMPTY:
+            return
 
 
 def _answer(files: SentFiles, model: RemoteModel) -> list[Answer]:

@@ -7,6 +7,7 @@ connection that hangs. Orders are plain tasks; answers are the bytes that a task
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ def _work_elsewhere(order: bytes, tool: str, tools: list[Any], apart: str) -> tu
     """
     import ray
 
+    # Processes that this one starts would run its main module, which is Ray's, and import all of Ray
+    vars(sys.modules["__main__"]).pop("__file__", None)
     node = ray.get_runtime_context().get_node_id()
     work = partial(work_apart, apart) if apart else work_on
     try:
