@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pawprint.runner.errors import DataError
 from pawprint.runner.journal import ShardTask, Tool
-from pawprint.runner.processes import contained
+from pawprint.runner.processes import contained, worker_pool
 
 TESTS = Path(__file__).parent
 
@@ -113,6 +113,9 @@ def square(order: tuple[int, str, str], offset: int | None) -> int:
     if way == "dies at a picture":
         with contained(f"cat/{value}.jpg", 60):
             os.kill(os.getpid(), signal.SIGKILL)
+    if way == "has a child":
+        with worker_pool("asking", count=1) as pool:
+            return pool.submit(_knows_ray).result()
     if way == "has no space":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full")
     if way == "divides":
@@ -126,6 +129,10 @@ def square(order: tuple[int, str, str], offset: int | None) -> int:
             raise DataError(f"{value} was begun twice")
         time.sleep(50)
     return value**2 + (offset or 0)
+
+
+def _knows_ray() -> int:
+    return int("ray" in sys.modules)
 
 
 def write(number: Number, kept: str, answer: int) -> list[object]:

@@ -161,6 +161,12 @@ def test_a_full_disk_of_another_machine_is_named_with_it(cluster: Cluster, tmp_p
         send_shards(SQUARES, squares(tmp_path, "has no space"), "squares")
 
 
+def test_processes_that_a_task_starts_do_not_import_ray(cluster: Cluster, tmp_path: Path) -> None:
+    """It takes seconds, and a picture may take ten in all."""
+    with engine_in_use(cluster):
+        assert send_shards(SQUARES, squares(tmp_path, "has a child"), "squares") == [[0, 0]]
+
+
 def test_a_fault_of_ours_is_told_with_where_it_was(cluster: Cluster, tmp_path: Path) -> None:
     with engine_in_use(cluster), pytest.raises(ZeroDivisionError) as caught:
         send_shards(SQUARES, squares(tmp_path, "divides"), "squares")

@@ -74,7 +74,7 @@ def _work_elsewhere(order: bytes, tool: str, tools: list[Any], apart: str) -> tu
     """
     import ray
 
-    # Processes that this one starts would run its main module, which is Ray's, and import all of Ray
+    # Processes that this one starts would run its main module, and with it import all of Ray
     vars(sys.modules["__main__"]).pop("__file__", None)
     node = ray.get_runtime_context().get_node_id()
     work = partial(work_apart, apart) if apart else work_on
