@@ -196,7 +196,7 @@ class Cluster:
                 return message
             if isinstance(message, NotReady):
                 reason, within_s = message.reason, message.within_s or CONNECT_S
-                end = max(end, time.monotonic() + within_s)
+                end = time.monotonic() + within_s
         raise self._error(f"not ready after {within_s:g} s: {reason}")
 
     def _check(self, nodes: tuple[Node, ...]) -> None:

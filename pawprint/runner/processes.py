@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running as ensure_tracker
 from pathlib import Path
 from threading import Thread
 
@@ -111,6 +112,7 @@ def interrupts_held_back() -> Iterator[None]:
 
     They inherit it for good: their parent ends them, and they have nothing to say.
     """
+    ensure_tracker()  # its start lets interrupts in again
     came: list[int] = []
     in_main = threading.current_thread() is threading.main_thread()
     # Another thread may take the signal, and Python then interrupts the main one all the same
