@@ -127,7 +127,9 @@ def pack(workplace: Workplace, changed: Iterable[str], snapshot: Path) -> None:
         (place / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         for name in ("meta.json", "changes.patch", "clone"):
             tar.add(place / name, name)
-        for name in (*SETTINGS, *workplace.inputs.given):
+        # What is for this machine alone, as a password of a remote, stays here
+        settings = [name for name in SETTINGS if not name.endswith(".local")]
+        for name in (*settings, *workplace.inputs.given):
             if (workplace.root / name).exists():
                 tar.add(workplace.root / name, f"given/{name}")
         cache = workplace.project.cache.parent.parent  # of its files/md5
