@@ -365,6 +365,10 @@ def test_a_folder_is_answered_as_here(
     ("options", "line"),
     [
         (["--ray", "here"], "expected auto, or host:port of a Ray cluster, found 'here'"),
+        (
+            ["--ray", "ray://10.0.0.1:10001"],
+            "host:port of a Ray cluster, found 'ray://10.0.0.1:10001'",
+        ),
         (["--ray", "auto", "--gradcam", "x"], "leave --ray or --gradcam away"),
         (["--mixed"], "--mixed is of --ray, which is not given"),
     ],

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from living import descendants, living, wait_until
 
-from pawprint.runner import stage
+from pawprint.runner import processes, stage
 from pawprint.runner.errors import describe_os_error
 from pawprint.runner.params_file import load_params
 from pawprint.runner.stage import unfinished_work
@@ -101,7 +101,7 @@ def test_a_stopped_stage_ends_with_one_line_and_its_workers(script, tmp_path, st
 STOPPED = """
 import sys
 from pathlib import Path
-from pawprint.runner import stage
+from pawprint.runner import processes, stage
 
 def main(params):
     if sys.argv[1] == "before":
@@ -232,3 +232,11 @@ def test_work_under_another_key_is_deleted_and_that_of_other_stages_kept(work_un
     with work_under("new") as work:
         assert list(work.parent.iterdir()) == [work]
         assert Path(".resume/preprocess/old").is_dir()
+
+
+def test_a_stage_on_a_cluster_uses_the_cores_of_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine has others for other tasks."""
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda pid: set(range(64)))
+    assert processes.available_cores() == 64
+    monkeypatch.setenv(processes.ON_CLUSTER, "2")
+    assert processes.available_cores() == 2
