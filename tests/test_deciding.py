@@ -252,7 +252,7 @@ def test_what_drift_is_noticed_is_said():
     """1.36 / √n, about, of each sample; more, since two signals share both rates."""
     seen = judgements(np.linspace(0.99, 0.7, 1000), np.ones(1000, bool))
     text = "\n".join(say_all(judge("head", seen, seen, {}, None, PARAMS, 0.95).figures))
-    limit = make_reference(seen.probs, None, ~seen.accepted, 50, 0.01).confidence.limit
+    limit = make_reference(seen.probs, None, ~seen.accepted, None, 50, 0.01).confidence.limit
     assert 1.36 / np.sqrt(1000) + 1.36 / np.sqrt(50) < limit < 0.35
     assert (
         f"in windows of 50 pictures where cumulative shares are more than {100 * limit:.0f}" in text
@@ -306,7 +306,7 @@ def test_the_bench_counts_windows_that_alarm():
     rng = np.random.default_rng(0)
     seen = judgements(rng.uniform(0.9, 1, 400), np.ones(400, bool))
     other = judgements(rng.uniform(0.5, 0.6, 400), np.ones(400, bool))
-    reference = make_reference(seen.probs, None, ~seen.accepted, 50, 0.01)
+    reference = make_reference(seen.probs, None, ~seen.accepted, None, 50, 0.01)
     assert count_alarms(reference, seen, 20)["any"] == 0
     assert count_alarms(reference, other, 20) == {"confidence": 20, "classes": 0, "any": 20}
     assert [is_alarm(found) for found in compare_windows(reference, other)] == [True] * 8

@@ -146,7 +146,8 @@ def _pictures_needed(errors: np.ndarray, precision: float, confidence: float) ->
         if (chances <= level).any():
             return _round_up(count)
         count = math.ceil(count * _GROWTH)
-    return None
+    clean = int((errors == 0).sum())  # the surest pictures, all of them right
+    return _round_up(math.ceil(least * len(errors) / clean)) if clean else None
 
 
 def _round_up(count: int) -> int:
