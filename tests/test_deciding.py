@@ -83,6 +83,28 @@ def test_without_a_promise_the_pictures_are_told_that_it_takes():
     assert (hopeless.threshold, hopeless.needed) == (None, None)
 
 
+def test_a_precision_out_of_reach_is_no_fault_of_the_model():
+    """All are right, and 0.999999^n is below 0.5 % from 5.3 million on."""
+    sure, right = np.linspace(0.99, 0.6, 1500), np.ones(1500, bool)
+    promise = make_promise(sure, right, 0.999999, 0.98)
+    assert (promise.threshold, promise.needed) == (None, 5_300_000)
+    seen = judgements(sure, right)
+    params = PARAMS.model_copy(update={"precision": 0.999999, "confidence": 0.98})
+    text = say_coverage(judge("head", seen, seen, {}, None, params, 0.95).figures)
+    assert "1,500 validation pictures cannot promise it, about 5,300,000 could" in text
+    wrong = make_promise(sure, np.arange(1500) > 0, 0.999999, 0.98)  # the surest of all is wrong
+    assert (wrong.threshold, wrong.needed) == (None, None)
+
+
+def test_sizes_of_many_errors_pass_by_luck_as_seldom_as_those_of_few():
+    """A model that is right half of the time, in 2,000 draws of 1,000 pictures."""
+    sizes = np.array(least_sizes(1000, 0.5, 0.9))
+    assert len(sizes) > 400
+    wrong = np.random.default_rng(0).random((2_000, 1000)) > 0.5
+    errors = wrong.cumsum(axis=1)[:, sizes - 1]
+    assert 0.08 < (errors <= np.arange(len(sizes))).any(axis=1).mean() < 0.12
+
+
 def test_no_pictures_promise_nothing():
     promise = make_promise(np.zeros(0), np.zeros(0, bool), 0.9, 0.95)
     assert (promise.threshold, promise.pictures) == (None, 0)

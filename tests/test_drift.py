@@ -129,6 +129,24 @@ def test_a_hostile_reference_is_refused(change: dict[str, Any]):
         Reference.parse(json.loads(json.dumps(asdict(SMALL))) | change)
 
 
+@pytest.mark.parametrize("false_alarms", [1e-6, 0.1, 0.5])
+@pytest.mark.parametrize("count", [20, 20_000])
+def test_a_server_takes_the_limits_of_kinds_that_are_rare(count: int, false_alarms: float):
+    """One picture is unlike, and one of a third class: among many, few windows have any."""
+    probs = np.tile(np.array([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1]], np.float32), (count // 2, 1))
+    probs[0] = [0, 0, 1]
+    ratios = np.linspace(1.01, 0, count).astype(np.float32)
+    of = probs, ratios, np.arange(count) == 0, ratios * 100
+    for window in (20, 200):
+        reference = make_reference(*of, window, false_alarms)
+        assert Reference.parse(json.loads(json.dumps(asdict(reference)))) == reference
+        usual = reference.compare(
+            *(np.zeros(window, bool), np.linspace(0, 1, window)),
+            *(np.full(window, 0.6), np.arange(window) % 2, np.linspace(0, 100, window)),
+        )
+        assert max(usual["unlike"], usual["classes"]) < 1
+
+
 def test_the_limit_of_a_distribution_has_a_part_for_each_sample():
     """1.36 / √n is the 95 % point of Kolmogorov's distribution, for large n."""
     shape = make_shape(np.linspace(0, 1, 1000, dtype=np.float32), 400, rate=0.05, unlucky=0.05)

@@ -95,7 +95,7 @@ def test_a_picture_in_place_of_a_folder_is_told_in_one_line(tmp_path, capsys):
 
 
 def test_unsure_pictures_that_a_server_has_seen_are_suggested(tmp_path, monkeypatch, capsys):
-    """The least sure one comes first; one has a label, and of what came twice the last one counts."""
+    """The least sure comes first; one has a label, and of what came twice the last one counts."""
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     labelled = Picture("cat/1.png", "cat", "train", "ee" * 32, "ee" * 8)
