@@ -10,7 +10,8 @@ of the same pictures darkened and blurred, and of the pictures of no class in a 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from PIL import Image, ImageFilter
 from pawprint.data.datasets import read_labelled_images
 from pawprint.deciding.outcome import Judgements
 from pawprint.deciding.promise import make_promise
+from pawprint.deciding.reading import read_brightness
 from pawprint.deciding.reference import make_reference
 from pawprint.deciding.rule import Rule, read_rule
-from pawprint.deciding.watch import Reference, Watch
+from pawprint.deciding.watch import Reference, Watch, measure_brightness
 from pawprint.evaluation.markdown import markdown_table
 from pawprint.evaluation.metrics import wilson_interval
 from pawprint.inference.classifier import Classifier
@@ -35,8 +37,10 @@ LIMITS = (0.8, 0.9, 1.0, 1.1, 1.2, 1.5)  # unlikeness.k
 KEPT = ("precision", "divisions", "kept in", "promised in", "mean share decided")
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as they are": lambda image: image,
+    "three quarters as bright": lambda image: image.point(lambda value: 3 * value // 4),
     "half as bright": lambda image: image.point(lambda value: value // 2),
     "a quarter as bright": lambda image: image.point(lambda value: value // 4),
+    "half as bright again": lambda image: image.point(lambda value: min(3 * value // 2, 255)),
     "blurred, 2 px": lambda image: image.filter(ImageFilter.GaussianBlur(2)),
     "blurred, 4 px": lambda image: image.filter(ImageFilter.GaussianBlur(4)),
 }
@@ -105,7 +109,8 @@ def compare_windows(reference: Reference, seen: Judgements) -> list[dict[str, fl
 def add(watch: Watch, seen: Judgements, row: int) -> dict[str, float]:
     """Let a watch take in one picture."""
     ratio = None if seen.unlikeness is None else float(seen.unlikeness[row])
-    return watch.add(seen.probs[row], ratio, not seen.accepted[row])
+    bright = 0.0 if seen.brightness is None else float(seen.brightness[row])
+    return watch.add(seen.probs[row], ratio, not seen.accepted[row], bright)
 
 
 def is_alarm(found: dict[str, float]) -> bool:
@@ -113,14 +118,16 @@ def is_alarm(found: dict[str, float]) -> bool:
     return any(distance > 1 for distance in found.values())
 
 
-def look(classifier: Classifier, images: Iterable[np.ndarray], unlike_above: float) -> Judgements:
+def look(classifier: Classifier, images: Sequence[np.ndarray], unlike_above: float) -> Judgements:
     """What a model says of pictures uint8 [size, size, 3], of which nothing else is known."""
     outputs = [classifier.judge(image[None]) for image in images]
     names = [str(row) for row in range(len(outputs))]
     probs = np.concatenate([output[0] for output in outputs])
     told = [output[1][:, 0] for output in outputs if len(output) > 1]
     unlikeness = np.concatenate(told) if told else None
-    return Judgements(names, names, probs, probs.argmax(axis=1), unlikeness, unlike_above)
+    bright = np.concatenate([measure_brightness(image[None]) for image in images])
+    of = names, names, probs, probs.argmax(axis=1), unlikeness, unlike_above, bright
+    return Judgements(*of)
 
 
 def changed_pictures(count: int) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -182,7 +189,9 @@ def main() -> None:
     print(markdown_table(KEPT, rows, aligned=True))
     of_val = val.independent()
     limits = params.deciding.window, params.deciding.false_alarms
-    reference = make_reference(of_val.probs, of_val.unlikeness, ~of_val.accepted, *limits)
+    told = of_val.probs, of_val.unlikeness, ~of_val.accepted, of_val.brightness
+    reference = make_reference(*told, *limits)
+    test = replace(test, brightness=read_brightness(Path("data/processed"), "test"))
     alarms = count_alarms(reference, test.independent(), options.windows)
     print(f"\nalarms in {options.windows:,} windows of test pictures in random order: {alarms}")
     classifier, seen = Classifier.open(Path("models/export")), 2 * reference.window

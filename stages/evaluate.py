@@ -57,7 +57,8 @@ def main(params: Params) -> None:
     figures = Path("plots/figures")
     write_figures(figures, labels, probs, class_names, bins, histories)
     reports = f"per class, and wrong pictures: {metrics}/evaluate/report.md"
-    for line in others.describe():
+    known = {picture.sha256: picture.path for picture in manifest}
+    for line in (*others.describe(), *others.describe_copies(known)):
         print(line)
     print(f"\n{table}\n\n{reports}; charts: {figures}/")
 

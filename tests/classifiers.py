@@ -87,6 +87,7 @@ def promising_model(source: Path, directory: Path, **changes: object) -> Path:
         "unlikeness": {"edges": [0.5, 1.0], "shares": [0.5, 1.0], "limit": 0.6},
         "confidence": {"edges": [0.8, 1.0], "shares": [0.5, 1.0], "limit": 0.6},
         "classes": half,
+        "brightness": {"edges": [60.0, 255.0], "shares": [0.0, 1.0], "limit": 0.6},
     }
     deciding = {"precision": 0.995, "confidence": 0.98, "threshold": 0.9, "drift": drift}
     shutil.copytree(source, directory, dirs_exist_ok=True)

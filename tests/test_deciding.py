@@ -83,6 +83,28 @@ def test_without_a_promise_the_pictures_are_told_that_it_takes():
     assert (hopeless.threshold, hopeless.needed) == (None, None)
 
 
+def test_a_precision_out_of_reach_is_no_fault_of_the_model():
+    """All are right, and 0.999999^n is below 0.5 % from 5.3 million on."""
+    sure, right = np.linspace(0.99, 0.6, 1500), np.ones(1500, bool)
+    promise = make_promise(sure, right, 0.999999, 0.98)
+    assert (promise.threshold, promise.needed) == (None, 5_300_000)
+    seen = judgements(sure, right)
+    params = PARAMS.model_copy(update={"precision": 0.999999, "confidence": 0.98})
+    text = say_coverage(judge("head", seen, seen, {}, None, params, 0.95).figures)
+    assert "1,500 validation pictures cannot promise it, about 5,300,000 could" in text
+    wrong = make_promise(sure, np.arange(1500) > 0, 0.999999, 0.98)  # the surest of all is wrong
+    assert (wrong.threshold, wrong.needed) == (None, None)
+
+
+def test_sizes_of_many_errors_pass_by_luck_as_seldom_as_those_of_few():
+    """A model that is right half of the time, in 2,000 draws of 1,000 pictures."""
+    sizes = np.array(least_sizes(1000, 0.5, 0.9))
+    assert len(sizes) > 400
+    wrong = np.random.default_rng(0).random((2_000, 1000)) > 0.5
+    errors = wrong.cumsum(axis=1)[:, sizes - 1]
+    assert 0.08 < (errors <= np.arange(len(sizes))).any(axis=1).mean() < 0.12
+
+
 def test_no_pictures_promise_nothing():
     promise = make_promise(np.zeros(0), np.zeros(0, bool), 0.9, 0.95)
     assert (promise.threshold, promise.pictures) == (None, 0)
@@ -252,7 +274,7 @@ def test_what_drift_is_noticed_is_said():
     """1.36 / √n, about, of each sample; more, since two signals share both rates."""
     seen = judgements(np.linspace(0.99, 0.7, 1000), np.ones(1000, bool))
     text = "\n".join(say_all(judge("head", seen, seen, {}, None, PARAMS, 0.95).figures))
-    limit = make_reference(seen.probs, None, ~seen.accepted, 50, 0.01).confidence.limit
+    limit = make_reference(seen.probs, None, ~seen.accepted, None, 50, 0.01).confidence.limit
     assert 1.36 / np.sqrt(1000) + 1.36 / np.sqrt(50) < limit < 0.35
     assert (
         f"in windows of 50 pictures where cumulative shares are more than {100 * limit:.0f}" in text
@@ -306,7 +328,7 @@ def test_the_bench_counts_windows_that_alarm():
     rng = np.random.default_rng(0)
     seen = judgements(rng.uniform(0.9, 1, 400), np.ones(400, bool))
     other = judgements(rng.uniform(0.5, 0.6, 400), np.ones(400, bool))
-    reference = make_reference(seen.probs, None, ~seen.accepted, 50, 0.01)
+    reference = make_reference(seen.probs, None, ~seen.accepted, None, 50, 0.01)
     assert count_alarms(reference, seen, 20)["any"] == 0
     assert count_alarms(reference, other, 20) == {"confidence": 20, "classes": 0, "any": 20}
     assert [is_alarm(found) for found in compare_windows(reference, other)] == [True] * 8

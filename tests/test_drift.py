@@ -32,28 +32,40 @@ SMALL = Reference(
     unlikeness=Shape([0.5, 1.0], [0.5, 1.0], 0.6),
     confidence=Shape([0.8, 0.9], [0.5, 1.0], 0.6),
     classes=Counts([0.5, 0.5], [0, 0], [3, 3]),
+    brightness=Shape([100.0, 200.0], [0.5, 1.0], 0.6),
 )
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def draw(rng: np.random.Generator, count: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of two classes, and unlikeness, of so many pictures."""
+def draw(rng: np.random.Generator, count: int, shift: float = 0.0) -> Drawn:
+    """Probabilities of two classes, unlikeness, and brightness, of so many pictures."""
     sure = rng.beta(8, 1 + 4 * shift, count) / 2 + 0.5
     first = rng.random(count) < 0.5
     probs = np.stack([np.where(first, sure, 1 - sure), np.where(first, 1 - sure, sure)], axis=1)
-    return probs.astype(np.float32), rng.gamma(4, 0.1 * (1 + shift), count).astype(np.float32)
+    ratios = rng.gamma(4, 0.1 * (1 + shift), count).astype(np.float32)
+    return probs.astype(np.float32), ratios, rng.normal(120, 30, count)
 
 
-def compare(reference: Reference, probs: np.ndarray, ratios: np.ndarray) -> dict[str, float]:
-    return reference.compare(ratios > 1, ratios, probs.max(axis=1), probs.argmax(axis=1))
+def refer(drawn: Drawn, window: int, false_alarms: float) -> Reference:
+    probs, ratios, brightness = drawn
+    return make_reference(probs, ratios, ratios > 1, brightness, window, false_alarms)
+
+
+def compare(reference: Reference, drawn: Drawn) -> dict[str, float]:
+    probs, ratios, brightness = drawn
+    return reference.compare(
+        ratios > 1, ratios, probs.max(axis=1), probs.argmax(axis=1), brightness
+    )
 
 
 def test_a_window_by_hand():
-    """Of 4, one is unlike, none is below the first edge, and 3 are of the first class."""
+    """Of 4, one is unlike, none is below the first edge, 3 are of the first class and 3 dark."""
     found = SMALL.compare(
         np.array([False, False, False, True]),
         np.array([0.6, 0.7, 0.8, 1.5]),
         np.array([0.75, 0.85, 0.7, 0.8]),
         np.array([0, 0, 0, 1]),
+        np.array([40.0, 90.0, 100.0, 101.0]),
     )
     assert found == pytest.approx(
         {
@@ -61,6 +73,7 @@ def test_a_window_by_hand():
             "unlikeness": 0.5 / 0.6,  # at the edge 0.5, no picture instead of half of them
             "confidence": 0.25 / 0.6,  # at 0.8, three of four instead of half of them
             "classes": (3 - 2) / (3.5 - 2),
+            "brightness": 0.25 / 0.6,
         }
     )
 
@@ -68,27 +81,28 @@ def test_a_window_by_hand():
 def test_a_count_beyond_its_limit_is_above_one():
     zeros, classes = np.zeros(4), np.array([0, 0, 0, 0])
     one, two = np.array([True, False, False, False]), np.array([True, True, False, False])
-    assert SMALL.compare(one, zeros, zeros, classes)["unlike"] < 1
-    found = SMALL.compare(two, zeros, zeros, classes)
+    assert SMALL.compare(one, zeros, zeros, classes, zeros)["unlike"] < 1
+    found = SMALL.compare(two, zeros, zeros, classes, zeros)
     assert found["unlike"] > 1
     assert found["classes"] > 1  # 4 of one class, 3 are allowed
     few = Counts([0.5, 0.5], [2, 0], [4, 4])
     reference = Reference(4, 0.01, 9, None, None, SMALL.confidence, few)
-    assert reference.compare(one, zeros, zeros, np.array([0, 1, 1, 1]))["classes"] > 1
+    rest = one, zeros, zeros, np.array([0, 1, 1, 1]), zeros
+    assert reference.compare(*rest)["classes"] > 1
 
 
 def test_a_window_is_compared_once_it_is_full():
     watch, probs = Watch(SMALL), np.array([0.9, 0.1], np.float32)
-    answers = [watch.add(probs, 2.0, unlike=True) for _ in range(9)]
+    answers = [watch.add(probs, 2.0, unlike=True, brightness=120.0) for _ in range(9)]
     assert [bool(answer) for answer in answers] == [False, False, False, True] * 2 + [False]
     assert (watch.windows, watch.alarms["unlike"]) == (2, 2)
 
 
 def test_a_reference_comes_back_from_json():
-    probs, ratios = draw(np.random.default_rng(0), 200)
-    reference = make_reference(probs, ratios, ratios > 1, 50, 0.01)
+    drawn = draw(np.random.default_rng(0), 200)
+    reference = refer(drawn, 50, 0.01)
     assert Reference.parse(json.loads(json.dumps(asdict(reference)))) == reference
-    blind = make_reference(probs, None, np.zeros(200, bool), 50, 0.01)
+    blind = make_reference(drawn[0], None, np.zeros(200, bool), None, 50, 0.01)
     assert Reference.parse(json.loads(json.dumps(asdict(blind)))) == blind
     assert blind.signals == ["confidence", "classes"]
 
@@ -107,11 +121,30 @@ def test_a_reference_comes_back_from_json():
         {"classes": {"shares": [0.5], "fewest": [-1], "most": [3]}},
         {"classes": {"shares": [0.5], "fewest": [0], "most": [1]}},
         {"unlike": []},
+        {"brightness": {"edges": [1], "shares": [1], "limit": 0}},
     ],
 )
 def test_a_hostile_reference_is_refused(change: dict[str, Any]):
     with pytest.raises(ModelError, match=r"deciding\.drift: expected what stage deciding writes"):
         Reference.parse(json.loads(json.dumps(asdict(SMALL))) | change)
+
+
+@pytest.mark.parametrize("false_alarms", [1e-6, 0.1, 0.5])
+@pytest.mark.parametrize("count", [20, 20_000])
+def test_a_server_takes_the_limits_of_kinds_that_are_rare(count: int, false_alarms: float):
+    """One picture is unlike, and one of a third class: among many, few windows have any."""
+    probs = np.tile(np.array([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1]], np.float32), (count // 2, 1))
+    probs[0] = [0, 0, 1]
+    ratios = np.linspace(1.01, 0, count).astype(np.float32)
+    of = probs, ratios, np.arange(count) == 0, ratios * 100
+    for window in (20, 200):
+        reference = make_reference(*of, window, false_alarms)
+        assert Reference.parse(json.loads(json.dumps(asdict(reference)))) == reference
+        usual = reference.compare(
+            *(np.zeros(window, bool), np.linspace(0, 1, window)),
+            *(np.full(window, 0.6), np.arange(window) % 2, np.linspace(0, 100, window)),
+        )
+        assert max(usual["unlike"], usual["classes"]) < 1
 
 
 def test_the_limit_of_a_distribution_has_a_part_for_each_sample():
@@ -124,11 +157,10 @@ def test_false_alarms_are_as_seldom_as_stated_for_nearly_all_references():
     """Each of 40 samples for validation is kept for 200 windows of other pictures."""
     rng, rates = np.random.default_rng(0), []
     for _ in range(40):
-        probs, ratios = draw(rng, 150)
-        reference = make_reference(probs, ratios, ratios > 1, 30, 0.05)
+        reference = refer(draw(rng, 150), 30, 0.05)
         alarms = 0
         for _ in range(200):
-            alarms += max(compare(reference, *draw(rng, 30)).values()) > 1
+            alarms += max(compare(reference, draw(rng, 30)).values()) > 1
         rates.append(alarms / 200)
     assert np.mean([rate > 0.05 for rate in rates]) <= 0.05
     assert max(rates) > 0  # it is a test that can fail
@@ -136,12 +168,33 @@ def test_false_alarms_are_as_seldom_as_stated_for_nearly_all_references():
 
 def test_other_pictures_are_noticed():
     rng = np.random.default_rng(0)
-    probs, ratios = draw(rng, 1500)
-    reference = make_reference(probs, ratios, ratios > 1, 200, 0.001)
-    found = compare(reference, *draw(rng, 200, shift=1.0))
+    reference = refer(draw(rng, 1500), 200, 0.001)
+    found = compare(reference, draw(rng, 200, shift=1.0))
     assert found["unlikeness"] > 1
     assert found["confidence"] > 1
     assert found["classes"] < 1
+    assert found["brightness"] < 1
+
+
+def test_pictures_of_another_light_are_noticed_by_their_brightness_alone():
+    """The model finds nothing odd in them, and looks at them no further."""
+    rng = np.random.default_rng(0)
+    reference = refer(draw(rng, 1500), 200, 0.001)
+    probs, ratios, brightness = draw(rng, 200)
+    for factor in (0.5, 0.75, 1.5):
+        found = compare(reference, (probs, ratios, brightness * factor))
+        assert [signal for signal in found if found[signal] > 1] == ["brightness"]
+
+
+def test_a_card_without_brightness_is_compared_by_the_rest():
+    """One that an older version has exported."""
+    older = asdict(SMALL)
+    del older["brightness"]
+    reference = Reference.parse(json.loads(json.dumps(older)))
+    assert reference.signals == ["unlike", "unlikeness", "confidence", "classes"]
+    watch, probs = Watch(reference), np.array([0.9, 0.1], np.float32)
+    answers = [watch.add(probs, 0.5, unlike=False, brightness=0.0) for _ in range(4)]
+    assert set(answers[-1]) == set(reference.signals)
 
 
 def test_metrics_tell_of_windows_and_alarms(caplog):
@@ -152,13 +205,15 @@ def test_metrics_tell_of_windows_and_alarms(caplog):
     assert 'pawprint_drift_alarms_total{model="primary",signal="unlike"} 0.0' in before
     assert 'pawprint_drift_window_pictures{model="primary"} 4.0' in before
     for _ in range(4):
-        monitor.add("primary", np.array([0.9, 0.1], np.float32), 2.0, unlike=True)
+        monitor.add("primary", np.array([0.9, 0.1], np.float32), 2.0, unlike=True, brightness=40.0)
     after = generate_latest(registry).decode()
     assert 'pawprint_drift_windows_total{model="primary"} 1.0' in after
     assert 'pawprint_drift_alarms_total{model="primary",signal="unlike"} 1.0' in after
     assert 'pawprint_drift_alarms_total{model="primary",signal="confidence"} 0.0' in after
     assert 'pawprint_unlike_total{model="primary"} 4.0' in after
     assert 'pawprint_unlikeness_bucket{le="1.5",model="primary"} 0.0' in after
+    assert 'pawprint_brightness_bucket{le="32.0",model="primary"} 0.0' in after
+    assert 'pawprint_brightness_bucket{le="48.0",model="primary"} 4.0' in after
     assert "the last 4 pictures of the primary model are not as validation: unlike" in caplog.text
 
 
@@ -166,7 +221,9 @@ def test_a_model_without_a_reference_raises_no_alarm():
     registry = CollectorRegistry()
     monitor = DriftMonitor(registry)
     for _ in range(1000):
-        monitor.add("primary", np.array([0.9, 0.1], np.float32), None, unlike=False)
+        monitor.add(
+            "primary", np.array([0.9, 0.1], np.float32), None, unlike=False, brightness=40.0
+        )
     assert "pawprint_drift_windows_total{" not in generate_latest(registry).decode()
 
 

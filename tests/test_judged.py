@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_others_are_judged_by_their_folders_and_what_is_left_out_is_said(others:
     assert "3 pictures are left out: " in lines[2]
     for reason in ("broken/1.png: empty file", "lakes/broken.png: ", "lakes/large.png: "):
         assert reason in lines[2]
+
+
+def test_others_that_are_in_the_data_set_or_there_twice_are_said(others: Path) -> None:
+    (others / "letters/again.png").write_bytes(picture(50))
+    found = find_others(others, SQUARES)
+    judge_others(of_red, found.kinds, 2)
+    assert list(found.describe_copies({"ab" * 32: "cat/1.png"})) == [
+        f"warning: {others}: 1 pictures are copies of others there, and count again"
+    ]
+    known = {hashlib.sha256(picture(20)).hexdigest(): "cat/1.png"}
+    own, _ = found.describe_copies(known)
+    assert "1 pictures of none of the classes are in the data set, too" in own
+    assert f"{others}/lakes/b.png is cat/1.png" in own
 
 
 def test_others_are_decoded_as_in_prediction(others: Path) -> None:

@@ -95,6 +95,13 @@ def test_served_probabilities_are_the_classifiers_to_the_bit(server):
     assert [served_probs(answer)[0] for answer in answers] == expected.tolist() * 4
 
 
+def darken(content: bytes) -> bytes:
+    """The same picture at a quarter of its brightness."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(content)).point(lambda value: value // 4).save(file, "PNG")
+    return file.getvalue()
+
+
 def test_what_is_decided_alone_is_served_and_windows_are_compared(tmp_path_factory, tmp_path):
     """Four pictures fill a window: two of them are unlike, and one is allowed."""
     model = promising_model(colours_models(tmp_path_factory) / "telling", tmp_path / "model")
@@ -110,6 +117,13 @@ def test_what_is_decided_alone_is_served_and_windows_are_compared(tmp_path_facto
         assert server.metric('pawprint_drift_alarms_total{model="primary",signal="classes"}') == 0
         assert server.metric('pawprint_unlike_total{model="primary"}') == 2
         assert server.metric('pawprint_unlikeness_count{model="primary"}') == 4
+        assert (
+            server.metric('pawprint_drift_alarms_total{model="primary",signal="brightness"}') == 0
+        )
+        server.predict(*[darken(content) for content in contents])
+        assert (
+            server.metric('pawprint_drift_alarms_total{model="primary",signal="brightness"}') == 1
+        )
         messages = [entry["message"] for entry in server.log]
     assert any("the last 4 pictures of the primary model are not as" in text for text in messages)
 

@@ -134,7 +134,7 @@ def test_a_folder_without_news_is_refused_in_one_line(folder, capsys):
 def test_no_folder_is_a_usage_error(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         suggest(tmp_path / "nowhere")
-    assert "FOLDER: expected a folder, found" in capsys.readouterr().err
+    assert "FOLDER: expected a folder, or a file of a server, found" in capsys.readouterr().err
 
 
 def test_a_suggestion_that_is_gone_by_then_has_no_thumbnail():

@@ -1,4 +1,8 @@
-"""``python -m pawprint suggest``: from unlabelled pictures, the next ones worth a label."""
+"""``python -m pawprint suggest``: from unlabelled pictures, the next ones worth a label.
+
+They are in a folder; or a server has seen them and kept what it found, but no picture: then there
+are no thumbnails, and the table says by which request each one came.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,14 @@ from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import available_cores
 from pawprint.storage.tables import printable, write_csv
 from pawprint.suggestions.choice import choose_diverse
+from pawprint.suggestions.kept import KeptPicture, read_kept
 from pawprint.suggestions.sheet import SUGGESTION_COLUMNS, Suggestion, render_sheet
 
 TABLE, SHEET = "suggestions.csv", "sheet.html"
 LABELLED = Path("data/split.csv")  # pictures in it have a label
 PROJECT = Path("params.yaml")  # where there is one, decisions may have dropped pictures
+_MODEL = "models/export"
+_KEPT_COLUMNS = ("rank", "sha256", "name", "request_id", "time", "predicted", "probability")
 PRINTED = 10  # suggestions; the files have them all
 
 
@@ -50,6 +57,8 @@ def main(arguments: list[str], prog: str) -> int:
         OSError: the files cannot be written.
     """
     options = _parse(arguments, prog)
+    if os.path.isfile(options.folder):
+        return _suggest_kept(options)
     sources = find_pictures([options.folder])
     unlabelled, notes = leave_out_known(sources, LABELLED, _find_decisions(PROJECT))
     prepare_decoders()
@@ -113,14 +122,30 @@ def leave_out_known(
     Raises:
         DataError: there are decisions that cannot be read.
     """
+    digests = ["" if s.error or s.path == STDIN else _digest(s.path) for s in sources]
+    rows, notes = _leave_out(digests, labelled, decided, "copies of others in the folder")
+    return [sources[row] for row in rows], notes
+
+
+def _leave_out(
+    digests: Sequence[str], labelled: Path, decided: Path, again: str
+) -> tuple[list[int], list[str]]:
+    """Rows of pictures without a label, each once, and sentences on the others.
+
+    Args:
+        digests: the SHA-256 of their files; empty: not known.
+        labelled, decided: as of ``leave_out_known``.
+        again: what a second row of one file is called.
+    """
     pictures = read_manifest(labelled) if labelled.is_file() else []
     known = {p.sha256 for p in pictures}
     class_names = {name for p in pictures for name in (p.source_class, p.class_name)}
     decisions = read_decisions(class_names, decided) if pictures and decided.is_file() else {}
     dropped = {s for s, one in decisions.items() if one.decision is Verdict.DROP}
-    left, seen, counts = [], set(), {"known": 0, "dropped": 0, "again": 0}
-    for source in sources:
-        digest = "" if source.error or source.path == STDIN else _digest(source.path)
+    left: list[int] = []
+    seen: set[str] = set()
+    counts = {"known": 0, "dropped": 0, "again": 0}
+    for row, digest in enumerate(digests):
         if digest and digest in known:
             counts["known"] += 1
         elif digest and digest in dropped:
@@ -128,7 +153,7 @@ def leave_out_known(
         elif digest and digest in seen:
             counts["again"] += 1
         else:
-            left.append(source)
+            left.append(row)
             seen.add(digest)
     notes = []
     if counts["known"]:
@@ -136,8 +161,51 @@ def leave_out_known(
     if counts["dropped"]:
         notes.append(f"{counts['dropped']} pictures are left out: {decided} drops them")
     if counts["again"]:
-        notes.append(f"{counts['again']} pictures are left out: copies of others in the folder")
+        notes.append(f"{counts['again']} pictures are left out: {again}")
     return left, notes
+
+
+def _suggest_kept(options: argparse.Namespace) -> int:
+    """The same of pictures that a server has seen; their files are for whoever has them to find."""
+    kept = read_kept(Path(options.folder))
+    digests = [picture.sha256 for picture in kept.pictures][::-1]  # of a copy, the newest counts
+    left, notes = _leave_out(digests, LABELLED, _find_decisions(PROJECT), "sent again later")
+    pictures = [kept.pictures[::-1][row] for row in left]
+    if not pictures:
+        raise PawprintError(
+            f"{options.folder}: expected a picture that has no label, found none{_because(notes)}; "
+            "ask the server again later"
+        )
+    if options.model != _MODEL:
+        notes.append(f"--model {options.model} is not read: the file has the answers of its model")
+    probs = np.stack([picture.probs for picture in pictures])
+    features = np.stack([picture.features for picture in pictures])
+    rows = choose_diverse(features, probs, options.count, options.seed)
+    chosen = [_describe_kept(pictures[row], kept.class_names) for row in rows]
+    out = Path(options.out)
+    table = [(rank, *texts) for rank, texts in enumerate(chosen, 1)]
+    write_csv(out / TABLE, _KEPT_COLUMNS, table)
+    (out / SHEET).unlink(missing_ok=True)  # of other pictures
+    for note in notes:
+        print(f"warning: {printable(note)}", file=sys.stderr)
+    for rank, texts in enumerate(chosen[:PRINTED], 1):
+        sha256, name, request, _, predicted, probability = texts
+        of = name or f"sha256 {sha256[:16]}"
+        sure = f"{predicted} {100 * float(probability):.1f} %"
+        print(printable(f"{rank:>3} {of} (request {request}): {sure}"))
+    print(
+        printable(
+            f"{len(rows)} of {len(pictures)} pictures without a label that a server has seen, "
+            f"chosen by what model {kept.model} found in them, with seed {options.seed}. "
+            f"The list: {out / TABLE}; the pictures are where the clients have them."
+        )
+    )
+    return 0
+
+
+def _describe_kept(picture: KeptPicture, class_names: Sequence[str]) -> tuple[str, ...]:
+    of = picture.sha256, _writable(picture.name), picture.request_id, picture.time
+    return *of, class_names[int(picture.probs.argmax())], f"{picture.probs.max():.6f}"
 
 
 def _find_decisions(params: Path) -> Path:
@@ -196,12 +264,18 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
         "unsure of, and that are unlike each other. Pictures that the data set has are left out.",
     )
     add = parser.add_argument
-    add("folder", help="with pictures, also in folders below it")
+    add(
+        "folder",
+        help="with pictures, also in folders below it; or a file of what GET /v1/kept of a server "
+        "with --keep-features gave",
+    )
     add("--count", type=whole_number(1), default=50, help="how many (%(default)s)")
     add("--seed", type=whole_number(0), default=0, help="of the choice (%(default)s)")
-    add("--model", default="models/export", help="exported model or .keras file (%(default)s)")
+    add("--model", default=_MODEL, help="exported model or .keras file (%(default)s)")
     add("--out", default="suggestions", metavar="DIR", help="of the two files (%(default)s)")
     options = parser.parse_args(arguments)
-    if not os.path.isdir(options.folder):
-        parser.error(f"FOLDER: expected a folder, found {printable(options.folder)!r}")
+    if not os.path.exists(options.folder):
+        parser.error(
+            f"FOLDER: expected a folder, or a file of a server, found {printable(options.folder)!r}"
+        )
     return options

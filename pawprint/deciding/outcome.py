@@ -27,6 +27,7 @@ class Judgements:
         labels: int64 [n].
         unlikeness: float32 [n], see ``unlike_above``; None where the model cannot tell.
         unlike_above: a picture with a larger unlikeness is unlike the training pictures.
+        brightness: float64 [n], see ``measure_brightness``; None: nothing was asked about it.
     """
 
     paths: Sequence[str]
@@ -35,6 +36,7 @@ class Judgements:
     labels: np.ndarray
     unlikeness: np.ndarray | None
     unlike_above: float
+    brightness: np.ndarray | None = None
 
     @property
     def sure(self) -> np.ndarray:
@@ -65,6 +67,7 @@ class Judgements:
             self.labels[rows],
             None if self.unlikeness is None else self.unlikeness[rows],
             self.unlike_above,
+            None if self.brightness is None else self.brightness[rows],
         )
 
 
@@ -120,9 +123,8 @@ def judge(
         "coverage": _describe_coverage(promise, test, confidence),
         "conformal": _describe_sets(val, test, params, confidence),
     }
-    reference = make_reference(
-        val.probs, val.unlikeness, ~val.accepted, params.window, params.false_alarms
-    )
+    seen = val.probs, val.unlikeness, ~val.accepted, val.brightness
+    reference = make_reference(*seen, params.window, params.false_alarms)
     figures["drift"] = {"window": reference.window, "limit": round(reference.confidence.limit, 6)}
     service = {
         "model": model,

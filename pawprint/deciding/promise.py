@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy.stats import binom, nbinom
@@ -29,6 +29,7 @@ _LOOKS = 4  # by so much the level is lower than 1 - confidence, in an estimate
 _MOST_PICTURES = 1_000_000  # a promise that needs more validation pictures is called out of reach
 _STEPS = 20  # of a bisection: to a millionth of a probability
 _GROWTH = 1.02  # from one number of pictures that is tried to the next
+_NOTHING = 1e-25  # a probability: a million of them are below the rounding of a sum
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,28 @@ def _sizes_at(count: int, precision: float, level: float) -> list[int]:
 
 def _chance_to_pass(sizes: list[int], precision: float) -> float:
     """How probably a model that is wrong 1 - precision of the time passes at one size or more."""
-    left, passed, last = np.ones(1), 0.0, 0  # left: probabilities of 0, 1, … errors, not passed yet
+    # left: probabilities of first, first + 1, … errors, not passed yet
+    left, first, passed, last = np.ones(1), 0, 0.0, 0
+    new = lru_cache(maxsize=None)(partial(_chances, wrong=1 - precision))
     for errors, size in enumerate(sizes):
-        new = binom.pmf(np.arange(size - last + 1), size - last, 1 - precision)
-        left = np.convolve(left, new)[: len(sizes) + 1]  # more errors than that never pass
-        passed += float(left[: errors + 1].sum())
-        left[: errors + 1] = 0
+        left = _without_end(np.convolve(left, new(size - last)))
+        within = errors + 1 - first
+        passed += float(left[:within].sum())
+        left, first = left[within:], errors + 1
         last = size
+        if not len(left):
+            break
     return passed
+
+
+def _chances(count: int, wrong: float) -> np.ndarray:
+    """Probabilities of 0, 1, … errors among so many pictures."""
+    return _without_end(binom.pmf(np.arange(count + 1), count, wrong))
+
+
+def _without_end(chances: np.ndarray) -> np.ndarray:
+    """Without those at the end that change no sum: large sets of pictures have many of them."""
+    return chances[: int(np.flatnonzero(chances > _NOTHING)[-1]) + 1]
 
 
 def _pictures_needed(errors: np.ndarray, precision: float, confidence: float) -> int | None:
@@ -146,7 +161,8 @@ def _pictures_needed(errors: np.ndarray, precision: float, confidence: float) ->
         if (chances <= level).any():
             return _round_up(count)
         count = math.ceil(count * _GROWTH)
-    return None
+    clean = int((errors == 0).sum())  # the surest pictures, all of them right
+    return _round_up(math.ceil(least * len(errors) / clean)) if clean else None
 
 
 def _round_up(count: int) -> int:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from pawprint.data.datasets import read_labelled_images
 from pawprint.data.labels import read_labels, read_paths
 from pawprint.deciding.others import OtherPicture, read_pictures
 from pawprint.deciding.outcome import Judgements
+from pawprint.deciding.watch import measure_brightness
 from pawprint.evaluation.judged import read_unlikeness
+
+_ROWS = 256  # pictures that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,12 @@ class JudgedFiles:
     group_of: Mapping[str, str]
 
     def read_validation(self) -> Judgements:
-        """What the best model says of validation."""
+        """What the best model says of validation, and how bright its pictures are."""
         of_val, unlikeness = self.judged / "validation", None
         if (of_val / "unlikeness.npy").is_file():
             unlikeness = np.load(of_val / "unlikeness.npy")
-        return self._join("val", np.load(of_val / "probabilities.npy"), unlikeness)
+        said = self._join("val", np.load(of_val / "probabilities.npy"), unlikeness)
+        return replace(said, brightness=read_brightness(self.processed, "val"))
 
     def read_test(self, model: str, tells_unlikeness: bool) -> Judgements:
         """What a model says of the test split.
@@ -61,3 +66,9 @@ class JudgedFiles:
         groups = [self.group_of[path] for path in paths]
         labels = read_labels(self.processed, split)
         return Judgements(paths, groups, probs, labels, unlikeness, self.unlike_above)
+
+
+def read_brightness(processed: Path, split: str) -> np.ndarray:
+    """How bright the pictures of a split are, float64 [n], see ``measure_brightness``."""
+    images = read_labelled_images(processed, split).images
+    return np.concatenate([measure_brightness(batch) for batch in images.batches(_ROWS)])

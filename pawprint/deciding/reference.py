@@ -29,6 +29,7 @@ def make_reference(
     probs: np.ndarray,
     unlikeness: np.ndarray | None,
     unlike: np.ndarray,
+    brightness: np.ndarray | None,
     window: int,
     false_alarms: float,
 ) -> Reference:
@@ -38,11 +39,12 @@ def make_reference(
         probs: float32 [n, c], of validation pictures that do not belong together; n at least 1.
         unlikeness: float32 [n], or None where the model cannot tell.
         unlike: bool [n], whether they are called unlike the training pictures.
+        brightness: float [n], in 0...255, see ``measure_brightness``; None: it is not compared.
         window: pictures of a window.
         false_alarms: the share of windows that may raise one, in (0, 1).
     """
     count = len(probs)
-    signals = 2 if unlikeness is None else 4
+    signals = 2 + 2 * (unlikeness is not None) + (brightness is not None)
     rate, unlucky = false_alarms / signals, UNLUCKY / signals
     of_unlike, of_unlikeness = None, None
     if unlikeness is not None:
@@ -59,11 +61,13 @@ def make_reference(
         [window - most for most in few],
         _most(found, count, window, rate / sides, unlucky / sides),
     )
-    return Reference(window, false_alarms, count, of_unlike, of_unlikeness, confidence, classes)
+    of_brightness = None if brightness is None else make_shape(brightness, window, rate, unlucky)
+    told = of_unlike, of_unlikeness, confidence, classes, of_brightness
+    return Reference(window, false_alarms, count, *told)
 
 
 def make_shape(found: np.ndarray, window: int, rate: float, unlucky: float) -> Shape:
-    """The distribution of numbers float32 [n], and how far that of a window may be from it.
+    """The distribution of numbers float [n], and how far that of a window may be from it.
 
     Args:
         found: the numbers.
@@ -88,4 +92,6 @@ def _most(found: np.ndarray, count: int, window: int, rate: float, unlucky: floa
     """
     # The largest share that is not ruled out; of all pictures: 1
     shares = np.where(found < count, beta.isf(unlucky, found + 1, np.maximum(count - found, 1)), 1)
-    return [int(most) for most in binom.isf(rate, window, shares)]
+    # With a high rate, the quantile of a rare kind is below what is usual
+    usual = np.ceil(found / count * window)
+    return [int(most) for most in np.maximum(binom.isf(rate, window, shares), usual)]

@@ -1,8 +1,8 @@
 """Whether the pictures that a model sees now are like those of validation, window by window.
 
 It needs NumPy alone, and keeps no picture: of each one the probability of its class, the place of
-that class, and how unlike the training pictures it is. A window is compared once it is full, by
-limits that stage deciding has computed: see ``pawprint.deciding.reference``.
+that class, how unlike the training pictures it is, and how bright. A window is compared once it is
+full, by limits that stage deciding has computed: see ``pawprint.deciding.reference``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from pawprint.runner.errors import ModelError
 
-SIGNALS = ("unlike", "unlikeness", "confidence", "classes")  # fields of Reference
+SIGNALS = ("unlike", "unlikeness", "confidence", "classes", "brightness")  # fields of Reference
+_STEP = 4  # rows and columns from one that counts to the next
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Reference:
         unlikeness: see ``Shape``; None: the same.
         confidence: the same of the probability of the predicted class.
         classes: pictures by their predicted class.
+        brightness: as unlikeness, see ``measure_brightness``; None: an older card lacks it.
     """
 
     window: int
@@ -74,6 +76,7 @@ class Reference:
     unlikeness: Shape | None
     confidence: Shape
     classes: Counts
+    brightness: Shape | None = None
 
     @classmethod
     def parse(cls, content: object) -> Reference:
@@ -92,6 +95,7 @@ class Reference:
                 _parse_shape(found["unlikeness"]) if found["unlikeness"] is not None else None,
                 _parse_shape(found["confidence"]),
                 _parse_counts(found["classes"]),
+                _parse_shape(of) if (of := found.get("brightness")) is not None else None,
             )
             reference._check_counts()
             return reference
@@ -120,6 +124,7 @@ class Reference:
         unlikeness: np.ndarray,
         confidence: np.ndarray,
         classes: np.ndarray,
+        brightness: np.ndarray,
     ) -> dict[str, float]:
         """How far a window is from the reference, by signal: 1 is the limit, above it is an alarm.
 
@@ -128,6 +133,7 @@ class Reference:
             unlikeness: float [window]; both are not looked at where the model cannot tell.
             confidence: float [window], in 0...1.
             classes: int [window], places of the predicted classes.
+            brightness: float [window], in 0...255.
         """
         found = {}
         if self.unlike is not None:
@@ -137,6 +143,8 @@ class Reference:
         found["confidence"] = self.confidence.distance(confidence) / self.confidence.limit
         counts = np.bincount(classes, minlength=len(self.classes.most))
         found["classes"] = _excess(self.classes, counts, self.window)
+        if self.brightness is not None:
+            found["brightness"] = self.brightness.distance(brightness) / self.brightness.limit
         return found
 
 
@@ -162,32 +170,48 @@ class Watch:
     reference: Reference
     alarms: dict[str, int] = field(init=False)
     windows: int = field(default=0, init=False)
-    _rows: list[tuple[bool, float, float, int]] = field(default_factory=list, init=False)
+    _rows: list[tuple[bool, float, float, int, float]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.alarms = dict.fromkeys(self.reference.signals, 0)
 
-    def add(self, probs: np.ndarray, unlikeness: float | None, unlike: bool) -> dict[str, float]:
+    def add(
+        self, probs: np.ndarray, unlikeness: float | None, unlike: bool, brightness: float
+    ) -> dict[str, float]:
         """Take in a picture; the comparison of ``Reference.compare`` if it fills a window, or none.
 
         Args:
             probs: float32 [c].
             unlikeness: of the picture; None where the model cannot tell.
             unlike: whether it is called so.
+            brightness: of the picture, see ``measure_brightness``.
         """
         best = int(probs.argmax())
-        self._rows.append((unlike, unlikeness or 0.0, float(probs[best]), best))
+        self._rows.append((unlike, unlikeness or 0.0, float(probs[best]), best, brightness))
         if len(self._rows) < self.reference.window:
             return {}
-        unlikes, ratios, confidences, classes = (
-            np.array(column) for column in zip(*self._rows, strict=True)
-        )
+        columns = [np.array(column) for column in zip(*self._rows, strict=True)]
         self._rows.clear()
-        found = self.reference.compare(unlikes, ratios, confidences, classes)
+        found = self.reference.compare(*columns)
         self.windows += 1
         for signal, distance in found.items():
             self.alarms[signal] += distance > 1
         return found
+
+
+def measure_brightness(images: np.ndarray) -> np.ndarray:
+    """How bright pictures are: the mean of their values, in every fourth row and column.
+
+    Args:
+        images: uint8 [n, size, size, 3] in 0...255.
+
+    Returns:
+        float64 [n], in 0...255.
+
+    >>> measure_brightness(np.full((1, 8, 8, 3), [30, 60, 90], np.uint8)).tolist()
+    [60.0]
+    """
+    return images[:, ::_STEP, ::_STEP].mean(axis=(1, 2, 3))
 
 
 def _parse_shape(found: Mapping[str, Any]) -> Shape:

@@ -14,6 +14,7 @@ from pawprint.pictures.costs import check_file_size
 from pawprint.pictures.images import decode_image
 from pawprint.registry.resizing import Resize
 from pawprint.runner.errors import ImageError, ParamsError
+from pawprint.runner.files import file_digest
 from pawprint.runner.processes import available_cores
 from pawprint.sources.names import claims_picture, is_hidden
 from pawprint.storage.tables import printable
@@ -112,6 +113,27 @@ class Others:
         if unread := [line for found in self.kinds.values() for line in found.unread]:
             named = "; ".join(unread[:_NAMED])
             yield printable(f"warning: {len(unread):,} pictures are left out: {named}")
+
+    def describe_copies(self, known: Mapping[str, str]) -> Iterator[str]:
+        """Lines for the user: which are pictures of the data set, and how many are there twice.
+
+        Args:
+            known: SHA-256 of the data set's files → their names.
+        """
+        read = [path for found in self.kinds.values() for path in found.read]
+        digests = [file_digest(path) for path in read]
+        pairs = zip(read, digests, strict=True)
+        if own := [f"{path} is {known[digest]}" for path, digest in pairs if digest in known]:
+            named = "; ".join(own[:_NAMED])
+            yield printable(
+                f"warning: {len(own):,} pictures of none of the classes are in the data set, too: "
+                f"{named}; they count like the others; take them away from one of the two"
+            )
+        if again := len(digests) - len(set(digests)):
+            yield printable(
+                f"warning: {self.directory}: {again:,} pictures are copies of others there, and "
+                "count again"
+            )
 
 
 def find_others(directory: Path, squares: Squares) -> Others:

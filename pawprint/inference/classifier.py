@@ -243,9 +243,15 @@ class Classifier:
             Probabilities, float32 [n, classes], and the means of the feature map's channels,
             float32 [n, d]; of an ensemble, those of all members side by side.
         """
+        said, means = self.judge_features(images)
+        return said[0], means
+
+    def judge_features(self, images: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """What ``judge`` gives, and the features of ``features``, in one run."""
         outputs = self._predictor(images)
         means = [found.mean(axis=(1, 2), dtype=np.float32) for found in _maps(outputs)]
-        return outputs[0], np.concatenate(means, axis=1)
+        said = [output for output in outputs if output.ndim == 2]
+        return said, np.concatenate(means, axis=1)
 
     def heatmaps(self, images: np.ndarray, classes: Sequence[int] | np.ndarray) -> np.ndarray:
         """Where the evidence for a class of each picture lies; one caller at a time.

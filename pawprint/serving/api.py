@@ -19,6 +19,7 @@ from pawprint.serving.models import Served
 from pawprint.serving.pictures import encode_png
 from pawprint.serving.service import Seen, Service
 from pawprint.serving.uploads import Upload, Uploads, read_form, read_json
+from pawprint.suggestions.kept import render_kept
 
 Client = Annotated[
     str | None,
@@ -52,7 +53,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
             uploads = await _read_uploads(service, request, content)
             with service.limits.queued(len(uploads.files)):
                 async with service.limits.time():
-                    results = await service.classify(served, uploads.files)
+                    results = await service.classify(
+                        served, uploads.files, request.state.request_id
+                    )
         return _answer(request, served, uploads, results)
 
     @keyed.post(
@@ -147,6 +150,27 @@ def add_routes(app: FastAPI, service: Service) -> None:
     )
     async def metrics() -> Response:
         return Response(service.monitor.render(), media_type=service.monitor.content_type)
+
+    if ring := service.ring:
+
+        @keyed.get(
+            "/v1/kept",
+            tags=[schemas.TAG_OPERATION],
+            summary="What was found in the last pictures, for `python -m pawprint suggest`",
+            response_class=Response,
+            responses={
+                200: {
+                    "content": {"application/jsonl": {"schema": {"type": "string"}}},
+                    "description": "First the model and its classes, then a line a picture: "
+                    "sha256, name, request_id, time, probabilities, and features (float32 in "
+                    "base64).",
+                },
+                **schemas.refusals(400, 401, 403, 421, 500, 503),
+            },
+        )
+        async def kept() -> Response:
+            content = await service.run(render_kept, ring.list_pictures())
+            return Response(content, media_type="application/jsonl")
 
     app.include_router(keyed)
     app.include_router(router)

@@ -13,6 +13,7 @@ from pawprint.deciding.watch import Reference, Watch
 from pawprint.serving.logs import LOGGER
 
 _UNLIKENESS_EDGES = (0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 5, 10)
+_BRIGHTNESS_EDGES = range(16, 256, 16)
 
 
 class DriftMonitor:
@@ -34,6 +35,13 @@ class DriftMonitor:
             "How unlike the training pictures; 1: as one in a hundred of validation, by default.",
             ["model"],
             buckets=_UNLIKENESS_EDGES,
+            registry=registry,
+        )
+        self.brightness = Histogram(
+            "pawprint_brightness",
+            "How bright the pictures are: the mean of their values, in 0...255.",
+            ["model"],
+            buckets=_BRIGHTNESS_EDGES,
             registry=registry,
         )
         self.windows = Counter(
@@ -67,7 +75,14 @@ class DriftMonitor:
         for signal in reference.signals:  # an increase from nothing would be none to Prometheus
             self.alarms.labels(role, signal)
 
-    def add(self, role: str, probs: np.ndarray, unlikeness: float | None, unlike: bool) -> None:
+    def add(
+        self,
+        role: str,
+        probs: np.ndarray,
+        unlikeness: float | None,
+        unlike: bool,
+        brightness: float,
+    ) -> None:
         """Take in a picture.
 
         Args:
@@ -75,13 +90,15 @@ class DriftMonitor:
             probs: float32 [C].
             unlikeness: of the picture; None where the model does not tell it.
             unlike: whether it is called so.
+            brightness: of the picture, in 0...255.
         """
+        self.brightness.labels(role).observe(brightness)
         if unlikeness is not None:
             self.unlikeness.labels(role).observe(unlikeness)
             self.unlike.labels(role).inc(unlike)
         if (watch := self._watches.get(role)) is None:
             return
-        found = watch.add(probs, unlikeness, unlike)
+        found = watch.add(probs, unlikeness, unlike, brightness)
         if not found:
             return
         self.windows.labels(role).inc()

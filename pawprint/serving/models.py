@@ -12,7 +12,7 @@ from pawprint.answers.orders import Order
 from pawprint.answers.staleness import find_staleness
 from pawprint.answers.unlikeness import Unlike, tell_unlikeness
 from pawprint.deciding.rule import Rule, read_reference, read_rule
-from pawprint.deciding.watch import Reference
+from pawprint.deciding.watch import Reference, measure_brightness
 from pawprint.inference.classifier import LIMIT_OF_MODEL, MAX_PIXELS, Classifier
 from pawprint.networks.predictor import read_unlikeness
 from pawprint.runner.errors import ModelError
@@ -29,12 +29,16 @@ class ModelAnswer:
     Attributes:
         probs: float32 [C].
         unlikeness: whether it is unlike the training pictures; None where the model does not tell.
+        brightness: of the picture, see ``measure_brightness``.
         decided: whether the model decides on it alone; None where it does not say what it may.
+        features: float32 [d], see ``Classifier.features``; None where they are not kept.
     """
 
     probs: np.ndarray
     unlikeness: Unlike | None
+    brightness: float
     decided: bool | None = None
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Served:
         limit_name: who says so.
         rule: when the model decides alone; None where it does not say it.
         reference: what validation looks like to it; None: the same.
+        keeps_features: whether its answers have features.
     """
 
     role: str
@@ -60,6 +65,7 @@ class Served:
     limit_name: str = LIMIT_OF_MODEL
     rule: Rule | None = None
     reference: Reference | None = None
+    keeps_features: bool = False
 
     @property
     def class_names(self) -> list[str]:
@@ -80,18 +86,30 @@ class Served:
 
     def predict(self, images: np.ndarray, classes: np.ndarray) -> list[ModelAnswer]:
         """What it says of n pictures; `classes` are not looked at."""
-        outputs, above = self.classifier.judge(images), self.classifier.card.unlike_above
+        above, kept = self.classifier.card.unlike_above, None
+        if self.keeps_features:
+            outputs, kept = self.classifier.judge_features(images)
+        else:
+            outputs = self.classifier.judge(images)
         found = read_unlikeness(outputs)
         ratios = [None] * len(images) if found is None else list(found)
-        pairs = zip(outputs[0], ratios, strict=True)
-        return [self._say(probs, tell_unlikeness(ratio, above)) for probs, ratio in pairs]
+        brightness = measure_brightness(images).tolist()
+        features = [None] * len(images) if kept is None else list(kept)
+        told = (tell_unlikeness(ratio, above) for ratio in ratios)
+        rows = zip(outputs[0], told, brightness, features, strict=True)
+        return [self._say(*row) for row in rows]
 
-    def _say(self, probs: np.ndarray, told: Unlike | None) -> ModelAnswer:
-        if self.rule is None:
-            return ModelAnswer(probs, told)
-        return ModelAnswer(
-            probs, told, self.rule.decides(float(probs.max()), bool(told and told.unlike))
-        )
+    def _say(
+        self,
+        probs: np.ndarray,
+        told: Unlike | None,
+        brightness: float,
+        features: np.ndarray | None,
+    ) -> ModelAnswer:
+        decided = None
+        if self.rule is not None:
+            decided = self.rule.decides(float(probs.max()), bool(told and told.unlike))
+        return ModelAnswer(probs, told, brightness, decided, features)
 
     def look(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Heatmaps float32 [n, h, w] in 0...1 of int [n] classes; -1: the most probable one."""
@@ -158,4 +176,5 @@ def _open(role: str, name: str, settings: Settings) -> Served:
     hash_, card = classifier.digest[:HASH_DIGITS], classifier.card
     rule = read_rule(card) if card.deciding else None
     limits = min(allowed, of_model), stale, limit_name
-    return Served(role, classifier, hash_, *limits, rule, read_reference(card))
+    keeps = role == PRIMARY and settings.keep_features > 0
+    return Served(role, classifier, hash_, *limits, rule, read_reference(card), keeps)

@@ -87,6 +87,8 @@ def serve(settings: Settings) -> None:
                 print(greet(service, host, port), file=sys.stderr, flush=True)
             else:
                 LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
+            if service.ring:
+                LOGGER.info(service.ring.describe())
             for line in _find_warnings(service, wanted):
                 LOGGER.warning(line)
             Server(config, service, crowd).run([listener])

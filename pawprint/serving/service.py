@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pawprint.runner.errors import ImageError
 from pawprint.runner.processes import available_cores
 from pawprint.serving.batching import Batcher, Work
 from pawprint.serving.decoding import Allowance, DecodingRoom
+from pawprint.serving.kept import FeatureRing
 from pawprint.serving.limits import Limits
 from pawprint.serving.logs import LOGGER
 from pawprint.serving.models import ModelAnswer, Models, Served
@@ -45,6 +47,7 @@ class Service:
         started: whether pictures can be answered.
         stopping: whether no more are welcome, since the server is about to stop.
         failure: what kept it from starting.
+        ring: what is kept of the last pictures; None: nothing, as usual.
     """
 
     def __init__(self, settings: Settings, models: Models) -> None:
@@ -55,6 +58,8 @@ class Service:
         self.started = False
         self.stopping = False
         self.failure: Exception | None = None
+        kept = settings.keep_features
+        self.ring = FeatureRing(models.primary, kept) if kept else None
         self._room: DecodingRoom | None = None
         self._predict = {served.role: self._counted(served) for served in models.all()}
         self._shadows: set[asyncio.Task[None]] = set()
@@ -135,7 +140,9 @@ class Service:
             self.monitor.rejected.labels(error.fault).inc()
             raise
 
-    async def classify(self, served: Served, uploads: list[Upload]) -> list[Seen | ImageError]:
+    async def classify(
+        self, served: Served, uploads: list[Upload], request_id: str = ""
+    ) -> list[Seen | ImageError]:
         """What a model says to each picture of a request, or why it says nothing."""
         allowance = self.open_allowance()
         results = await asyncio.gather(
@@ -143,6 +150,10 @@ class Service:
         )
         seen = [result for result in results if isinstance(result, Seen)]
         self._count(served, [one.said for one in seen])
+        if self.ring and served is self.models.primary:
+            for upload, result in zip(uploads, results, strict=True):
+                if isinstance(result, Seen):
+                    await self._keep(self.ring, upload, request_id, result.said)
         if self.models.candidate and self.models.shadow:
             for upload, result in zip(uploads, results, strict=True):
                 if isinstance(result, Seen):
@@ -208,11 +219,18 @@ class Service:
         self.monitor.shadows.labels("same" if same else "other").inc()
         self._count(served, [said])
 
+    async def _keep(
+        self, ring: FeatureRing, upload: Upload, request_id: str, said: ModelAnswer
+    ) -> None:
+        digest = await self.run(hashlib.sha256, upload.content)
+        ring.add(digest.hexdigest(), upload.name, request_id, said)
+
     def _count(self, served: Served, said: list[ModelAnswer]) -> None:
         for one in said:
             told = one.unlikeness
             ratio = told.ratio if told else None
-            self.monitor.drift.add(served.role, one.probs, ratio, bool(told and told.unlike))
+            seen = one.probs, ratio, bool(told and told.unlike), one.brightness
+            self.monitor.drift.add(served.role, *seen)
         rows = [one.probs for one in said]
         self.monitor.count_predictions(served.role, served.classifier.card.class_names, rows)
 

@@ -212,6 +212,12 @@ class Settings:
     cors_origins: str = _option(
         "", _origins, "origins whose pages may use this server, comma separated; none otherwise"
     )
+    keep_features: int = _option(
+        0,
+        whole(0, 10_000),
+        "pictures of which what the model found in them is kept in memory, with their names, for "
+        "GET /v1/kept and `suggest`; no picture is; 0: of none",
+    )
     log: str = _option(
         "auto", _log, "json: an object a line; text: to be read; auto: text in a terminal"
     )
@@ -293,10 +299,17 @@ def read_settings(options: argparse.Namespace, environment: Mapping[str, str]) -
     """Settings from what a parser with ``add_options`` has read.
 
     Raises:
-        PawprintError: the key cannot be used.
+        PawprintError: the key cannot be used, or is missing where one must be.
     """
     names = [setting.name for setting in fields(Settings) if setting.name != "api_key"]
     key, given = options.api_key_file, environment.get(KEY_VARIABLE, "")
     if given and not key:
         key = _check_key(KEY_VARIABLE, given)
-    return Settings(**{name: getattr(options, name) for name in names}, api_key=key)
+    settings = Settings(**{name: getattr(options, name) for name in names}, api_key=key)
+    if settings.keep_features and not key and not _is_loopback(settings.host):
+        raise PawprintError(
+            "--keep-features: expected a key, since GET /v1/kept tells of the pictures of all "
+            f"clients, and --host {settings.host} lets others ask; add --api-key-file, or listen "
+            "on 127.0.0.1"
+        )
+    return settings
