@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from chromium import CHROMIUM
 from living import descendants, wait_until
+from ten_classes import SHARED
 
 from pawprint.networks.runtime import start_tensorflow
 from pawprint.runner.params import Params
@@ -23,8 +24,8 @@ from pawprint.runner.params_file import load_params
 
 # They take minutes: begun last, one of them would keep all processes but its own waiting
 LONGEST = (
-    *("test_pipeline.py", "test_sharing.py", "test_studies.py", "test_search.py", "test_scale.py"),
-    *("test_cluster.py", "test_resume.py", "test_growth.py", "test_fuzz.py", "test_backbones.py"),
+    *("test_pipeline.py", "test_studies.py", "test_search.py", "test_scale.py", "test_cluster.py"),
+    *("test_sharing.py", "test_resume.py", "test_growth.py", "test_fuzz.py", "test_backbones.py"),
 )
 # A shell has what it starts in the background ignore Ctrl-C, and all that this starts inherits it
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,6 +76,14 @@ def ray_node() -> Iterator[str]:
 def committed() -> Params:
     """The parameters of the repository."""
     return load_params(Path(__file__).resolve().parent.parent / "params.yaml")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A directory for what the processes of one run share, as long as it lasts."""
+    if not hasattr(config, "workerinput"):
+        shared = tempfile.TemporaryDirectory(prefix="pawprint-tests-")
+        config.add_cleanup(shared.cleanup)
+        os.environ[SHARED] = shared.name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

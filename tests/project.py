@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc_command import run_dvc
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,8 @@ COPIED = (
     *("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"),
     *(".dvc/plots", ".dvc/plots.html"),
 )
-# Python imports this module at its start, if it finds it: it notes which files each stage opens.
+# Python imports this module at its start, if it finds it: it notes which files each stage opens,
+# of a library the first one.
 # In stages, FILES_UP_TO bytes fit on the disk, and who opens a file that matches HELD waits.
 WATCHER = """
 import os, re, resource, sys, time
@@ -40,9 +42,13 @@ if "WATCHED_STAGE" in os.environ:
     if "FILES_UP_TO" in os.environ:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(os.environ["FILES_UP_TO"]),) * 2)
     held = os.environ.get("HELD", "(?!)")
+    libraries = set()
 
     def watch(event, arguments):
         if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+            library = str(arguments[0]).partition("-packages/")[2].partition("/")[0]
+            if library in libraries:
+                return
             while re.search(held, str(arguments[0])):
                 time.sleep(60)
             # These read all deps and outs, which would hide that a stage needs one of them no more
@@ -51,6 +57,7 @@ if "WATCHED_STAGE" in os.environ:
             if {"fingerprint.py", "machine.py"} & set(names):
                 return
             path = os.path.relpath(os.path.join(root, arguments[0]), root)
+            libraries.update({library} - {""})
             mode = "write" if arguments[2] & (os.O_WRONLY | os.O_RDWR) else "read"
             os.write(log, f"{stage}\\t{mode}\\t{path}\\n".encode(errors="replace"))
 
@@ -69,6 +76,11 @@ class Outcome:
     def stages(self) -> list[str]:
         """The stages whose commands were run, in order."""
         return re.findall(r"^Running stage '(\w+)':", self.text, re.MULTILINE)
+
+    def expect(self, fails: bool, *command: str) -> Outcome:
+        """The same, if its exit code is not 0 where it `fails`, and 0 otherwise."""
+        assert (self.code != 0) == fails, f"{command}: {self.code}\n{self.text[-3000:]}"
+        return self
 
 
 @dataclass(frozen=True)
@@ -95,12 +107,12 @@ class Project:
             encoding="utf-8",
             timeout=600,
         )
-        outcome = Outcome(done.returncode, done.stdout)
-        assert (outcome.code != 0) == fails, f"{command}: {outcome.code}\n{outcome.text[-3000:]}"
-        return outcome
+        return Outcome(done.returncode, done.stdout).expect(fails, *command)
 
     def dvc(self, *arguments: str, fails: bool = False) -> Outcome:
-        return self.run("dvc", *arguments, fails=fails)
+        """The same for a command of DVC's."""
+        outcome = Outcome(*run_dvc(arguments, self.root, environment(self.home)))
+        return outcome.expect(fails, "dvc", *arguments)
 
     def commit(self) -> None:
         self.run("git", "add", "--all")
@@ -120,20 +132,23 @@ class Project:
     def opened(self, stage: str) -> dict[str, set[str]]:
         """Files in the project, but for code and settings, that a stage opened: `read`, `write`."""
         found: dict[str, set[str]] = {"read": set(), "write": set()}
-        for line in self.read(".git/opened.txt").splitlines():
-            name, mode, path = line.split("\t")
+        for _, mode, path in self._opened(f"{stage}\t"):
             foreign = path.startswith(("..", ".git", ".dvc", ".resume")) or path.endswith(".py")
-            is_file = mode == "write" or (self.root / path).is_file()  # directories are opened too
             foreign |= "__pycache__" in path or path in {*COPIED} - {"data/decisions.csv"}
             foreign |= path == "dvc.lock"  # it tells where the last version is, and changes no byte
-            if name == stage and is_file and not foreign:
+            # Directories are opened too
+            if not foreign and (mode == "write" or (self.root / path).is_file()):
                 found[mode].add(path)
         return found
 
+    def _opened(self, start: str = "") -> set[tuple[str, ...]]:
+        """Stage, mode and path of what was opened, of the lines that begin so."""
+        lines = self.read(".git/opened.txt").splitlines()
+        return {tuple(line.split("\t")) for line in lines if line.startswith(start)}
+
     def imports(self, module: str) -> set[str]:
         """The stages that imported a library."""
-        lines = (line.split("\t") for line in self.read(".git/opened.txt").splitlines())
-        return {stage for stage, _, path in lines if f"-packages/{module}/" in path}
+        return {stage for stage, _, path in self._opened() if f"-packages/{module}/" in path}
 
     def set_params(self, values: Mapping[str, Any]) -> None:
         """Change keys of params.yaml, such as `split.seed`."""
@@ -176,7 +191,7 @@ def make_project(root: Path, home: Path, params: Mapping[str, Any]) -> Project:
 
 
 def _copy_or_link(source: str, target: str) -> None:
-    if "/.dvc/cache/files/" in source:  # named by their content, and never written again
+    if not os.stat(source).st_mode & 0o222:  # git's and DVC's, also as outputs: never written again
         os.link(source, target)
     else:
         shutil.copy2(source, target)

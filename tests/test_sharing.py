@@ -17,26 +17,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from living import descendants, wait_until
-from project import Project, environment, make_project
+from project import Project, environment
+from ten_classes import CLASS_SIZES, whole_run
 
 CLEAN = "Data and pipelines are up to date."
-TINY: dict[str, Any] = {
-    "data.sample_images": 40,
-    "preprocess.image_size": 32,
-    "model.cut": "block6d",
-    "baseline.image_size": 32,
-    "baseline.filters": [4],
-    "baseline.dense": 4,
-    "baseline.epochs": 1,
-    "head.epochs": 1,
-    "finetune.epochs": 1,
-    "gradcam.fixed": 1,
-    "gradcam.worst": 0,
-}
+PICTURES = "pictures.zip"
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +35,13 @@ def work() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def base(work: Path) -> Project:
-    """The whole pipeline, run once and committed."""
-    project = make_project(work / "base", work / "home", TINY)
-    assert len(project.dvc("repro").stages) == 16
+    """A whole run, whose pictures every clone finds outside of it."""
+    project = whole_run().copy(work / "base")
+    shutil.copyfile(project.root / "data/raw/images.zip", work / PICTURES)
+    for name in CLASS_SIZES:
+        shutil.rmtree(project.root / "data/source" / name)
+    project.set_params({"data.source": "archive", "data.archive": str(work / PICTURES)})
+    assert project.dvc("repro").stages == ["params", "download"]
     project.commit()
     return project
 
@@ -153,22 +145,25 @@ def make_node(project: Project, directory: Path, name: str) -> Project:
     return Project(root, home)
 
 
+@pytest.fixture
+def hidden_pictures(work: Path) -> Iterator[None]:
+    """As on machines that do not have the pictures."""
+    hidden = (work / PICTURES).rename(work / "hidden")
+    yield
+    hidden.rename(work / PICTURES)
+
+
+@pytest.mark.usefixtures("hidden_pictures")
 def test_experiments_of_two_machines_meet_without_a_shared_disk(copied, work):
     """The recipe of docs/scale.md: the machines have a git server and a DVC remote in common."""
     place = work / "machines"
     place.mkdir()
-    # Pictures that only the first machine has
-    pictures = copied.home / "pictures.zip"
-    shutil.copyfile(copied.root / "data/raw/images.zip", pictures)
-    copied.set_params({"data.source": "archive", "data.archive": str(pictures)})
-    assert copied.dvc("repro").stages == ["params", "download"]
     copied.run("git", "init", "--quiet", "--bare", str(place / "origin.git"))
     copied.run("git", "remote", "add", "origin", str(place / "origin.git"))
     copied.dvc("remote", "add", "--default", "shared", str(place / "remote"))
     copied.commit()
     copied.run("git", "push", "--quiet", "origin", "HEAD")
     copied.dvc("push", "--run-cache")
-    pictures.unlink()
 
     for name, lr in (("low", 0.002), ("high", 0.004)):
         node = make_node(copied, place, name)

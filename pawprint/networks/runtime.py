@@ -100,13 +100,14 @@ def start_tensorflow(threads: int, seed: int) -> None:
 
 @contextmanager
 def _quick_import() -> Iterator[None]:
-    """Import Keras in two thirds of the time.
+    """Import Keras in less than two thirds of the time.
 
     It makes a million objects that stay, among which the garbage collector would look for others.
     """
     gc.disable()
     try:
-        with hidden("sklearn"):  # for wrappers that nothing here uses
+        # For wrappers, galleries of pictures and notebooks, of which nothing here uses any
+        with hidden("sklearn"), hidden("matplotlib"), hidden("IPython"):
             yield
     finally:
         gc.freeze()
