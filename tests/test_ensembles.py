@@ -264,6 +264,9 @@ np.savez("alone.npz", probs=build_predictor(alone)(pictures)[0])
 one = build_ensemble(library[:1], said[:1], labels, 4, 32, 0.4)
 of_made, of_one = (build_predictor(each.model)(pictures)[1][:, 0] for each in (made, one))
 np.savez("thresholds.npz", made=of_made, one=of_one)
+alike = [replace(said[0], ratios=said[0].ratios * 1e-4)]
+nearly_one = build_ensemble(library[:1], alike, labels, 4, 32, 0.4)
+np.savez("alike.npz", found=build_predictor(nearly_one.model)(pictures)[1][:, 0])
 Path("alone.txt").write_text(build_ensemble(library[2:], said[2:], labels, 4, 32, 0.4).describe(
     figures, Path("metrics/ensemble.json")))
 import json
@@ -337,6 +340,13 @@ def test_an_ensembles_threshold_is_set_again_on_validation(joined):
     assert "it does not tell unlike pictures, as no member does: third" in (
         (joined / "alone.txt").read_text()
     )
+
+
+def test_an_ensemble_makes_nothing_of_the_rounding_of_its_members(joined):
+    """All validation pictures are nearly the same one: ratios are over 0.1, not over 0.0001."""
+    of_member, _ = np.load(joined / "members.npz")["ratios"]
+    found = np.load(joined / "alike.npz")["found"]
+    assert found == pytest.approx(of_member / 0.1, rel=1e-4)
 
 
 def test_an_exported_ensemble_gives_the_same_to_the_bit(joined):

@@ -19,7 +19,9 @@ from pawprint.unlikeness.likeness import (
     sum_moments,
 )
 
-LEAST_THRESHOLD = 1e-6  # of an ensemble's ratio: below, all pictures of validation are the same one
+# Of an ensemble's ratio. Where it would be smaller, its members' thresholds are those of
+# LEAST_DISTANCE, and it would make much of what is rounding in them
+LEAST_THRESHOLD = 0.1
 # Euclidean, between directions: nearer ones are told apart by the rounding of float32, and each
 # exported format rounds in its own way
 LEAST_DISTANCE = 0.01
