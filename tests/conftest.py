@@ -27,6 +27,8 @@ LONGEST = (
     *("test_pipeline.py", "test_studies.py", "test_search.py", "test_scale.py", "test_cluster.py"),
     *("test_sharing.py", "test_resume.py", "test_growth.py", "test_fuzz.py", "test_backbones.py"),
 )
+# Tests that import TensorFlow themselves do so as start_tensorflow does: it cannot be set later
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 # A shell has what it starts in the background ignore Ctrl-C, and all that this starts inherits it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

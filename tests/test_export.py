@@ -378,8 +378,10 @@ def test_metrics_hold_what_can_be_compared_between_runs(exported, directory, exp
         assert found[form]["agreement"] == 1
         assert found[form]["largest_difference"] < 1e-5
         assert found[form]["ratio_difference"] < 1e-4
-        assert found[form]["unlike_agreement"] == 1
-        assert found[form]["unlike"] == found["keras"]["unlike"] > 0
+        # A picture may lie on the limit, to rounding, which then calls it either
+        assert found[form]["unlike_agreement"] >= 1 - 1 / PICTURES
+        assert found[form]["unlike"] == pytest.approx(found["keras"]["unlike"], abs=1 / PICTURES)
+        assert found[form]["unlike"] > 0
     assert found["onnx"]["size_bytes"] == (directory / "model.onnx").stat().st_size
     files = [file for file in (directory / "saved_model").rglob("*") if file.is_file()]
     assert found["saved_model"]["size_bytes"] == sum(file.stat().st_size for file in files)
