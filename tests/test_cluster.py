@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
@@ -25,7 +26,9 @@ from classifiers import ROOT, colours_models, run_python
 from PIL import Image
 from shard_tasks import SQUARES, Number, ray_node
 
+from pawprint.answers.orders import Order
 from pawprint.cli import predict
+from pawprint.cli.sending import await_start
 from pawprint.cluster import engine
 from pawprint.cluster.costs import WireCosts
 from pawprint.cluster.engine import Cluster, on_cluster
@@ -36,7 +39,7 @@ from pawprint.data.manifest import Picture
 from pawprint.data.preprocess import preprocess_pictures
 from pawprint.inspection.thumbnails import write_thumbnails
 from pawprint.runner import machine
-from pawprint.runner.errors import DataError, PawprintError
+from pawprint.runner.errors import DataError, ImageError, ImageFault, PawprintError
 from pawprint.runner.journal import ShardTask, engine_in_use, map_shards, send_shards
 from pawprint.runner.params import ComputeParams, Params
 from pawprint.versions.rows import write_recipe
@@ -553,6 +556,18 @@ compute = ComputeParams(engine="local", address="auto", mixed=False, timeout_s=6
 with on_cluster(compute):
     print(map_shards(abs, [-1, 2], "numbers", ThreadPoolExecutor(1)))
 """
+
+
+def test_decoders_that_do_not_start_are_told_and_no_picture_is_refused_for_it() -> None:
+    """They are played here: real ones take a minute to show it."""
+    told = ["takes more than 10 s to decode"]
+
+    class Slow:
+        def decode(self, order: Order) -> SimpleNamespace:
+            return SimpleNamespace(result=ImageError(told[0], ImageFault.COSTLY))
+
+    with pytest.raises(PawprintError, match=f"{told[0]}; it may be too busy: run it again, or le"):
+        await_start(Slow())  # type: ignore[arg-type]
 
 
 def test_the_local_way_never_imports_ray(tmp_path: Path) -> None:

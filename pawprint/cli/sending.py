@@ -19,7 +19,7 @@ from pawprint.deciding.rule import Rule
 from pawprint.inference.classifier import Classifier, ModelCard
 from pawprint.inference.exported import CARD, GRAPH, TAIL, WEIGHTS
 from pawprint.networks.predictor import average_views
-from pawprint.runner.errors import ImageError, ImageFault
+from pawprint.runner.errors import ImageError, ImageFault, PawprintError
 from pawprint.runner.journal import ShardTask, Tool
 from pawprint.runner.params import ComputeParams
 
@@ -104,16 +104,24 @@ def _open(directory: Path, name: str, asked: Asked) -> RemoteModel:
     classifier = Classifier.open(directory / name, cores=1)
     limits = DecodingLimits.of_pixels(asked.max_pixels)
     decoders = Decoders(1, limits, classifier.card.image_size)  # they end with this process
-    _await_start(decoders)
+    await_start(decoders)
     return RemoteModel(classifier, Reader(decoders, classifier.card, asked.max_pixels), asked)
 
 
-def _await_start(decoders: Decoders) -> None:
-    """Wait until decoders work, at no picture's cost: where many start at once, that takes long."""
+def await_start(decoders: Decoders) -> None:
+    """Wait until decoders work, at no picture's cost: where many start at once, that takes long.
+
+    Raises:
+        PawprintError: they do not; pictures would be refused for it.
+    """
     for _ in range(_STARTS):
         found = decoders.decode(Order(b"", 1, 1, 1)).result
         if isinstance(found, ImageError) and found.fault is ImageFault.EMPTY:
             return
+    raise PawprintError(
+        f"--ray: a machine of the cluster could not start its decoder in {_STARTS} tries: "
+        f"{found}; it may be too busy: run it again, or leave --ray away"
+    )
 
 
 def _answer(files: SentFiles, model: RemoteModel) -> list[Answer]:
