@@ -26,7 +26,7 @@ repro: expect .venv/installed
 expect:
 	@[ -d models/export ] || { \
 		echo "The first run needs 4 GB of disk (.venv 3.2, results 0.5) and 2 GB of memory. On 2 cores of an AMD"; \
-		echo "EPYC installing took 1.5 minutes and the pipeline 2.2."; \
+		echo "EPYC installing took 1.5 minutes and the pipeline 2.2; without AVX-512, 11 both together."; \
 		echo "If it is stopped, make repro goes on where it was."; echo; }
 
 # Many tests wait for processes of their own, so one more than the cores of a small machine.
