@@ -31,8 +31,9 @@ expect:
 
 # Many tests wait for processes of their own, so one more than the cores of a small machine.
 PROCESSES ?= 3
+# Where a process crashes, xdist would wait for ever for its tests; so that ends the run.
 test: .venv/installed-dev
-	python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 check: .venv/installed-dev
 	ruff check .

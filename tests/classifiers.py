@@ -118,7 +118,7 @@ def run_python(
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         input=stdin,
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
 
 

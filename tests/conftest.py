@@ -33,9 +33,9 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def tensorflow() -> None:
-    """TensorFlow as every stage starts it; it must come before the first tensor of the session."""
+    """TensorFlow as every stage starts it: before the first tensor, whichever test makes that."""
     start_tensorflow(threads=2, seed=0)
 
 

@@ -78,7 +78,7 @@ def colours(order: str = "red,green,blue") -> Path:
     # Keras has one backend in a process, and this one may have TensorFlow
     path = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     code = f"from served import *; build(Path({str(directory)!r}), {order!r})"
-    subprocess.run([sys.executable, "-c", code], env=path, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], env=path, check=True, timeout=600)
     return directory
 
 

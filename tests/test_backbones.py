@@ -33,8 +33,6 @@ from pawprint.runner.errors import WeightsError
 
 # covers: R3, R2, R16, R13
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 NAMES = [backbone.name for backbone in BACKBONES]
 SIZE = 64
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.float32)

@@ -109,7 +109,7 @@ def test_a_stage_that_knows_the_classes_refuses_a_list_of_a_later_one(
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

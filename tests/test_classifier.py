@@ -257,6 +257,22 @@ print(sorted(heavy))
     assert (done.stdout, done.returncode) == (b"[]\n", 0), done.stderr.decode()
 
 
+def test_a_signal_after_models_were_closed_reaches_its_handler(colours: Path) -> None:
+    """OpenVINO's plugins exchange the stack that signals are handled on: see ``openvino_core``."""
+    code = """
+import os, signal
+from pathlib import Path
+from pawprint.inference.classifier import Classifier
+first, second = (Classifier.open(Path(name)) for name in ("export", "averaged"))
+del first
+del second
+signal.signal(signal.SIGTERM, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = run_python("-c", code, cwd=colours)
+    assert (done.stdout, done.returncode) == (b"handled\n", 0), done.stderr.decode()
+
+
 @pytest.mark.parametrize("name", ["export", "colours.keras"])
 def test_no_more_cores_are_used_than_may_be(colours: Path, name: str) -> None:
     code = f"""

@@ -141,7 +141,7 @@ def run_python(code: str, directory: Path) -> subprocess.CompletedProcess[str]:
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

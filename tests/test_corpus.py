@@ -64,7 +64,6 @@ INDEPENDENT = [
 ]
 
 
-@pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("name", INDEPENDENT)
 def test_another_decoder_sees_the_same(name):
     import tensorflow as tf

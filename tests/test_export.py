@@ -30,7 +30,7 @@ from pawprint.evaluation.predictions import make_predictions, write_predictions
 from pawprint.export import formats as export
 from pawprint.export import parity, ratios
 from pawprint.export.calibration import repeat_patch
-from pawprint.export.onnx_graph import number_names
+from pawprint.export.onnx_graph import drop_idle_reshapes, number_names
 from pawprint.inference.classifier import ModelCard
 from pawprint.networks.architectures import FEATURE_MAP, LOGITS, add_probs
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
@@ -44,8 +44,6 @@ from pawprint.unlikeness.fit import fit_unlikeness
 from pawprint.unlikeness.network import add_unlikeness, average_features
 
 # covers: R9, R11, B1, B6
-
-pytestmark = pytest.mark.usefixtures("tensorflow")
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs/export.md"
@@ -619,6 +617,35 @@ def test_onnx_names_and_order_do_not_depend_on_the_converters():
     evaluator = ReferenceEvaluator(helper.make_model(graphs[0], opset_imports=opsets))
     (found,) = evaluator.run(None, {"pixels": np.array([[1, -1]], np.float32)})
     np.testing.assert_array_equal(found, [[4, 0]])
+
+
+@pytest.mark.parametrize("idle", [[], [0], [0, 1]])
+def test_an_onnx_graph_has_no_node_that_leaves_a_shape_as_it_was(idle):
+    """relu(relu(x)) of maps [n, 2, 1, 1] as rows, with and without Reshapes to the same shape."""
+    nodes, last = [], "x"
+    for k in range(2):
+        nodes.append(helper.make_node("Relu", [last], [f"relu_{k}"]))
+        last = f"relu_{k}"
+        if k in idle:
+            nodes.append(helper.make_node("Reshape", [last, "maps"], [f"idle_{k}"]))
+            last = f"idle_{k}"
+    nodes.append(helper.make_node("Reshape", [last, "rows"], ["y"]))
+    shapes = {"maps": [-1, 2, 1, 1], "rows": [-1, 2]}
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
+        for name, shape in (("x", [2, 1, 1]), ("y", [2]))
+    )
+    tensors = [numpy_helper.from_array(np.array(value), name) for name, value in shapes.items()]
+    graph = helper.make_graph(nodes, "graph", [x], [y], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    drop_idle_reshapes(model)
+    number_names(model.graph, {"x": "pixels", "y": "probs"})
+    assert [node.op_type for node in model.graph.node] == ["Relu", "Relu", "Reshape"]
+    from onnx.reference import ReferenceEvaluator
+
+    maps = np.array([[[[-1]], [[2]]]], np.float32)
+    (found,) = ReferenceEvaluator(model).run(None, {"pixels": maps})
+    np.testing.assert_array_equal(found, [[0, 2]])
 
 
 def test_speed_is_that_of_the_network(monkeypatch):

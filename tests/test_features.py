@@ -31,8 +31,6 @@ from pawprint.versions.rows import OldRows
 
 # covers: B2, R2, R4, R8, R15
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 SIZE, CUT = 16, "block1_activation"
 COUNTS = {"train": 10, "val": 6}
 AUGMENT = AugmentParams(

@@ -36,8 +36,6 @@ from pawprint.runner.errors import ModelError
 
 # covers: R7, B7, B1
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 # The feature map is the picture's red and green channel, 2 x 2 places.
 RED = [[1.0, 2.0], [3.0, 4.0]]
 GREEN = [[8.0, 0.0], [0.0, 4.0]]

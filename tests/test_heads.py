@@ -20,8 +20,6 @@ from pawprint.runner.params import HeadParams, Params
 from pawprint.training.checkpoints import Checkpoints, Progress
 from pawprint.training.fit import Trained, Validation, train_model
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 RNG = np.random.default_rng(0)
 N, D, C = 150, 8, 3
 LABELS = RNG.integers(0, C, N)

@@ -345,7 +345,7 @@ def results() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path("plots/learning_curve").iterdir()}
 
 
-@pytest.mark.usefixtures("project", "tensorflow")
+@pytest.mark.usefixtures("project")
 def test_the_command_goes_on_where_it_was_stopped_and_leaves_the_same_bytes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

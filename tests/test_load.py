@@ -191,7 +191,7 @@ def test_a_short_run_of_the_whole_measurement(folder, tmp_path, tmp_path_factory
     models = colours_models(tmp_path_factory)
     command = ["-m", "bench.load", "--model", str(models / "export"), "--clients", "1,4"]
     command += ["--keras", str(models / "colours.keras"), "--pictures", str(folder)]
-    command += ["--seconds", "1", "--turns", "1", "--calls", "predict", "--out", str(tmp_path)]
+    command += ["--seconds", "3", "--turns", "1", "--calls", "predict", "--out", str(tmp_path)]
     done = run_python(*command, cwd=ROOT)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     results = json.loads((tmp_path / "load.json").read_text())

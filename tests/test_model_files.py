@@ -23,8 +23,6 @@ from pawprint.runner.params import Params
 
 # covers: B1, R11, R10
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 INFO = ModelInfo(["Käfer", "犬", 'a "b"/c'], 8)
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -28,8 +28,6 @@ from pawprint.runner.params import Params
 
 # covers: R1, R16, R8, R11, B6
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 
 def run(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     return model(inputs, training=False).numpy()

@@ -39,8 +39,6 @@ from pawprint.unlikeness.network import add_unlikeness
 
 # covers: R3, R20, B2, B6
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 SIZE = 64
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3)).astype(np.uint8)
 # For each model: its outputs on the pictures, and its network saved for other processes

@@ -485,7 +485,8 @@ def test_uvicorn_leaves_signals_to_handle_exit_and_raises_them_again():
             address = listener.getsockname()
             server = Server(config, service, Crowd(Settings(drain_s=0.5), 1, print))
             running = asyncio.create_task(server.serve([listener]))
-            await asyncio.sleep(0.2)
+            while not server.started:
+                await asyncio.sleep(0.01)
             os.kill(os.getpid(), signal.SIGTERM)
             while not service.stopping:
                 await asyncio.sleep(0.01)
@@ -1074,7 +1075,7 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def tiny(tensorflow: None) -> Any:
+def tiny() -> Any:
     """A small classifier with everything that a frozen graph must hold."""
     import keras
 
@@ -1097,7 +1098,7 @@ def probs_of(model: Any) -> np.ndarray:
     return model(PIXELS.astype(np.float32), training=False).numpy()
 
 
-def test_the_variable_of_an_update_step_leads_to_its_layer(tensorflow, tmp_path):
+def test_the_variable_of_an_update_step_leads_to_its_layer(tmp_path):
     """`pawprint.training.fit.AdamW` finds a variable's path by `_get_variable_index`.
 
     On TensorFlow, `update_step`, which Keras' documents tell to override, is handed TensorFlow's
@@ -1129,7 +1130,7 @@ def test_the_variable_of_an_update_step_leads_to_its_layer(tensorflow, tmp_path)
             assert np.median(np.abs(found - weights)) == pytest.approx(rate, rel=1e-3)
 
 
-def test_a_dropout_counts_its_draws_in_its_seed_generator(tensorflow):
+def test_a_dropout_counts_its_draws_in_its_seed_generator():
     """`pawprint.training.fit.Continuation` sets the state of `seed_generator` in each epoch.
 
     Masks then follow from the epoch alone, and a stopped training continues with the same ones.
@@ -1148,7 +1149,7 @@ def test_a_dropout_counts_its_draws_in_its_seed_generator(tensorflow):
     assert (masks[0] != masks[1]).any()
 
 
-def test_an_epoch_draws_once_a_step(tensorflow):
+def test_an_epoch_draws_once_a_step():
     """`pawprint.training.fit.Continuation` counts a dropout's draws by `params["steps"]`.
 
     What stands in a callback's `params` is told by examples only. The count of an epoch must be
@@ -1170,7 +1171,7 @@ def test_an_epoch_draws_once_a_step(tensorflow):
     assert seen == [([5, 0], [5, 0]), ([5, 3], [5, 3]), ([5, 6], [5, 6])]
 
 
-def test_early_stopping_restores_the_best_weights_that_it_holds(tensorflow):
+def test_early_stopping_restores_the_best_weights_that_it_holds():
     """`pawprint.training.fit.Continuation` replaces `best_weights`, and `best_epoch` is read.
 
     Neither is told in Keras' documents. A stopped training knows its best weights by them alone.
@@ -1215,7 +1216,7 @@ def test_a_model_file_holds_nothing_but_the_model(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("backbone", [b.name for b in BACKBONES if b.name not in LITES])
-def test_keras_asks_for_the_files_of_weights_by_these_names(tensorflow, backbone, monkeypatch):
+def test_keras_asks_for_the_files_of_weights_by_these_names(backbone, monkeypatch):
     """`pawprint.ranking.weights` looks for them, so that nothing is fetched."""
     from keras.src.utils import file_utils
 
@@ -1303,7 +1304,7 @@ def test_a_tflite_file_takes_one_more_buffer(tiny, tmp_path):
     np.testing.assert_allclose(network(pixels=PIXELS)["probs"], probs_of(tiny), atol=1e-6)
 
 
-def test_the_name_of_a_device_begins_as_expected(tensorflow):
+def test_the_name_of_a_device_begins_as_expected():
     """`pawprint.networks.runtime.choose_strategy` cuts the beginning off the names of GPUs.
 
     `tf.config` gives the names of physical devices, and strategies want the short ones; nothing

@@ -13,8 +13,6 @@ from pawprint.runner.params import BaselineParams, Params
 
 # covers: R1, R8, B1
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 RNG = np.random.default_rng(0)
 PIXELS = RNG.uniform(0, 255, (6, 16, 16, 3)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 0, 1, 2])

@@ -224,12 +224,12 @@ def test_killed_it_leaves_the_workspace_alone_and_goes_on(here: Project, tmp_pat
     family = descendants(process.pid)
     assert len(family) >= 3  # it, DVC and the stage
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert wait_until(lambda: not living(family), 20)
     assert state(here) == before
     half.write_text("kept", encoding="utf-8")
     held.unlink()
-    printed, errors = start(here, tmp_path).communicate(timeout=120)
+    printed, errors = start(here, tmp_path).communicate(timeout=600)
     assert printed == "['score'] kept\n", errors  # what was finished is in the cache
     assert state(here) == before
 

@@ -31,8 +31,6 @@ from pawprint.storage.tables import write_json
 from pawprint.training.checkpoints import Checkpoints
 from pawprint.training.fit import Validation, train_model
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 RNG = np.random.default_rng(0)
 LABELS = np.arange(70) % 2
 FEATURES = (RNG.normal(size=(70, 6)) + 0.5 * np.eye(6)[LABELS]).astype(np.float32)
@@ -349,7 +347,7 @@ class Stage:
         """Send a signal, if any; the exit code."""
         if number is not None:
             self.process.send_signal(number)
-        self.printed += self.process.communicate(timeout=120)[0]
+        self.printed += self.process.communicate(timeout=600)[0]
         return self.process.returncode
 
 

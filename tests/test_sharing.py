@@ -236,7 +236,7 @@ def test_a_second_run_at_the_same_time_is_refused_and_harms_nothing(base, copied
         second = copied.dvc("repro", "train_baseline", fails=True)
     finally:
         os.kill(stage, signal.SIGCONT)
-        text, _ = first.communicate(timeout=120)
+        text, _ = first.communicate(timeout=600)
     assert first.returncode == 0, text
     assert "is busy, it is being blocked by" in second.text
     assert f"(PID {first.pid}): " in second.text

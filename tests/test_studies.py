@@ -530,7 +530,7 @@ def test_a_study_that_was_killed_goes_on_and_runs_nothing_twice(tmp_path: Path) 
     assert wait_until(lambda: not second.exists(), 120)  # DVC removes it before the stage
     family = descendants(killed.pid)
     os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=120)
+    killed.communicate(timeout=600)
     assert wait_until(lambda: not living(family), 20)
     held.unlink()
     assert project.changes() == ""

@@ -29,8 +29,6 @@ from pawprint.unlikeness.likeness import (
 )
 from pawprint.unlikeness.network import add_unlikeness, average_features
 
-pytestmark = pytest.mark.usefixtures("tensorflow")
-
 RNG = np.random.default_rng(0)
 
 

@@ -31,8 +31,36 @@ def build_onnx(
     model, _ = tf2onnx.convert.from_graph_def(
         graph, name="pawprint", input_names=list(inputs), output_names=list(outputs), opset=OPSET
     )
+    drop_idle_reshapes(model)
     number_names(model.graph, {**inputs, **outputs})
     return model
+
+
+def drop_idle_reshapes(model: onnx.ModelProto) -> None:
+    """Take out what leaves a shape as it was, in place.
+
+    tf2onnx leaves a Reshape behind for many a transposition of maps of one pixel; for the same
+    graph it leaves now one more, now one fewer.
+
+    Args:
+        model: without subgraphs; at most the first number of a shape is unknown.
+    """
+    from onnx import numpy_helper, shape_inference
+
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    known = {
+        value.name: [-1, *(number.dim_value for number in value.type.tensor_type.shape.dim[1:])]
+        for value in (*shape_inference.infer_shapes(model).graph.value_info, *graph.input)
+    }
+    same: dict[str, str] = {}  # the output of an idle node → its input
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        if node.op_type == "Reshape" and node.output[0] not in outputs:
+            before, shape = known.get(node.input[0]), constants.get(node.input[1])
+            if before and shape and before == numpy_helper.to_array(shape).tolist():
+                same[node.output[0]] = node.input[0]
 
 
 def number_names(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

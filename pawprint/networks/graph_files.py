@@ -13,6 +13,7 @@ from xml.parsers import expat
 import numpy as np
 
 from pawprint.networks.costs import StepCost, check_costs
+from pawprint.networks.runtime import openvino_core
 from pawprint.runner.bounds import read_bounded
 from pawprint.runner.errors import ModelError, one_line
 
@@ -50,7 +51,7 @@ def read_graph(xml: bytes, weights: bytes) -> ov.Model:
     import openvino as ov
 
     tensor = ov.Tensor(np.frombuffer(weights, np.uint8), shared_memory=False)
-    return ov.Core().read_model(xml, tensor)
+    return openvino_core().read_model(xml, tensor)
 
 
 def load_graph(path: Path) -> ov.Model:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from pawprint.networks.graph_files import load_graph
 from pawprint.networks.model_files import ModelInfo, load_model, save_model
+from pawprint.networks.runtime import openvino_core
 from pawprint.runner.processes import available_cores
 
 if TYPE_CHECKING:
@@ -189,14 +190,13 @@ class OpenVinoPredictor:
     def __init__(self, graph: ov.Model, precision: Precision, cores: int) -> None:
         import openvino as ov
 
-        core = ov.Core()
         options = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "NUM_STREAMS": cores,
             "INFERENCE_NUM_THREADS": cores,
             "ENABLE_CPU_PINNING": False,  # or every process would take the same first core
         }
-        self._network = core.compile_model(graph, "CPU", options)
+        self._network = openvino_core().compile_model(graph, "CPU", options)
         self._queue = ov.AsyncInferQueue(self._network, cores)
         self._queue.set_callback(_keep_results)
 

@@ -10,11 +10,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
+    import openvino as ov
     import tensorflow as tf
 
 Engine = Literal["auto", "openvino", "tensorflow"]
@@ -147,6 +149,19 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+@cache
+def openvino_core() -> ov.Core:
+    """The one ``Core`` of this process, which stays.
+
+    Each has signals handled on a stack of its own, and gives back that of the one before when it
+    ends. Of two that end in the order in which they began, the second gives back one that is gone:
+    the next signal, such as Ctrl-C, would end the process with a segmentation fault.
+    """
+    import openvino as ov
+
+    return ov.Core()
+
+
 def choose_strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
     """The strategy under whose scope a model is built: all GPUs if there are several.
 
@@ -174,12 +189,11 @@ def choose_precision(precision: str) -> str:
     """
     if precision != "auto":
         return precision
-    import openvino as ov
     import tensorflow as tf
 
     if gpus := tf.config.list_physical_devices("GPU"):
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         has_it = all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
     else:
-        has_it = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_it = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bfloat16" if has_it else "float32"
