@@ -399,7 +399,8 @@ def test_a_sum_that_nothing_checks_is_refused(source: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("value", "found"), [("3", "3 (int)"), ("true", "True (bool)")])
 def test_views_are_the_picture_and_its_mirror_image(value: str, found: str, tmp_path: Path) -> None:
-    assert load(tmp_path, edited("evaluate", "tta", "2")).evaluate.tta == 2
+    for views in (1, 2):
+        assert load(tmp_path, edited("evaluate", "tta", str(views))).evaluate.tta == views
     message = complaint(tmp_path, edited("evaluate", "tta", value))
     assert "evaluate.tta: input should be " in message
     assert message.endswith(f", found {found}")
@@ -407,7 +408,7 @@ def test_views_are_the_picture_and_its_mirror_image(value: str, found: str, tmp_
 
 def test_mirror_images_that_may_be_of_another_class_are_not_averaged(tmp_path: Path) -> None:
     text = edited("augment", "flip", "false")
-    assert load(tmp_path, text).evaluate.tta == 1
-    message = complaint(tmp_path, text.replace("  tta: 1 ", "  tta: 2 "))
+    assert load(tmp_path, text.replace("  tta: 2 ", "  tta: 1 ")).evaluate.tta == 1
+    message = complaint(tmp_path, text)
     assert "evaluate.tta: found 2, which averages each picture with its mirror image" in message
     assert message.endswith("set it to 1, or augment.flip to true")
