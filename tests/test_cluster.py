@@ -125,6 +125,16 @@ def test_what_was_done_here_is_not_done_there_again(
     assert capsys.readouterr().out == "continuing: 3 of 3 shards were done\n"
 
 
+def test_answers_to_work_that_was_given_up_are_not_taken_for_others(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    with engine_in_use(cluster), pytest.raises(DataError, match=r"^0 cannot be squared$"):
+        send_shards(SQUARES, squares(tmp_path, "raises", "waits", "waits"), "squares")
+    others = [Number(value, tmp_path, "waits") for value in (7, 8, 9)]
+    with engine_in_use(cluster):
+        assert send_shards(SQUARES, others, "squares") == [[7, 49], [8, 64], [9, 81]]
+
+
 def test_shards_that_always_end_their_process_end_the_work_in_one_line(
     cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -9,10 +9,11 @@ import pickle
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ class Cluster:
         self._cores = 0
         self._costs = WireCosts("")
         self._tool = ""
+        self._numbers = count()  # of orders: an answer to work that was given up is no other's
 
     def run(
         self, shard_task: ShardTask, shards: Mapping[int, Any], title: str
@@ -149,22 +151,23 @@ class Cluster:
         self, shard_task: ShardTask, shards: Mapping[int, Any], title: str, most_bytes: int
     ) -> Iterator[tuple[int, Any, Any]]:
         tool, waiting = self._send_tool(shard_task.tool), deque(shards)
-        out: dict[int, tuple[Any, int]] = {}  # what is kept of orders that are out, and their bytes
+        # Of orders that are out: the shard, what is kept of it, and how many bytes are on their way
+        out: dict[int, tuple[int, Any, int]] = {}
         while waiting or out:
             while waiting and len(out) < _AHEAD * self._cores:
-                if sum(size for _, size in out.values()) >= most_bytes:
+                if sum(size for _, _, size in out.values()) >= most_bytes:
                     break
-                number = waiting.popleft()
-                order, kept = shard_task.read(shards[number])
+                shard, number = waiting.popleft(), next(self._numbers)
+                order, kept = shard_task.read(shards[shard])
                 content = pickle.dumps((shard_task.work, order), PICKLE)
                 cores, is_quick = shard_task.cores, shard_task.is_quick
                 self._send(SendOrder(number, content, tool, cores, is_quick, title))
-                out[number] = kept, len(content)
+                out[number] = shard, kept, len(content)
                 self._costs.bytes_out += len(content)
-            done = self._next_answer(title)
-            kept, _ = out.pop(done.number)
-            self._costs.add(done.node, shard_task.count(shards[done.number]), done)
-            yield done.number, kept, pickle.loads(done.content)
+            done = self._next_answer(title, out)
+            shard, kept, _ = out.pop(done.number)
+            self._costs.add(done.node, shard_task.count(shards[shard]), done)
+            yield shard, kept, pickle.loads(done.content)
 
     def close(self) -> None:
         """End the client, and with it all work on the cluster."""
@@ -237,9 +240,11 @@ class Cluster:
             self._tool = digest
         return digest
 
-    def _next_answer(self, title: str) -> Done:
+    def _next_answer(self, title: str, out: Container[int]) -> Done:
         while True:
             match self._receive():
+                case Done(number) | Raised(number) | Lost(number) if number not in out:
+                    pass
                 case Done() as done:
                     if done.machine.digest not in self._accepted:  # it came later
                         self._check((Node(done.node, 0, done.machine),))

@@ -17,7 +17,7 @@ class SendTool(NamedTuple):
 
 
 class SendOrder(NamedTuple):
-    """An order, as of ``work_on``; its number is that of the shard.
+    """An order, as of ``work_on``; no two of a client have one number.
 
     Attributes:
         cores, is_quick: as of ``ShardTask``.
