@@ -81,7 +81,7 @@ def test_more_idle_connections_than_open_files_leave_the_server_at_work():
         server.client.close()
         for _ in range(5):
             assert get_alone(server, "/healthz")[0] == get_alone(server, "/v1/model")[0] == 200
-        assert len(server.log) < 30
+        assert len([entry for entry in server.log if entry["message"] != REQUEST]) < 20
         assert all(entry["level"] in ("info", "warning") for entry in server.log)
 
 
