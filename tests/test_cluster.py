@@ -208,6 +208,25 @@ def test_an_overdue_shard_is_handed_out_once_more(
     assert re.search(
         r"^[1-8] orders had no answer in time and were handed out once more$", out, re.M
     )
+    told = "squares: no answer for 2 s, orders are handed out once more: `ray status` tells "
+    assert out.count(f"{told}whether the cluster is at other work\n") == 1
+
+
+def test_a_cluster_that_others_keep_busy_is_one_line_in_time(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had a free core at first."""
+    monkeypatch.setattr(engine, "STILL_S", 5.0)
+    monkeypatch.setattr(engine, "STILL_TIMES", 0)
+    line = (
+        rf"^compute\.address: the Ray cluster at {re.escape(address)}: squares: no answer for 5 s: "
+        r"`ray status` tells whether it is at other work; what is finished is kept, `dvc repro` "
+        r"goes on with it$"
+    )
+    shards, journal = squares(tmp_path, "", *["sleeps once"] * 2), tmp_path / "journal"
+    with on_cluster(of_cluster(address)), pytest.raises(PawprintError, match=line):
+        send_shards(SQUARES, shards, "squares", journal)
+    assert (journal / "00000.json").exists()
 
 
 DRIVER = """

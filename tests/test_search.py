@@ -600,9 +600,12 @@ params = yaml.safe_load(open("params.yaml"))
 if stage == "features":
     Path("features.txt").write_text("features")
 elif stage == "train_head":
-    Path("head.txt").write_text(Path("features.txt").read_text() + str(params["head"]["epochs"]))
+    Path("heads").mkdir()
+    text = Path("features.txt").read_text() + str(params["head"]["epochs"])
+    Path("heads/head.txt").write_text(text)
+    Path("heads/rows.txt").write_text("no stage reads this part of the output")
 else:
-    values = Path("head.txt").read_text(), params["finetune"]["epochs"]
+    values = Path("heads/head.txt").read_text(), params["finetune"]["epochs"]
     half = Path(".resume/half")
     goes_on = half.exists() and half.read_text() == repr(values)
     half.parent.mkdir(exist_ok=True)
@@ -626,10 +629,10 @@ def tuned_base(base: Project) -> Project:
     (project.root / "metrics/.gitignore").write_text("/finetune.json\n")
     outs = {
         "features": "features.txt",
-        "train_head": "head.txt",
+        "train_head": "heads",
         "finetune": "metrics/finetune.json",
     }
-    deps = {"features": [], "train_head": ["features.txt"], "finetune": ["head.txt"]}
+    deps = {"features": [], "train_head": ["features.txt"], "finetune": ["heads/head.txt"]}
     read = {"features": "features", "train_head": "head", "finetune": "finetune"}
     cut_pipeline(
         project.root,
@@ -720,7 +723,7 @@ BOTH = ("head.epochs=6|7", "finetune.epochs=4|8")
 
 def untouched(project: Project) -> tuple[object, ...]:
     """What the user has: contents, and when they were written."""
-    files = ("params.yaml", "new.txt", "tune.py", "dvc.lock", "head.txt", ".git/HEAD")
+    files = ("params.yaml", "new.txt", "tune.py", "dvc.lock", "heads/head.txt", ".git/HEAD")
     told = [
         project.run("git", *command).text
         for command in (("status", "--short"), ("diff",), ("diff", "--cached"), ("stash", "list"))

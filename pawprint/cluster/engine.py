@@ -42,6 +42,8 @@ from pawprint.runner.params import ComputeParams
 from pawprint.runner.processes import ON_CLUSTER, interrupts_held_back
 
 CONNECT_S = 30.0  # until the cluster answers, and later until it has a free CPU
+STILL_S = 1800.0  # without any answer, where work is quick, before it is given up ...
+STILL_TIMES = 30  # ... or so many times compute.timeout_s
 _AHEAD = 2  # orders for each core: one that is worked on, and one that waits there
 
 
@@ -114,6 +116,7 @@ class Cluster:
         self._address, self._mixed = compute.address, compute.mixed
         self._own = this_machine()
         self._accepted: set[str] = set()  # digests of machines
+        self._timeout_s = compute.timeout_s
         self._directory = tempfile.TemporaryDirectory(prefix="pawprint-")
         log = str(Path(self._directory.name, "ray.log"))
         context = multiprocessing.get_context("spawn")
@@ -164,7 +167,7 @@ class Cluster:
                 self._send(SendOrder(number, content, tool, cores, is_quick, title))
                 out[number] = shard, kept, len(content)
                 self._costs.bytes_out += len(content)
-            done = self._next_answer(title, out)
+            done = self._next_answer(title, out, shard_task.is_quick)
             shard, kept, _ = out.pop(done.number)
             self._costs.add(done.node, shard_task.count(shards[shard]), done)
             yield shard, kept, pickle.loads(done.content)
@@ -240,8 +243,16 @@ class Cluster:
             self._tool = digest
         return digest
 
-    def _next_answer(self, title: str, out: Container[int]) -> Done:
+    def _next_answer(self, title: str, out: Container[int], is_quick: bool) -> Done:
+        begin, told = time.monotonic(), False
+        within_s = max(STILL_S, STILL_TIMES * self._timeout_s)
         while True:
+            still_s = time.monotonic() - begin
+            if is_quick and not self._connection.poll(max(0.0, within_s - still_s)):
+                raise self._error(
+                    f"{title}: no answer for {within_s:g} s: `ray status` tells whether it is at "
+                    f"other work; {self._caller.again}"
+                )
             match self._receive():
                 case Done(number) | Raised(number) | Lost(number) if number not in out:
                     pass
@@ -251,6 +262,12 @@ class Cluster:
                     return done
                 case Again():
                     self._costs.again += 1
+                    if not told and time.monotonic() - begin >= self._timeout_s:
+                        self._caller.tell(
+                            f"{title}: no answer for {self._timeout_s:g} s, orders are handed out "
+                            "once more: `ray status` tells whether the cluster is at other work"
+                        )
+                        told = True
                 case Cores(count):
                     self._cores = count
                 case Raised(_, error):

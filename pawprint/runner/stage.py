@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pawprint.runner.errors import PawprintError, describe_os_error
 from pawprint.runner.files import UNFINISHED
-from pawprint.runner.fingerprint import fingerprint
+from pawprint.runner.fingerprint import fingerprint, unchanged_inputs
 from pawprint.runner.params import ComputeParams, Params
 from pawprint.runner.params_file import load_params
 from pawprint.runner.processes import end_with_dvc
@@ -35,7 +35,10 @@ def run_stage(
     try:
         with note_time(_stage_name(), _is_unfinished()):
             params = load_params()
-            with compute(params.compute) if compute else nullcontext():
+            with (
+                unchanged_inputs(_stage_name(), params),
+                compute(params.compute) if compute else nullcontext(),
+            ):
                 main(params)
     except PawprintError as error:
         sys.exit(f"error: {error}")

@@ -165,19 +165,19 @@ def find_untouched(
 
 
 def _list_cached(lock: Mapping[str, Any], wanted: Sequence[str], cache: Path) -> list[Path]:
-    """The files of the cache that are outputs, or lie in outputs, of these paths."""
+    """The files of the cache that are outputs of these paths, or have parts of these paths.
+
+    All of such an output: ``dvc exp run`` removes one of which a part cannot be brought back.
+    """
     names: dict[str, None] = {}
     outs = [out for entry in lock.values() for out in entry.get("outs", [])]
     for out in outs:
-        inside = [path for path in wanted if lies_in(path, out["path"])]
-        if not inside:
+        if not any(lies_in(path, out["path"]) for path in wanted):
             continue
         names[out["md5"]] = None
         listing = cache / _place(out["md5"])
         if out["md5"].endswith(".dir") and listing.is_file():
-            for entry in json.loads(listing.read_bytes()):
-                if any(lies_in(f"{out['path']}/{entry['relpath']}", path) for path in inside):
-                    names[entry["md5"]] = None
+            names |= {entry["md5"]: None for entry in json.loads(listing.read_bytes())}
     return [_place(name) for name in names if (cache / _place(name)).is_file()]
 
 
