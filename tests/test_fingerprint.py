@@ -144,5 +144,7 @@ def test_what_a_stage_does_not_depend_on_may_be_edited_meanwhile(params: Params)
         Path("notes.txt").touch()
         Path("pixels/labels.csv").unlink()
         Path("pixels/labels.csv").write_text("cat")
+    assert load_params() != params
     with unchanged_inputs("no such stage", params):
         replace_pixels()
+    assert Path("pixels/train/00000.npy").read_text() == "of a new archive"

@@ -99,7 +99,7 @@ def _look_at(deps: list[str]) -> dict[str, object]:
 
 
 def _find_other_values(tracked: Mapping[str, Any]) -> list[str]:
-    """Keys that params.yaml now gives other values; a file that cannot be read gives none."""
+    """Keys that params.yaml now gives other values: all of them, if it cannot be read."""
     if not tracked:
         return []
     try:
