@@ -86,14 +86,15 @@ def log(message: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
 
 
-def find_keras_file(model: Path, given: Path | None) -> Path:
-    """The .keras file of which an exported model was made.
+def find_keras_file(model: Path, given: Path | None) -> tuple[Path, int]:
+    """The .keras file of which an exported model was made, and how many views it averages.
 
     Raises:
         PawprintError: one of the two is missing.
     """
     try:
-        name = json.loads((model / CARD).read_bytes())["name"]
+        card = json.loads((model / CARD).read_bytes())
+        name, views = card["name"], card.get("tta", 1)
     except (OSError, ValueError, KeyError):
         raise PawprintError(
             f"--model: {model} is not an exported model; expected a directory with {CARD}: "
@@ -102,7 +103,7 @@ def find_keras_file(model: Path, given: Path | None) -> Path:
     path = given or ROOT / "models" / f"{name}.keras"
     if not path.is_file():
         raise PawprintError(f"--keras: no file {path}; expected the model that was exported")
-    return path.resolve()
+    return path.resolve(), views
 
 
 def get_pictures(source: str, count: int, work: Path) -> list[bytes]:
@@ -174,14 +175,14 @@ def measure(addresses: Mapping[str, str], forms: Path, options: argparse.Namespa
 def run_benchmark(options: argparse.Namespace, work: Path) -> bool:
     """Measure, write the results and print them; whether every request was answered."""
     find_wrk()
-    keras_file = find_keras_file(options.model, options.keras)
+    keras_file, views = find_keras_file(options.model, options.keras)
     pictures = get_pictures(options.pictures, options.count, work)
     forms = work / "forms"
     forms.mkdir()
     write_forms(pictures, forms)
+    plain = ("bench.plain_server", "--model", str(keras_file), "--views", str(views))
     servers: dict[str, tuple[str, ...]] = {
-        f"plain {call}": ("bench.plain_server", "--model", str(keras_file), "--call", call)
-        for call in options.calls
+        f"plain {call}": (*plain, "--call", call) for call in options.calls
     }
     servers[OURS] = ("pawprint", "serve", "--model", str(options.model.resolve()))
     with ExitStack() as stack:

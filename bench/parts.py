@@ -69,6 +69,7 @@ class Workbench:
             "head.patience": HEAD_EPOCHS,  # no early stop: both sides do the same number of epochs
             "finetune.patience": max(3, epochs),
             "features.views": 1,  # the plain way's features are those of the pictures as they are
+            "evaluate.tta": 1,  # and so are its answers
             **self._settings,
         }
         return clone(self._directory / name, self.home, archive or self._archive, values)

@@ -14,6 +14,7 @@ import argparse
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,13 +29,27 @@ Call = Callable[[np.ndarray], np.ndarray]
 """Pixels uint8 [1, size, size, 3] in 0...255 → probabilities float32 [1, C]."""
 
 
-def keras_calls(model: keras.Model) -> dict[str, Call]:
-    """The ways in which Keras itself runs a model, by their names."""
-    return {
+def keras_calls(model: keras.Model, views: int) -> dict[str, Call]:
+    """The ways in which Keras itself runs a model, by their names.
+
+    Args:
+        model: a classifier of the pipeline.
+        views: 2: the answer is the mean for the picture and its mirror image, shown as one batch.
+    """
+    ways: dict[str, Callable[[np.ndarray], Any]] = {
         "predict": lambda pixels: model.predict(pixels, verbose=0),
-        "call": lambda pixels: model(pixels, training=False).numpy(),
+        "call": lambda pixels: model(pixels, training=False),
         "predict_on_batch": model.predict_on_batch,
     }
+
+    def answer(way: Callable[[np.ndarray], Any], pixels: np.ndarray) -> np.ndarray:
+        batch = pixels if views == 1 else np.concatenate([pixels, pixels[:, :, ::-1]])
+        found = way(batch)
+        # The second output is the unlikeness
+        probs = np.asarray(found[0] if isinstance(found, list | tuple) else found)
+        return probs.mean(axis=0, keepdims=True)
+
+    return {name: partial(answer, way) for name, way in ways.items()}
 
 
 CALLS = ("predict", "call", "predict_on_batch")
@@ -72,6 +87,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a .keras file of the pipeline")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--call", choices=CALLS, required=True, help="how Keras is asked")
+    parser.add_argument("--views", type=int, choices=(1, 2), default=1, help="see evaluate.tta")
     options = parser.parse_args()
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -81,7 +97,7 @@ def main() -> None:
 
     info = read_model_info(options.model)
     model = keras.models.load_model(options.model, compile=False)
-    call = keras_calls(model)[options.call]
+    call = keras_calls(model, options.views)[options.call]
     call(np.zeros((1, info.image_size, info.image_size, 3), np.uint8))  # the first takes longest
     app = build_app(call, info.class_names, info.image_size)
     uvicorn.run(app, port=options.port, log_level="warning")

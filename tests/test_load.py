@@ -189,8 +189,9 @@ def test_the_plain_way_sees_and_answers_what_pawprint_does(folder):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_short_run_of_the_whole_measurement(folder, tmp_path, tmp_path_factory):
     models = colours_models(tmp_path_factory)
-    command = ["-m", "bench.load", "--model", str(models / "export"), "--clients", "1,4"]
-    command += ["--keras", str(models / "colours.keras"), "--pictures", str(folder)]
+    # It tells unlikeness, and averages a picture and its mirror image, as the default does
+    command = ["-m", "bench.load", "--model", str(models / "strict"), "--clients", "1,4"]
+    command += ["--keras", str(models / "telling.keras"), "--pictures", str(folder)]
     command += ["--seconds", "3", "--turns", "1", "--calls", "predict", "--out", str(tmp_path)]
     done = run_python(*command, cwd=ROOT)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
