@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 import json
 import signal
 import socket
@@ -10,12 +12,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Thread
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import uvicorn
 from living import wait_until
 from served import Running, answer_of, colours, connected, get_alone, picture, serving
 
 from pawprint.serving.crowd import IDLE_S, SLOW_S, Crowd, Ended
+from pawprint.serving.server import Server
+from pawprint.serving.service import Service
 from pawprint.serving.settings import Settings
 
 # covers: B5, R18
@@ -270,3 +277,30 @@ def test_sigterm_waits_for_work_and_for_nothing_else():
             assert server.process.wait(20) == 0
     assert server.log[-1]["message"] == "stopped"
     assert [entry for entry in server.log if entry["level"] != "info"] == []
+
+
+def test_sigterm_is_not_lost_while_timers_are_sorted(monkeypatch):
+    """Asyncio replaces its list of timers once more than half of over 100 were cancelled.
+
+    That happens when many connections close, and a server is often stopped then.
+    """
+    config = uvicorn.Config(lambda: None, log_config=None)
+    service = cast(Service, SimpleNamespace(started=True, stopping=False, failure=None))
+    sort = heapq.heapify
+
+    async def scenario() -> None:
+        server = Server(config, service, Crowd(Settings(drain_s=0.01), 1, lambda reason: None))
+
+        def interrupted(timers: list[asyncio.TimerHandle]) -> None:
+            if not service.stopping:
+                server.handle_exit(signal.SIGTERM, None)
+            sort(timers)
+
+        monkeypatch.setattr(heapq, "heapify", interrupted)
+        for _ in range(200):
+            asyncio.get_running_loop().call_later(60, print).cancel()
+        while not server.should_exit:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
+    assert service.stopping

@@ -173,7 +173,9 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._service.stopping = True
-        asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, sig, frame)
+        # A signal may come while asyncio sorts its timers, and a timer that is set then is lost
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._drain_s, super().handle_exit, sig, frame)
 
 
 def listen(host: str, port: int) -> socket.socket:
