@@ -906,6 +906,41 @@ def test_glibc_gives_back_what_is_free_between_what_is_not():
     assert after < 20
 
 
+SENT = """
+import multiprocessing, resource, sys, threading
+from pawprint.runner.limits import keep_large_blocks
+
+def send():
+    for _ in range(8):
+        end.send(content)
+
+if "--told" in sys.argv:
+    keep_large_blocks()
+connection, end = multiprocessing.Pipe()
+content = b"x" * 12_000_000
+threading.Thread(target=send).start()
+for number in range(8):
+    connection.recv()
+    if number == 2:  # what is kept was asked for by then
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has it")
+def test_glibc_keeps_the_memory_of_messages_when_it_is_told():
+    """`pawprint.runner.limits.keep_large_blocks` calls mallopt through `ctypes`.
+
+    It counts the pages that the kernel had to clear.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    cleared = [
+        int(subprocess.check_output([sys.executable, "-c", SENT, *told], env=environment))
+        for told in ([], ["--told"])
+    ]
+    assert cleared[1] < cleared[0] / 4
+
+
 READ_HEIC = "import io, sys, pi_heif; pi_heif.HeifImageFile(io.BytesIO(sys.stdin.buffer.read()))"
 
 

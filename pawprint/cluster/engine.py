@@ -37,6 +37,7 @@ from pawprint.cluster.session import run_client
 from pawprint.cluster.worker import PICKLE, pack_tool
 from pawprint.runner.errors import PawprintError
 from pawprint.runner.journal import ShardTask, Tool, engine_in_use
+from pawprint.runner.limits import keep_large_blocks
 from pawprint.runner.machine import note_other_makers
 from pawprint.runner.params import ComputeParams
 from pawprint.runner.processes import ON_CLUSTER, interrupts_held_back
@@ -112,6 +113,7 @@ class Cluster:
                 f"{caller.setting}: Ray is not installed here: pip install --require-hashes -r "
                 f"requirements-ray.txt, or do without: {caller.alone}"
             )
+        keep_large_blocks()
         self._caller = caller
         self._address, self._mixed = compute.address, compute.mixed
         self._own = this_machine()

@@ -12,6 +12,7 @@ from pawprint.cluster.client import RayClient
 from pawprint.cluster.machines import PACKAGE
 from pawprint.cluster.messages import NotReady, Refused
 from pawprint.runner.errors import PawprintError, one_line
+from pawprint.runner.limits import keep_large_blocks
 from pawprint.runner.processes import end_with_parent
 
 _QUIET = {
@@ -39,6 +40,7 @@ def run_client(connection: Connection, address: str, timeout_s: float, log: str)
         log: file for what Ray has to say.
     """
     end_with_parent()
+    keep_large_blocks()
     number = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(number, 1)
     os.dup2(number, 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pawprint.cluster.machines import Machine, this_machine
-from pawprint.runner.limits import leave_no_core
+from pawprint.runner.limits import keep_large_blocks, leave_no_core
 from pawprint.runner.processes import worker_pool
 
 PICKLE = pickle.HIGHEST_PROTOCOL
@@ -44,6 +44,7 @@ def work_on(order: bytes, digest: str, fetch: Callable[[], bytes]) -> Reply:
         fetch: gets what ``pack_tool`` returned; called where this process has not opened it.
     """
     leave_no_core()
+    keep_large_blocks()
     start = time.monotonic()
     work, sent = pickle.loads(order)
     answer = work(sent, _open_tool(digest, fetch) if digest else None)
