@@ -562,6 +562,22 @@ def test_what_ray_says_becomes_what_to_do(said: str, told: str) -> None:
     assert explain(RuntimeError(said)) == told
 
 
+def test_a_token_that_ray_has_left_here_lets_us_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ray start` asks for a token where it finds one, and nobody has set anything."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("0" * 64)
+    with ray_node(cpus=1) as node, closing(Cluster(of_cluster(node.address))) as cluster:
+        with engine_in_use(cluster):
+            shards = squares(tmp_path, "", "")
+            found = map_shards(never, shards, "squares", shard_task=SQUARES)
+    assert found == [[0, 0], [1, 1]]
+
+
 def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     line = (
