@@ -140,7 +140,7 @@ def test_shards_that_always_end_their_process_end_the_work_in_one_line(
 ) -> None:
     line = (
         r"^squares: what worked on a shard ended 6 times \(WorkerKilled\); what is finished is "
-        r"kept, `dvc repro` goes on with it$"
+        r"kept, the same command goes on with it$"
     )
     with engine_in_use(cluster), pytest.raises(PawprintError, match=line):
         send_shards(SQUARES, squares(tmp_path, "dies"), "squares")
@@ -663,7 +663,7 @@ def test_a_cluster_that_is_gone_is_one_line_and_keeps_what_is_done(
     """Also where its machine is this one: only the process that knows Ray ends with it."""
     line = (
         r"^compute\.address: the Ray cluster at 127\.0\.0\.1:\d+: the connection to it ended: see "
-        r"that it runs; what is finished is kept, `dvc repro` goes on with it$"
+        r"that it runs; what is finished is kept, the same command goes on with it$"
     )
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "3")  # that Ray waits for its head
     shards, journal = squares(tmp_path, *["waits"] * 100), tmp_path / "journal"

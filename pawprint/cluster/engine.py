@@ -74,7 +74,7 @@ class Caller:
 STAGE = Caller(
     "compute.address",
     "-S compute.mixed=true",
-    "what is finished is kept, `dvc repro` goes on with it",
+    "what is finished is kept, the same command goes on with it",
     "-S compute.engine=local",
     _tell_stage,
 )
