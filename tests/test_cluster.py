@@ -97,6 +97,12 @@ def test_a_shard_may_take_longer_than_the_wire_is_quiet(cluster: Cluster, tmp_pa
     assert found == [[0, 0], [1, 1]]
 
 
+def test_orders_a_second_are_counted(address: str) -> None:
+    arguments = ("-m", "bench.driver", "--shards", "20", "--address", address)
+    done = run_python(*arguments, cwd=ROOT)
+    assert re.search(rb"^[1-9]\d* orders a second$", done.stdout, re.M), done.stderr
+
+
 def test_a_tool_is_opened_once_by_each_process(cluster: Cluster, tmp_path: Path) -> None:
     offset = tmp_path / "offset.txt"
     offset.write_text(str(tmp_path))
@@ -571,10 +577,12 @@ def test_a_token_that_ray_has_left_here_lets_us_in(
     token = tmp_path / ".ray" / "auth_token"
     token.parent.mkdir()
     token.write_text("0" * 64)
-    with ray_node(cpus=1) as node, closing(Cluster(of_cluster(node.address))) as cluster:
-        with engine_in_use(cluster):
-            shards = squares(tmp_path, "", "")
-            found = map_shards(never, shards, "squares", shard_task=SQUARES)
+    with (
+        ray_node(cpus=1) as node,
+        closing(Cluster(of_cluster(node.address))) as cluster,
+        engine_in_use(cluster),
+    ):
+        found = map_shards(never, squares(tmp_path, "", ""), "squares", shard_task=SQUARES)
     assert found == [[0, 0], [1, 1]]
 
 
