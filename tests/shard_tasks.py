@@ -35,13 +35,8 @@ class RayNode:
 
 
 @contextmanager
-def ray_node(cpus: int, **variables: str) -> Iterator[RayNode]:
-    """A node that ends with the block.
-
-    Args:
-        cpus: that it offers.
-        variables: more of its environment.
-    """
+def ray_node(cpus: int) -> Iterator[RayNode]:
+    """A node that ends with the block."""
     with tempfile.TemporaryDirectory(prefix="paw") as directory:  # sockets want a short path
         port, client_port = _free_ports(2)
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
@@ -50,7 +45,6 @@ def ray_node(cpus: int, **variables: str) -> Iterator[RayNode]:
         command += ["--include-dashboard=false", "--disable-usage-stats"]
         command += ["--object-store-memory=100000000"]
         environment = os.environ | {"PYTHONPATH": str(TESTS), "RAY_USAGE_STATS_ENABLED": "0"}
-        environment |= variables
         with open(Path(directory, "log"), "w+b") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             node = RayNode(f"127.0.0.1:{port}", process)
