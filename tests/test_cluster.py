@@ -226,8 +226,8 @@ def test_a_cluster_that_others_keep_busy_is_one_line_in_time(
     monkeypatch.setattr(engine, "STILL_TIMES", 0)
     line = (
         rf"^compute\.address: the Ray cluster at {re.escape(address)}: squares: no answer for 5 s: "
-        r"`ray status` tells whether it is at other work; what is finished is kept, `dvc repro` "
-        r"goes on with it$"
+        r"`ray status` tells whether it is at other work; what is finished is kept, the same "
+        r"command goes on with it$"
     )
     shards, journal = squares(tmp_path, "", *["sleeps once"] * 2), tmp_path / "journal"
     with on_cluster(of_cluster(address)), pytest.raises(PawprintError, match=line):

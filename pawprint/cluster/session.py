@@ -25,7 +25,7 @@ _QUIET = {
     "RAY_grpc_client_keepalive_time_ms": "300000",
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
 }
-TOKEN = Path("~/.ray/auth_token").expanduser()
+RAY_TOKEN = Path("~/.ray/auth_token").expanduser()
 SILENT = (
     "nothing answers there; `ray status` tells whether it runs, and this machine must have joined "
     "it: `ray start --address=HOST:PORT`"
@@ -48,7 +48,7 @@ def run_client(connection: Connection, address: str, timeout_s: float, log: str)
     os.dup2(number, 2)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if TOKEN.exists():  # as `ray start` does; ray.init does so only for "auto"
+    if RAY_TOKEN.exists():  # as `ray start` does; ray.init does so only for "auto"
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     # Ray has all machines look for modules where it is started first: an older clone may lie there
     os.chdir(os.path.dirname(log))
