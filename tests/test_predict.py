@@ -507,6 +507,25 @@ def test_who_cannot_decide_alone_is_refused(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threshold": -3},
+        {"threshold": 1.7},
+        {"threshold": 10**400},
+        {"precision": 7},
+        {"model": "head"},
+    ],
+)
+def test_a_promise_that_cannot_be_is_refused_in_one_line(
+    project: Path, changes: dict[str, object]
+) -> None:
+    promising_model(project / "models/telling", project / "odd", **changes)
+    _, err = predict(project, "photos", "--model", "odd", "--decide", code=2)
+    assert "deciding: expected what stage deciding writes; found " in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("option", ["--json", "--csv", "--top=3"])
 def test_a_name_in_another_encoding_is_escaped_and_stops_nothing(
     project: Path, option: str

@@ -64,17 +64,27 @@ def read_rule(card: ModelCard) -> Rule:
     found = card.deciding
     try:
         threshold = found["threshold"]
+        if found.get("model", card.name) != card.name:
+            raise ValueError(f"the promise of model {found['model']!r}")
         return Rule(
-            parse_number(found["precision"]),
-            parse_number(found["confidence"]),
-            None if threshold is None else parse_number(threshold),
+            _parse_share(found["precision"]),
+            _parse_share(found["confidence"]),
+            None if threshold is None else _parse_share(threshold),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:  # TypeError: an integer beyond all floats
         odd = f"{type(error).__name__}: {error}"
         raise ModelError(
             f"model {card.name}: deciding: expected what stage deciding writes; found {odd}; "
             "run dvc repro"
         ) from None
+
+
+def _parse_share(value: object) -> float:
+    """A number in 0...1, which a threshold may be at its ends."""
+    share = parse_number(value)
+    if not 0 <= share <= 1:
+        raise ValueError(f"found {value!r}, expected 0 to 1")
+    return share
 
 
 def read_reference(card: ModelCard) -> Reference | None:
