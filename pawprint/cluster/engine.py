@@ -113,7 +113,7 @@ class Cluster:
                 f"{caller.setting}: Ray is not installed here: pip install --require-hashes -r "
                 f"requirements-ray.txt, or do without: {caller.alone}"
             )
-        keep_large_blocks()
+        keep_large_blocks()  # shards go out and come back by the 10 MB
         self._caller = caller
         self._address, self._mixed = compute.address, compute.mixed
         self._own = this_machine()
