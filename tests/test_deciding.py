@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from pawprint.deciding.promise import least_sizes, make_promise
 from pawprint.deciding.rates import separation
 from pawprint.deciding.reference import make_reference
 from pawprint.deciding.results import read_findings, write_findings
-from pawprint.deciding.words import say_all, say_coverage
+from pawprint.deciding.words import say_all, say_coverage, say_drift
 from pawprint.evaluation.predictions import Prediction, sure_and_right
 from pawprint.runner.params import DecidingParams
 
@@ -270,6 +271,28 @@ def test_the_sentence_has_the_figures():
     )
 
 
+def test_validation_pictures_that_are_unlike_are_told_from_those_that_promise():
+    right = np.ones(100, bool)
+    seen = replace(
+        judgements(np.linspace(0.99, 0.7, 100), right), unlikeness=np.arange(100) / np.float32(95)
+    )
+    text = say_coverage(judge("head", seen, seen, {}, 0.01, PARAMS, 0.95).figures)
+    assert "by 96 of 96 validation pictures (4 more are unlike the training pictures)" in text
+    alien = replace(seen, unlikeness=np.full(100, 1.5, np.float32))
+    text = say_coverage(judge("head", alien, alien, {}, 0.01, PARAMS, 0.95).figures)
+    assert text == (
+        "At 90 % precision it decides nothing alone: all validation pictures are unlike the "
+        "training pictures. Raise unlikeness.k."
+    )
+
+
+def test_a_precision_near_100_percent_is_not_said_as_100():
+    seen = judgements(np.linspace(0.99, 0.7, 10), np.ones(10, bool))
+    wanted = PARAMS.model_copy(update={"precision": 0.999999999})
+    text = say_coverage(judge("head", seen, seen, {}, None, wanted, 0.95).figures)
+    assert text.startswith("At 99.9999999 % precision it decides nothing alone: ")
+
+
 def test_what_drift_is_noticed_is_said():
     """1.36 / √n, about, of each sample; more, since two signals share both rates."""
     seen = judgements(np.linspace(0.99, 0.7, 1000), np.ones(1000, bool))
@@ -279,6 +302,8 @@ def test_what_drift_is_noticed_is_said():
     assert (
         f"in windows of 50 pictures where cumulative shares are more than {100 * limit:.0f}" in text
     )
+    blind = say_drift({"drift": {"window": 20, "limit": 0.7, "blind": ["unlike", "classes"]}})
+    assert "No window can be far enough away by: unlike, classes. Raise deciding.window" in blind
     few = judgements(np.linspace(0.99, 0.7, 3), np.ones(3, bool))
     text = "\n".join(say_all(judge("head", few, few, {}, None, PARAMS, 0.95).figures))
     assert "A server cannot tell windows of 50 pictures from so few validation pictures" in text

@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from pawprint.deciding.reference import make_reference, make_shape
-from pawprint.deciding.watch import Counts, Reference, Shape, Watch
+from pawprint.deciding.rule import read_reference
+from pawprint.deciding.watch import SIGNALS, Counts, Reference, Shape, Watch
+from pawprint.inference.classifier import ModelCard
 from pawprint.runner.errors import ModelError
 from pawprint.serving.drift import DriftMonitor
 from pawprint.serving.monitoring import Monitor
@@ -122,11 +124,17 @@ def test_a_reference_comes_back_from_json():
         {"classes": {"shares": [0.5], "fewest": [0], "most": [1]}},
         {"unlike": []},
         {"brightness": {"edges": [1], "shares": [1], "limit": 0}},
+        {"brightness": {"edges": [10**400], "shares": [1], "limit": 1}},
+        {"classes": {"shares": [1 / 3] * 3, "fewest": [0] * 3, "most": [4] * 3}},  # the card has 2
     ],
 )
-def test_a_hostile_reference_is_refused(change: dict[str, Any]):
-    with pytest.raises(ModelError, match=r"deciding\.drift: expected what stage deciding writes"):
-        Reference.parse(json.loads(json.dumps(asdict(SMALL))) | change)
+def test_a_hostile_reference_is_refused_in_one_line(change: dict[str, Any]):
+    drift = json.loads(json.dumps(asdict(SMALL))) | change
+    card = ModelCard("m", ["a", "b"], 8, 100, {}, {}, {}, {}, deciding={"drift": drift})
+    with pytest.raises(
+        ModelError, match=r"^model m: deciding\.drift: expected what .*; found .*; run dvc repro$"
+    ):
+        read_reference(card)
 
 
 @pytest.mark.parametrize("false_alarms", [1e-6, 0.1, 0.5])
@@ -151,6 +159,25 @@ def test_the_limit_of_a_distribution_has_a_part_for_each_sample():
     """1.36 / √n is the 95 % point of Kolmogorov's distribution, for large n."""
     shape = make_shape(np.linspace(0, 1, 1000, dtype=np.float32), 400, rate=0.05, unlucky=0.05)
     assert shape.limit == pytest.approx(1.36 / np.sqrt(1000) + 1.36 / np.sqrt(400), rel=0.02)
+
+
+@pytest.mark.parametrize("usual", [1.0, 0.1, 0.0])
+def test_a_window_on_either_side_of_what_nearly_all_pictures_have_is_far_away(usual: float):
+    """As where a model is as good as sure of all, or all pictures are white."""
+    kept = np.full(1000, usual, np.float32)
+    shape = make_shape(kept, 200, rate=0.001, unlucky=0.05)
+    assert shape.limit < 0.25
+    assert shape.distance(kept[:200].astype(float)) == 0
+    assert shape.distance(np.full(200, float(kept[0]) - 1e-3)) == 1
+    assert shape.distance(np.full(200, float(kept[0]) + 1e-3)) == 1
+
+
+def test_signals_that_can_raise_no_alarm_are_named():
+    """Of 20 pictures all may be of one class of two, by chance; of 5 all may be anything."""
+    drawn = draw(np.random.default_rng(0), 1000)
+    assert refer(drawn, 200, 0.001).blind == []
+    assert refer(drawn, 20, 1e-9).blind == ["classes"]
+    assert refer(drawn, 5, 1e-9).blind == list(SIGNALS)
 
 
 def test_false_alarms_are_as_seldom_as_stated_for_nearly_all_references():

@@ -94,6 +94,31 @@ def test_others_are_decoded_as_in_prediction(others: Path) -> None:
     assert (pixels[0] == decode_image(content, 8, 100_000, 0, resize="letterbox")).all()
 
 
+def test_links_to_folders_are_not_followed_and_are_said(others: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.png").write_bytes(picture(70))
+    (others / "lakes/more").symlink_to(tmp_path / "elsewhere")
+    (others / "linked.png").symlink_to(tmp_path / "elsewhere/1.png")
+    found = find_others(others, SQUARES)
+    judged = judge_others(of_red, found.kinds, 2)
+    assert len(judged["lakes"]) == 2
+    assert judged["others"].paths == [str(others / "alone.png"), str(others / "linked.png")]
+    (said,) = (line for line in found.describe() if "links to" in line)
+    assert said.startswith("warning: 1 links to folders are not followed, since DVC does not watch")
+    assert f"{others}/lakes/more;" in said
+
+
+def test_a_folder_with_the_name_of_the_loose_pictures_is_said(others: Path) -> None:
+    assert "count as one kind" not in "\n".join(find_others(others, SQUARES).describe())
+    (others / "others").mkdir()
+    (others / "others/1.png").write_bytes(picture(70))
+    found = find_others(others, SQUARES)
+    assert len(found.kinds["others"]) == 2
+    assert "the folder others and the pictures beside the folders count as one kind" in "\n".join(
+        found.describe()
+    )
+
+
 def test_an_empty_folder_has_no_others_and_a_missing_one_is_named(tmp_path: Path) -> None:
     found = find_others(tmp_path, SQUARES)
     assert (found.kinds, list(found.describe())) == ({}, [])

@@ -75,6 +75,29 @@ def test_what_is_no_ordinary_file_in_a_folder_is_a_line(project: Path) -> None:
     assert [answer.get("error", "") for answer in answers] == ["", reason, reason, reason]
 
 
+def test_a_link_to_a_folder_is_a_line_and_can_be_named(project: Path) -> None:
+    (project / "photos/linked").symlink_to(project / "other")
+    (project / "photos/.linked").symlink_to(project / "other")
+    out, _ = predict(project, "photos", "--top", "1", code=1)
+    linked = "photos/linked: error: a link to a folder, which is not followed: name it itself"
+    assert [line for line in out.splitlines() if "linked" in line] == [linked]
+    out, _ = predict(project, "photos/linked", "--top", "1")
+    assert out == "photos/linked/one.png: green 100.0 %\n"
+
+
+def test_who_uses_it_is_told_to_nobody(project: Path) -> None:
+    """OpenVINO would start a process that tells a server of Google's, and leave files at home."""
+    home = project / "home"
+    home.mkdir()
+    program = (
+        "import multiprocessing, sys, pawprint.__main__; pawprint.__main__.main(); "
+        "print(multiprocessing.active_children(), 'openvino' in sys.modules)"
+    )
+    done = run_python("-c", program, "predict", "photos/b.png", cwd=project, HOME=str(home))
+    assert done.stdout.decode().splitlines()[-1] == "[] True", done.stderr.decode()
+    assert list(home.iterdir()) == []
+
+
 def test_folders_are_searched_and_sorted_and_a_line_is_printed_for_each_picture(
     project: Path,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -44,6 +45,7 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3)).astype(
 # For each model: its outputs on the pictures, and its network saved for other processes
 SCRIPT = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 from pawprint.networks.runtime import start_engine
@@ -207,3 +209,32 @@ def test_a_network_is_saved_and_opened_by_the_engine_of_the_process(tmp_path: Pa
     assert inner.shape[0] == outer.shape[0] == len(PICTURES)
     expected = model(PICTURES.astype(np.float32), training=False).numpy()
     np.testing.assert_allclose(outer, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_threads_share_a_network_and_each_gets_its_own_results(
+    models: dict[str, tuple[Path, keras.Model]],
+) -> None:
+    """More of them than pictures can be at work, as in a server that also draws heatmaps."""
+    path, _ = models["baseline"]
+    predictor = open_predictor(path.with_suffix(".xml"), "float32", 2)
+    pictures = np.concatenate([PICTURES, PICTURES[::-1]])
+    expected = predictor(pictures)[0]
+
+    def ask(start: int) -> bool:
+        (found,) = predictor(pictures[start : start + 5])
+        return bool((found == expected[start : start + 5]).all())
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, [start % 6 for start in range(120)]))
+
+
+def test_a_network_answers_on_after_pictures_that_it_cannot_take(
+    models: dict[str, tuple[Path, keras.Model]],
+) -> None:
+    path, _ = models["baseline"]
+    predictor = open_predictor(path.with_suffix(".xml"), "float32", 1)
+    (expected,) = predictor(PICTURES)
+    for _ in range(5):
+        with pytest.raises(RuntimeError, match="shape"):
+            predictor(PICTURES[:, :-1])
+    assert (predictor(PICTURES)[0] == expected).all()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,19 @@ def test_another_promise_of_what_it_decides_alone_is_noticed(project):
     assert staleness(project) == ""
 
 
+def test_another_k_of_unlikeness_is_noticed_of_any_model_that_tells_it(project):
+    path = project / "metrics/deciding/service.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"model": "head", "unlike_above": 2.0}))
+    assert staleness(project) == ""  # it does not tell unlikeness
+    directory = project / "models/export"
+    card = replace(Classifier.open(directory).card, unlike_above=2.0)
+    assert find_staleness(card, directory) == ""
+    assert "before unlikeness.k became 2.0 (its own is 1.5);" in find_staleness(
+        replace(card, unlike_above=1.5), directory
+    )
+
+
 def test_one_that_got_worse_itself_is_not_the_best_any_more(chosen):
     train(chosen, "finetuned", 0.05)
     assert "before head became the best on validation (log loss 0.04, " in staleness(chosen)
@@ -249,6 +263,7 @@ def test_the_page_and_the_log_tell_it(browser, project):
             expect(watched.page.get_by_text(notice)).to_have_count(1)
             expect(watched.page.get_by_text(notice)).to_be_visible(visible=stale)
             watched.close()
-            warnings = [entry["message"] for entry in server.log if entry["level"] == "warning"]
+            said = [entry["message"] for entry in server.log if entry["level"] == "warning"]
+            warnings = [message for message in said if not message.startswith("drift: ")]
         expected = line(f"{KERAS} changed", directory).removeprefix("warning: ").rstrip()
         assert warnings == ([expected] if stale else [])

@@ -100,7 +100,13 @@ def _find_promise(card: ModelCard, root: Path) -> str:
         found = json.loads(path.read_bytes()) if path.is_file() else {}
     except (OSError, ValueError):
         return ""
-    if not card.deciding or not isinstance(found, dict) or found.get("model") != card.name:
+    if not isinstance(found, dict):
+        return ""
+    if None not in (above := found.get("unlike_above"), card.unlike_above) and (
+        card.hashes and above != card.unlike_above
+    ):
+        return f"unlikeness.k became {above} (its own is {card.unlike_above})"
+    if not card.deciding or found.get("model") != card.name:
         return ""
     changed = found != card.deciding
     return "stage deciding found anew what it may decide alone" if changed else ""

@@ -20,8 +20,15 @@ class Unlike:
     unlike: bool
 
     def __str__(self) -> str:
-        """``unlike the training pictures (1.8)``; nothing of a picture that is like them."""
-        return f"unlike the training pictures ({self.ratio:.2g})" if self.unlike else ""
+        """``unlike the training pictures (1.8)``; nothing of a picture that is like them.
+
+        The ratio is rounded up, so that one just above 1 is not shown as 1.
+
+        >>> str(Unlike(1.0003, True)), str(Unlike(123.456, True)), str(Unlike(0.4, False))
+        ('unlike the training pictures (1.01)', 'unlike the training pictures (123.46)', '')
+        """
+        shown = np.ceil(100 * self.ratio - 1e-9) / 100  # as static/page.js has it
+        return f"unlike the training pictures ({shown:.12g})" if self.unlike else ""
 
 
 def tell_unlikeness(ratio: np.float32 | None, above: float | None) -> Unlike | None:

@@ -11,6 +11,7 @@ from pawprint.cli.reading import STDIN, Source, describe
 from pawprint.registry.file_kinds import HEAD_BYTES, recognize
 
 ODD_FILE = "not an ordinary file, or a link that leads to none"
+LINKED_FOLDER = "a link to a folder, which is not followed: name it itself"
 
 
 def find_pictures(paths: Iterable[str]) -> list[Source]:
@@ -44,7 +45,10 @@ def _list_folder(folder: str) -> list[Source]:
     def report(error: OSError) -> None:
         sources.append(Source(error.filename, describe(error)))
 
-    for directory, _, names in os.walk(folder, onerror=report):
+    for directory, subfolders, names in os.walk(folder, onerror=report):
+        for path in (os.path.join(directory, name) for name in subfolders):
+            if os.path.islink(path) and not is_hidden(Path(path).relative_to(folder).parts):
+                sources.append(Source(path, LINKED_FOLDER))
         for name in names:
             path = os.path.join(directory, name)
             if is_hidden(Path(path).relative_to(folder).parts):

@@ -125,9 +125,14 @@ def judge(
     }
     seen = val.probs, val.unlikeness, ~val.accepted, val.brightness
     reference = make_reference(*seen, params.window, params.false_alarms)
-    figures["drift"] = {"window": reference.window, "limit": round(reference.confidence.limit, 6)}
+    figures["drift"] = {
+        "window": reference.window,
+        "limit": round(reference.confidence.limit, 6),
+        "blind": reference.blind,
+    }
     service = {
         "model": model,
+        "unlike_above": val.unlike_above if val.unlikeness is not None else None,
         "precision": promise.precision,
         "confidence": promise.confidence,
         "threshold": promise.threshold,

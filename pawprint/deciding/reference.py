@@ -76,10 +76,13 @@ def make_shape(found: np.ndarray, window: int, rate: float, unlucky: float) -> S
         unlucky: the share of samples for which it is not promised.
     """
     steps = np.linspace(0, 1, _EDGES + 1)[1:]
-    edges = np.unique(np.quantile(found, steps, method="inverted_cdf"))
-    shares = np.searchsorted(np.sort(found), edges, side="right") / len(found)
+    found = np.sort(found.astype(np.float64))  # below a float32 there are others in float64
+    at = np.quantile(found, steps, method="inverted_cdf")
+    # Just below each one, too: where most pictures have one value, a window below it is far away
+    edges = np.unique([at, np.nextafter(at, -np.inf)])
+    shares = np.searchsorted(found, edges, side="right") / len(found)
     limit = float(kstwo.isf(unlucky, len(found)) + kstwo.isf(rate, window))
-    return Shape(edges.astype(float).tolist(), shares.tolist(), limit)
+    return Shape(edges.tolist(), shares.tolist(), limit)
 
 
 def _most(found: np.ndarray, count: int, window: int, rate: float, unlucky: float) -> list[int]:

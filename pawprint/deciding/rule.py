@@ -11,7 +11,7 @@ import numpy as np
 
 from pawprint.deciding.watch import Reference, parse_number
 from pawprint.inference.classifier import ModelCard
-from pawprint.runner.errors import ModelError
+from pawprint.runner.errors import ModelError, one_line
 
 ALONE, ASK = "decided", "ask a person"
 
@@ -71,19 +71,24 @@ def read_rule(card: ModelCard) -> Rule:
             _parse_share(found["confidence"]),
             None if threshold is None else _parse_share(threshold),
         )
-    except (KeyError, TypeError, ValueError) as error:  # TypeError: an integer beyond all floats
-        odd = f"{type(error).__name__}: {error}"
-        raise ModelError(
-            f"model {card.name}: deciding: expected what stage deciding writes; found {odd}; "
-            "run dvc repro"
-        ) from None
+    except (KeyError, TypeError) as error:
+        raise _odd(card, "deciding", f"{type(error).__name__}: {error}") from None
+    except ValueError as error:
+        raise _odd(card, "deciding", error) from None
+
+
+def _odd(card: ModelCard, key: str, found: object) -> ModelError:
+    return ModelError(
+        f"model {card.name}: {key}: expected what stage deciding writes; found {one_line(found)}; "
+        "run dvc repro"
+    )
 
 
 def _parse_share(value: object) -> float:
     """A number in 0...1, which a threshold may be at its ends."""
     share = parse_number(value)
     if not 0 <= share <= 1:
-        raise ValueError(f"found {value!r}, expected 0 to 1")
+        raise ValueError(f"{value!r}, expected 0 to 1")
     return share
 
 
@@ -93,4 +98,12 @@ def read_reference(card: ModelCard) -> Reference | None:
     Raises:
         ModelError: the card holds something else.
     """
-    return Reference.parse(card.deciding.get("drift")) if card.deciding else None
+    if not card.deciding:
+        return None
+    try:
+        reference = Reference.parse(card.deciding.get("drift"))
+        if (classes := len(reference.classes.shares)) != len(card.class_names):
+            raise ValueError(f"{classes} classes, expected {len(card.class_names)}")
+        return reference
+    except ValueError as error:
+        raise _odd(card, "deciding.drift", error) from None

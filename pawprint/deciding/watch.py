@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
-
-from pawprint.runner.errors import ModelError
 
 SIGNALS = ("unlike", "unlikeness", "confidence", "classes", "brightness")  # fields of Reference
 _STEP = 4  # rows and columns from one that counts to the next
@@ -24,7 +23,7 @@ class Shape:
     """How a number is distributed among validation pictures.
 
     Attributes:
-        edges: ascending numbers, some of those that are there.
+        edges: ascending numbers: some of those that are there, and the next ones below these.
         shares: of the pictures whose number is at most each edge, in 0...1.
         limit: how far the shares of a window may be from these.
     """
@@ -37,6 +36,10 @@ class Shape:
         """The largest difference between the shares of numbers float [n] and these, in 0...1."""
         below = np.searchsorted(np.sort(found), np.array(self.edges), side="right") / len(found)
         return float(np.abs(below - np.array(self.shares)).max())
+
+    def can_alarm(self, window: int) -> bool:
+        """Whether a window of so many pictures may be beyond the limit."""
+        return max(max(share, 1 - share) for share in self.shares) > self.limit
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Counts:
     shares: list[float]
     fewest: list[int]
     most: list[int]
+
+    def can_alarm(self, window: int) -> bool:
+        """Whether a window of so many pictures may have too few or too many of a kind."""
+        return min(self.most) < window or max(self.fewest) > 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class Reference:
         """From the JSON of a model's card.
 
         Raises:
-            ModelError: it is something else.
+            ValueError: it is something else.
         """
         try:
             found: Any = content
@@ -99,12 +106,8 @@ class Reference:
             )
             reference._check_counts()
             return reference
-        except (KeyError, TypeError, ValueError) as error:
-            odd = f"{type(error).__name__}: {error}"
-            raise ModelError(
-                "the model's card: deciding.drift: expected what stage deciding writes; "
-                f"found {odd}; run dvc repro"
-            ) from None
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
 
     def _check_counts(self) -> None:
         for counts in filter(None, (self.unlike, self.classes)):
@@ -117,6 +120,16 @@ class Reference:
     def signals(self) -> list[str]:
         """Which of ``SIGNALS`` can be compared."""
         return [name for name in SIGNALS if getattr(self, name) is not None]
+
+    @property
+    def blind(self) -> list[str]:
+        """Which of ``signals`` raise no alarm whatever a window holds: it, or validation, is small.
+
+        >>> always = Counts([0.1], [0], [20])
+        >>> Reference(20, 0.01, 9, always, None, Shape([0.5], [0.5], 0.4), always).blind
+        ['unlike', 'classes']
+        """
+        return [name for name in self.signals if not getattr(self, name).can_alarm(self.window)]
 
     def compare(
         self,
@@ -235,24 +248,27 @@ def parse_number(value: object) -> float:
     Raises:
         ValueError: it is none, or not finite.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"found {value!r}, expected a number")
-    return float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+            return float(value)
+    except OverflowError:
+        raise ValueError(f"a number of {len(str(value))} digits") from None
+    raise ValueError(f"{value!r}, expected a number")
 
 
 def _positive(value: object) -> float:
     if parse_number(value) <= 0:
-        raise ValueError(f"found {value!r}, expected a number above 0")
+        raise ValueError(f"{value!r}, expected a number above 0")
     return parse_number(value)
 
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"found {value!r}, expected a whole number from 0")
+        raise ValueError(f"{value!r}, expected a whole number from 0")
     return value
 
 
 def _whole(value: object) -> int:
     if not 1 <= _count(value) <= 1_000_000:
-        raise ValueError(f"found {value!r}, expected a whole number from 1 to 1000000")
+        raise ValueError(f"{value!r}, expected a whole number from 1 to 1000000")
     return _count(value)

@@ -31,8 +31,9 @@ def say_coverage(figures: Figures) -> str:
     """
     found = figures["coverage"]
     wanted, counted = f"{_share(found['precision'])} precision", found["validation"]
+    pictures = _name_pictures(counted["pictures"], figures["pictures"]["validation"])
     if found["threshold"] is None:
-        return f"At {wanted} it decides nothing alone: {_why_not(found)}"
+        return f"At {wanted} it decides nothing alone: {_why_not(counted, pictures)}"
     threshold = 100 * found["threshold"]
     said = (
         f"At {wanted} it decides {_share(found['share'], 1)} of the test pictures alone "
@@ -43,21 +44,31 @@ def say_coverage(figures: Figures) -> str:
     return (
         f"{said}. Of these {found['decided']:,}, {_share(found['precision_found'], 2)} are right "
         f"({_bounds(found, 'precision_low', 'precision_high')}). Promised with a confidence of "
-        f"{_share(found['confidence'])} by {counted['decided']:,} of {counted['pictures']:,} "
-        f"validation pictures, {counted['wrong']:,} of them wrong."
+        f"{_share(found['confidence'])} by {counted['decided']:,} of {pictures}, "
+        f"{counted['wrong']:,} of them wrong."
     )
 
 
-def _why_not(found: Figures) -> str:
-    counted = found["validation"]
-    have = f"{counted['pictures']:,} validation pictures"
+def _name_pictures(accepted: int, validation: int) -> str:
+    """The validation pictures by which a promise is made: not those that it never decides."""
+    if accepted == validation:
+        return f"{validation:,} validation pictures"
+    return (
+        f"{accepted:,} validation pictures ({validation - accepted:,} more are unlike the training "
+        "pictures)"
+    )
+
+
+def _why_not(counted: Figures, pictures: str) -> str:
+    if not counted["pictures"]:
+        return "all validation pictures are unlike the training pictures. Raise unlikeness.k."
     if counted["needed"] is None:
         return (
-            f"of {have}, even those of which it is surest are wrong too often. Lower "
+            f"of {pictures}, even those of which it is surest are wrong too often. Lower "
             "deciding.precision."
         )
     return (
-        f"{have} cannot promise it, about {counted['needed']:,} could. Raise split.val, add "
+        f"{pictures} cannot promise it, about {counted['needed']:,} could. Raise split.val, add "
         "pictures, or lower deciding.precision."
     )
 
@@ -94,10 +105,16 @@ def say_drift(figures: Figures) -> str:
             f"A server cannot tell windows of {window:,} pictures from so few validation pictures "
             "by their probabilities: drift of these is not noticed. Raise split.val, or add some."
         )
-    return (
+    said = (
         f"A server notices drift in windows of {window:,} pictures where cumulative shares are "
         f"more than {100 * limit:.0f} points from those of validation."
     )
+    if blind := figures["drift"]["blind"]:
+        said += (
+            f" No window can be far enough away by: {', '.join(blind)}. Raise deciding.window or "
+            "split.val."
+        )
+    return said
 
 
 def say_together(figures: Figures) -> str:
@@ -123,7 +140,7 @@ def say_sets(figures: Figures) -> str:
 
 
 def _share(share: float, digits: int | None = None) -> str:
-    text = f"{100 * share:.6g}" if digits is None else f"{100 * share:.{digits}f}"
+    text = f"{100 * share:.12g}" if digits is None else f"{100 * share:.{digits}f}"
     return f"{text} %"
 
 

@@ -110,6 +110,6 @@ def _rows_of_others(best: JudgedModel) -> Iterator[tuple[str, str, str, str, str
     for folder, judged in best.others.items():
         for row, path in enumerate(judged.paths):
             probs, ratios = judged.probs[row], judged.unlikeness
-            ratio = "" if ratios is None else f"{ratios[row]:.4f}"
+            ratio = "" if ratios is None else _exactly(ratios[row])
             named = best.class_names[int(probs.argmax())]
             yield folder, path, named, f"{probs.max():.6f}", ratio

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -94,17 +94,32 @@ class Others:
         directory: where they are.
         kinds: by their folder; those beside the folders are of the kind ``others``.
         ignored: how many files are no pictures by their name.
+        linked: links to folders, which are not followed.
+        named_loose: whether there is a folder of the kind of those beside the folders, too.
     """
 
     directory: Path
     kinds: Mapping[str, OtherPictures]
     ignored: int
+    linked: Sequence[Path]
+    named_loose: bool
 
     def describe(self) -> Iterator[str]:
         """Lines for the user, after they were judged: how many of each kind; what could not be."""
         if self.kinds:
             kinds = ", ".join(f"{len(found.read):,} {kind}" for kind, found in self.kinds.items())
             yield printable(f"pictures of none of the classes, in {self.directory}: {kinds}")
+        if self.linked:
+            named = "; ".join(map(str, self.linked[:_NAMED]))
+            yield printable(
+                f"warning: {len(self.linked):,} links to folders are not followed, since DVC does "
+                f"not watch what is there: {named}; copy the folders themselves"
+            )
+        if self.named_loose:
+            yield printable(
+                f"warning: {self.directory}: the folder {LOOSE} and the pictures beside the "
+                f"folders count as one kind, {LOOSE}; rename the folder to have it apart"
+            )
         if self.ignored:
             yield printable(
                 f"warning: {self.directory}: {self.ignored:,} files are not read, as their names "
@@ -152,14 +167,17 @@ def find_others(directory: Path, squares: Squares) -> Others:
             f"found none at {str(directory)!r}; make it, or set it back to data/others"
         )
     kinds: dict[str, OtherPictures] = {}
-    ignored = 0
+    ignored, linked, depths = 0, [], set()
     for path in sorted(directory.rglob("*")):
         inner = path.relative_to(directory).parts
-        if path.is_dir() or is_hidden(inner) or inner[-1] in _OF_GIT:
+        if is_hidden(inner) or inner[-1] in _OF_GIT:
             continue
-        if claims_picture(path.name):
+        if path.is_dir():
+            linked += [path] if path.is_symlink() else []
+        elif claims_picture(path.name):
             kind = inner[0] if len(inner) > 1 else LOOSE
             kinds.setdefault(kind, OtherPictures([], squares)).files.append(path)
+            depths |= {len(inner) > 1} if kind == LOOSE else set()
         else:
             ignored += 1
-    return Others(directory, kinds, ignored)
+    return Others(directory, kinds, ignored, linked, len(depths) == 2)

@@ -6,8 +6,11 @@ OpenVINO is by far the fastest on CPUs, TensorFlow drives GPUs. Both take the sa
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -188,8 +191,6 @@ class OpenVinoPredictor:
     """
 
     def __init__(self, graph: ov.Model, precision: Precision, cores: int) -> None:
-        import openvino as ov
-
         options = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "NUM_STREAMS": cores,
@@ -197,8 +198,11 @@ class OpenVinoPredictor:
             "ENABLE_CPU_PINNING": False,  # or every process would take the same first core
         }
         self._network = openvino_core().compile_model(graph, "CPU", options)
-        self._queue = ov.AsyncInferQueue(self._network, cores)
-        self._queue.set_callback(_keep_results)
+        # Not an AsyncInferQueue with a callback: its threads may let go of that after the results
+        # are there, for which they need Python, and end the process where Python is ending
+        self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        for _ in range(2 * cores):  # while one's results are kept, a core has the next
+            self._idle.put(self._network.create_infer_request())
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         size = self._network.input(0).shape[0]
@@ -207,21 +211,46 @@ class OpenVinoPredictor:
         outputs = [
             np.empty((padded, *output.shape[1:]), np.float32) for output in self._network.outputs
         ]
-        for start in range(0, count, size):
-            batch = images[start : start + size]
-            if len(batch) < size:
-                missing = np.zeros((size - len(batch), *images.shape[1:]), images.dtype)
-                batch = np.concatenate([batch, missing])
-            self._queue.start_async({0: batch}, (outputs, start))
-        self._queue.wait_all()
+        begun: deque[tuple[ov.InferRequest, int]] = deque()
+        try:
+            for start in range(0, count, size):
+                batch = images[start : start + size]
+                if len(batch) < size:
+                    missing = np.zeros((size - len(batch), *images.shape[1:]), images.dtype)
+                    batch = np.concatenate([batch, missing])
+                request = self._take(begun, outputs)
+                begun.append((request, start))
+                request.start_async({0: batch})
+            while begun:
+                self._idle.put(_finish(begun, outputs))
+        finally:
+            for request, _ in begun:  # left over by an error
+                with suppress(RuntimeError):
+                    request.wait()
+                self._idle.put(request)
         return [output[:count] for output in outputs]
 
+    def _take(
+        self, begun: deque[tuple[ov.InferRequest, int]], outputs: list[np.ndarray]
+    ) -> ov.InferRequest:
+        """An idle request, the oldest of those that were begun, or, of none, another thread's."""
+        try:
+            return self._idle.get(block=not begun)
+        except Empty:
+            return _finish(begun, outputs)
 
-def _keep_results(request: ov.InferRequest, place: tuple[list[np.ndarray], int]) -> None:
-    outputs, start = place
+
+def _finish(
+    begun: deque[tuple[ov.InferRequest, int]], outputs: list[np.ndarray]
+) -> ov.InferRequest:
+    """Wait for the oldest request, and keep its results, from its row on."""
+    request, start = begun[0]
+    request.wait()
     for i, output in enumerate(outputs):
         rows = request.get_output_tensor(i).data
         output[start : start + len(rows)] = rows
+    begun.popleft()
+    return request
 
 
 class TensorFlowPredictor:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Engine = Literal["auto", "openvino", "tensorflow"]
+# Whoever imports OpenVINO is reported to a server of Google's, unless this cannot be imported
+sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
+
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 

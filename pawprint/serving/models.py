@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,20 @@ class Served:
     @property
     def class_names(self) -> list[str]:
         return list(self.classifier.card.class_names)
+
+    def describe_watch(self) -> Iterator[str]:
+        """Lines for whoever starts the server: which drift nobody is going to notice."""
+        if self.reference is None:
+            yield (
+                f"drift: of the {self.role} model it is not noticed, as its card does not say what "
+                "validation looks like; stage export writes that for the best model of a project"
+            )
+        elif blind := self.reference.blind:
+            yield (
+                f"drift: of the {self.role} model it is not noticed by {', '.join(blind)}, for "
+                f"windows of {self.reference.window:,} pictures, or validation, are too small; "
+                "raise deciding.window or split.val"
+            )
 
     def order(self, content: bytes, pixels_left: int, cpu_left_s: float) -> Order:
         """How a picture becomes what the model sees."""

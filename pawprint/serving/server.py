@@ -108,6 +108,7 @@ def _find_warnings(service: Service, wanted: Room) -> Iterator[str]:
     for served in service.models.all():
         if served.stale:
             yield served.stale
+        yield from served.describe_watch()
 
 
 def greet(service: Service, host: str, port: int) -> str:

@@ -176,7 +176,9 @@ function showPredictions(entry, predictions) {
 function showUnlikeness(entry, result) {
   const line = entry.find(".unlike");
   line.hidden = !result.unlike;
-  if (result.unlike) line.textContent = `Unlike the training pictures (${Number(result.unlikeness.toPrecision(2))}): its class should not be trusted.`;
+  if (!result.unlike) return;
+  const shown = Math.ceil(100 * result.unlikeness - 1e-9) / 100; // up, or 1.003 would be shown as 1
+  line.textContent = `Unlike the training pictures (${shown}): its class should not be trusted.`;
 }
 
 function showDecision(entry, decided) {
