@@ -277,7 +277,11 @@ def test_validation_pictures_that_are_unlike_are_told_from_those_that_promise():
         judgements(np.linspace(0.99, 0.7, 100), right), unlikeness=np.arange(100) / np.float32(95)
     )
     text = say_coverage(judge("head", seen, seen, {}, 0.01, PARAMS, 0.95).figures)
-    assert "by 96 of 96 validation pictures (4 more are unlike the training pictures)" in text
+    assert "by 96 of 96 validation pictures (4 more unlike the training pictures)" in text
+    most = replace(seen, unlikeness=np.where(np.arange(100) < 5, 0, 1.5).astype(np.float32))
+    text = say_coverage(judge("head", most, most, {}, 0.01, PARAMS, 0.95).figures)
+    assert "5 validation pictures (95 more unlike the training pictures) cannot promise" in text
+    assert "Raise unlikeness.k, split.val, add pictures" in text
     alien = replace(seen, unlikeness=np.full(100, 1.5, np.float32))
     text = say_coverage(judge("head", alien, alien, {}, 0.01, PARAMS, 0.95).figures)
     assert text == (
@@ -290,7 +294,10 @@ def test_a_precision_near_100_percent_is_not_said_as_100():
     seen = judgements(np.linspace(0.99, 0.7, 10), np.ones(10, bool))
     wanted = PARAMS.model_copy(update={"precision": 0.999999999})
     text = say_coverage(judge("head", seen, seen, {}, None, wanted, 0.95).figures)
-    assert text.startswith("At 99.9999999 % precision it decides nothing alone: ")
+    assert text == (
+        "At 99.9999999 % precision it decides nothing alone: 10 validation pictures cannot promise "
+        "it, nor could ten million. Lower deciding.precision."
+    )
 
 
 def test_what_drift_is_noticed_is_said():
@@ -303,7 +310,7 @@ def test_what_drift_is_noticed_is_said():
         f"in windows of 50 pictures where cumulative shares are more than {100 * limit:.0f}" in text
     )
     blind = say_drift({"drift": {"window": 20, "limit": 0.7, "blind": ["unlike", "classes"]}})
-    assert "No window can be far enough away by: unlike, classes. Raise deciding.window" in blind
+    assert "No window can be far enough away by: unlike, classes; a larger deciding.w" in blind
     few = judgements(np.linspace(0.99, 0.7, 3), np.ones(3, bool))
     text = "\n".join(say_all(judge("head", few, few, {}, None, PARAMS, 0.95).figures))
     assert "A server cannot tell windows of 50 pictures from so few validation pictures" in text

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
+from pawprint.answers.unlikeness import tell_unlikeness
 from pawprint.deciding.reference import make_reference, make_shape
 from pawprint.deciding.rule import read_reference
 from pawprint.deciding.watch import SIGNALS, Counts, Reference, Shape, Watch
@@ -126,6 +127,7 @@ def test_a_reference_comes_back_from_json():
         {"brightness": {"edges": [1], "shares": [1], "limit": 0}},
         {"brightness": {"edges": [10**400], "shares": [1], "limit": 1}},
         {"classes": {"shares": [1 / 3] * 3, "fewest": [0] * 3, "most": [4] * 3}},  # the card has 2
+        {"classes": {"shares": [0.5, 0.5], "fewest": [0, 0], "most": [3, 10**400]}},
     ],
 )
 def test_a_hostile_reference_is_refused_in_one_line(change: dict[str, Any]):
@@ -178,6 +180,22 @@ def test_signals_that_can_raise_no_alarm_are_named():
     assert refer(drawn, 200, 0.001).blind == []
     assert refer(drawn, 20, 1e-9).blind == ["classes"]
     assert refer(drawn, 5, 1e-9).blind == list(SIGNALS)
+    older = replace(SMALL, confidence=Shape([1.0], [1.0], 0.2))  # which looks at no number below
+    assert older.blind == ["confidence"]
+
+
+def test_ratios_that_are_told_are_those_of_validation():
+    """Of which 0.7 is below 0.7 in float64, as are others above."""
+    for ratio in np.array([0.7, 0.1, 1.1, 1 / 3], np.float32):
+        shape = make_shape(np.full(1000, ratio), 4, rate=0.5, unlucky=0.05)
+        watch = Watch(replace(SMALL, unlikeness=shape))
+        told = tell_unlikeness(ratio, 1.0)
+        assert told is not None
+        answers = [
+            watch.add(np.array([0.9, 0.1], np.float32), told.ratio, told.unlike, 100.0)
+            for _ in range(4)
+        ]
+        assert answers[-1]["unlikeness"] == 0
 
 
 def test_false_alarms_are_as_seldom_as_stated_for_nearly_all_references():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -99,11 +100,14 @@ def test_links_to_folders_are_not_followed_and_are_said(others: Path, tmp_path: 
     (tmp_path / "elsewhere/1.png").write_bytes(picture(70))
     (others / "lakes/more").symlink_to(tmp_path / "elsewhere")
     (others / "linked.png").symlink_to(tmp_path / "elsewhere/1.png")
+    os.mkfifo(others / "pipe.png")
     found = find_others(others, SQUARES)
     judged = judge_others(of_red, found.kinds, 2)
     assert len(judged["lakes"]) == 2
     assert judged["others"].paths == [str(others / "alone.png"), str(others / "linked.png")]
-    (said,) = (line for line in found.describe() if "links to" in line)
+    lines = list(found.describe())
+    assert "others/pipe.png: not an ordinary file, or a link that leads to none" in lines[-1]
+    (said,) = (line for line in lines if "links to" in line)
     assert said.startswith("warning: 1 links to folders are not followed, since DVC does not watch")
     assert f"{others}/lakes/more;" in said
 

@@ -83,6 +83,20 @@ def test_a_link_to_a_folder_is_a_line_and_can_be_named(project: Path) -> None:
     assert [line for line in out.splitlines() if "linked" in line] == [linked]
     out, _ = predict(project, "photos/linked", "--top", "1")
     assert out == "photos/linked/one.png: green 100.0 %\n"
+    out, _ = predict(project, "photos/**", "--json", code=1)  # names the link itself
+    paths = [json.loads(line)["path"] for line in out.splitlines()]
+    assert "photos/linked/one.png" in paths
+    assert "photos/linked" not in paths
+
+
+def test_a_link_to_what_is_listed_anyway_is_none_to_tell_of(project: Path) -> None:
+    (project / "photos/latest").symlink_to("a")
+    out, _ = predict(project, "photos", "--top", "1")
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "photos/a/same.jpg",
+        "photos/b.png",
+        "photos/c/same.jpg",
+    ]
 
 
 def test_who_uses_it_is_told_to_nobody(project: Path) -> None:

@@ -153,9 +153,13 @@ def test_another_k_of_unlikeness_is_noticed_of_any_model_that_tells_it(project):
     directory = project / "models/export"
     card = replace(Classifier.open(directory).card, unlike_above=2.0)
     assert find_staleness(card, directory) == ""
-    assert "before unlikeness.k became 2.0 (its own is 1.5);" in find_staleness(
-        replace(card, unlike_above=1.5), directory
-    )
+    other = replace(card, unlike_above=1.5)
+    assert "before unlikeness.k became 2 (its own is 1.5);" in find_staleness(other, directory)
+    for odd in ("1.0", [1], True, None):
+        path.write_text(json.dumps({"model": "head", "unlike_above": odd}))
+        assert find_staleness(other, directory) == ""
+    path.write_text("[" * 100_000)
+    assert find_staleness(other, directory) == ""
 
 
 def test_one_that_got_worse_itself_is_not_the_best_any_more(chosen):

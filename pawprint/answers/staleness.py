@@ -8,7 +8,10 @@ from pathlib import Path, PurePath
 
 from pawprint.inference.classifier import ModelCard
 from pawprint.registry.models import ENSEMBLE, MODELS, find_best
+from pawprint.runner.bounds import MAX_JSON_BYTES, parse_json, read_bounded
+from pawprint.runner.errors import one_line
 from pawprint.runner.files import UNFINISHED, file_digest
+from pawprint.storage.tables import printable
 
 
 def find_staleness(card: ModelCard, directory: Path) -> str:
@@ -36,7 +39,8 @@ def find_staleness(card: ModelCard, directory: Path) -> str:
     )
     if not event:
         return ""
-    return f"{directory}: {card.name} was exported before {event}; `dvc repro` exports it anew"
+    name = printable(one_line(card.name))
+    return f"{directory}: {name} was exported before {event}; `dvc repro` exports it anew"
 
 
 def _find_change(card: ModelCard, root: Path) -> str:
@@ -97,19 +101,25 @@ def _find_promise(card: ModelCard, root: Path) -> str:
     """Another promise of what it may decide alone, as with another ``deciding.precision``."""
     path = root / "metrics/deciding/service.json"
     try:
-        found = json.loads(path.read_bytes()) if path.is_file() else {}
+        found = parse_json(read_bounded(path, MAX_JSON_BYTES)) if path.is_file() else {}
     except (OSError, ValueError):
         return ""
     if not isinstance(found, dict):
         return ""
-    if None not in (above := found.get("unlike_above"), card.unlike_above) and (
-        card.hashes and above != card.unlike_above
-    ):
-        return f"unlikeness.k became {above} (its own is {card.unlike_above})"
+    k, own = _parse_figure(found.get("unlike_above")), card.unlike_above
+    if card.hashes and None not in (k, own) and k != own:
+        return f"unlikeness.k became {k:g} (its own is {own:g})"
     if not card.deciding or found.get("model") != card.name:
         return ""
     changed = found != card.deciding
     return "stage deciding found anew what it may decide alone" if changed else ""
+
+
+def _parse_figure(value: object) -> float | None:
+    try:
+        return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
+    except OverflowError:  # an integer beyond all floats
+        return None
 
 
 def _leads_out(name: str) -> bool:

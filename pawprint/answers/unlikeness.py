@@ -27,7 +27,7 @@ class Unlike:
         >>> str(Unlike(1.0003, True)), str(Unlike(123.456, True)), str(Unlike(0.4, False))
         ('unlike the training pictures (1.01)', 'unlike the training pictures (123.46)', '')
         """
-        shown = np.ceil(100 * self.ratio - 1e-9) / 100  # as static/page.js has it
+        shown = abs(np.ceil(100 * self.ratio - 1e-9)) / 100  # as static/page.js has it
         return f"unlike the training pictures ({shown:.12g})" if self.unlike else ""
 
 

@@ -30,9 +30,13 @@ def _find(path: str) -> list[Source]:
         return _list_folder(path) or [Source(path, "no pictures in this folder")]
     if glob.has_magic(path):
         found: dict[str, Source] = {}  # ** matches a folder and what is in it
-        for match in sorted(glob.glob(path, recursive=True)):
+        matches = sorted(glob.glob(path, recursive=True))
+        for match in matches:
             sources = _list_folder(match) if os.path.isdir(match) else [Source(match)]
             found |= {source.path: source for source in sources}
+        for match in matches:  # a link that the pattern names itself is followed
+            if found.get(match, Source(match)).error == LINKED_FOLDER:
+                del found[match]
         return list(found.values()) or [Source(path, "no picture matches")]
     return [Source(path, "no such file or folder")]
 
@@ -47,7 +51,8 @@ def _list_folder(folder: str) -> list[Source]:
 
     for directory, subfolders, names in os.walk(folder, onerror=report):
         for path in (os.path.join(directory, name) for name in subfolders):
-            if os.path.islink(path) and not is_hidden(Path(path).relative_to(folder).parts):
+            hidden = is_hidden(Path(path).relative_to(folder).parts)
+            if os.path.islink(path) and not hidden and not _leads_into(path, folder):
                 sources.append(Source(path, LINKED_FOLDER))
         for name in names:
             path = os.path.join(directory, name)
@@ -60,6 +65,11 @@ def _list_folder(folder: str) -> list[Source]:
             if claims_picture(name) or _begins_as_picture(path):
                 sources.append(Source(path))
     return sorted(sources, key=lambda source: source.path)
+
+
+def _leads_into(link: str, folder: str) -> bool:
+    """Whether what is behind a link is listed anyway, as with ``latest`` beside ``2026-11-28``."""
+    return Path(os.path.realpath(link)).is_relative_to(os.path.realpath(folder))
 
 
 def _begins_as_picture(path: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from pawprint.deciding.watch import Reference, parse_number
 from pawprint.inference.classifier import ModelCard
 from pawprint.runner.errors import ModelError, one_line
+from pawprint.storage.tables import printable
 
 ALONE, ASK = "decided", "ask a person"
 
@@ -57,9 +58,9 @@ def read_rule(card: ModelCard) -> Rule:
     """
     if not card.deciding:
         raise ModelError(
-            f"model {card.name}: it does not say what it may decide alone, as .keras files, older "
-            "exports and models that export.model names do not; expected the best model of a "
-            "project, exported after stage deciding: run dvc repro"
+            f"model {printable(one_line(card.name))}: it does not say what it may decide alone, as "
+            ".keras files, older exports and models that export.model names do not; expected the "
+            "best model of a project, exported after stage deciding: run dvc repro"
         )
     found = card.deciding
     try:
@@ -79,8 +80,8 @@ def read_rule(card: ModelCard) -> Rule:
 
 def _odd(card: ModelCard, key: str, found: object) -> ModelError:
     return ModelError(
-        f"model {card.name}: {key}: expected what stage deciding writes; found {one_line(found)}; "
-        "run dvc repro"
+        f"model {printable(one_line(card.name))}: {key}: expected what stage deciding writes; "
+        f"found {printable(one_line(found))}; run dvc repro"
     )
 
 

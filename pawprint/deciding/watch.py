@@ -7,9 +7,9 @@ full, by limits that stage deciding has computed: see ``pawprint.deciding.refere
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,15 @@ class Shape:
         below = np.searchsorted(np.sort(found), np.array(self.edges), side="right") / len(found)
         return float(np.abs(below - np.array(self.shares)).max())
 
-    def can_alarm(self, window: int) -> bool:
-        """Whether a window of so many pictures may be beyond the limit."""
-        return max(max(share, 1 - share) for share in self.shares) > self.limit
+    def can_alarm(self, low: float, high: float) -> bool:
+        """Whether numbers from low to high may be beyond the limit.
+
+        >>> Shape([0.0, 255.0], [0.5, 1.0], 0.6).can_alarm(0, 255)
+        False
+        """
+        pairs = zip(self.edges, self.shares, strict=True)
+        largest = [max(share * (edge < high), (1 - share) * (edge >= low)) for edge, share in pairs]
+        return max(largest) > self.limit
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,9 @@ class Reference:
         for counts in filter(None, (self.unlike, self.classes)):
             usual = [share * self.window for share in counts.shares]
             rows = zip(counts.fewest, usual, counts.most, strict=True)
-            if not all(fewest <= share <= most for fewest, share, most in rows):
+            if max(counts.most) > self.window or not all(
+                fewest <= share <= most for fewest, share, most in rows
+            ):
                 raise ValueError("shares, fewest and most do not fit")
 
     @property
@@ -129,7 +137,14 @@ class Reference:
         >>> Reference(20, 0.01, 9, always, None, Shape([0.5], [0.5], 0.4), always).blind
         ['unlike', 'classes']
         """
-        return [name for name in self.signals if not getattr(self, name).can_alarm(self.window)]
+        limits: dict[str, tuple[float, ...]] = {
+            "unlike": (self.window,),
+            "unlikeness": (0.0, math.inf),
+            "confidence": (1 / len(self.classes.shares), 1.0),
+            "classes": (self.window,),
+            "brightness": (0.0, 255.0),
+        }
+        return [name for name in self.signals if not getattr(self, name).can_alarm(*limits[name])]
 
     def compare(
         self,
@@ -200,7 +215,9 @@ class Watch:
             brightness: of the picture, see ``measure_brightness``.
         """
         best = int(probs.argmax())
-        self._rows.append((unlike, unlikeness or 0.0, float(probs[best]), best, brightness))
+        # As validation has it: the shortest decimal of a float32 is another float64
+        ratio = float(np.float32(unlikeness or 0))
+        self._rows.append((unlike, ratio, float(probs[best]), best, brightness))
         if len(self._rows) < self.reference.window:
             return {}
         columns = [np.array(column) for column in zip(*self._rows, strict=True)]
@@ -249,7 +266,7 @@ def parse_number(value: object) -> float:
         ValueError: it is none, or not finite.
     """
     try:
-        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     except OverflowError:
         raise ValueError(f"a number of {len(str(value))} digits") from None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Figures = Mapping[str, Any]
+_MANY = 10_000_000  # pictures, which nobody is advised to add
 
 
 def say_all(figures: Figures) -> Iterator[str]:
@@ -31,9 +32,10 @@ def say_coverage(figures: Figures) -> str:
     """
     found = figures["coverage"]
     wanted, counted = f"{_share(found['precision'])} precision", found["validation"]
-    pictures = _name_pictures(counted["pictures"], figures["pictures"]["validation"])
+    unlike = figures["pictures"]["validation"] - counted["pictures"]
+    pictures = _name_pictures(counted["pictures"], unlike)
     if found["threshold"] is None:
-        return f"At {wanted} it decides nothing alone: {_why_not(counted, pictures)}"
+        return f"At {wanted} it decides nothing alone: {_why_not(counted, pictures, unlike)}"
     threshold = 100 * found["threshold"]
     said = (
         f"At {wanted} it decides {_share(found['share'], 1)} of the test pictures alone "
@@ -49,26 +51,25 @@ def say_coverage(figures: Figures) -> str:
     )
 
 
-def _name_pictures(accepted: int, validation: int) -> str:
+def _name_pictures(accepted: int, unlike: int) -> str:
     """The validation pictures by which a promise is made: not those that it never decides."""
-    if accepted == validation:
-        return f"{validation:,} validation pictures"
-    return (
-        f"{accepted:,} validation pictures ({validation - accepted:,} more are unlike the training "
-        "pictures)"
-    )
+    of_all = f"{accepted:,} validation picture{'s' * (accepted != 1)}"
+    return f"{of_all} ({unlike:,} more unlike the training pictures)" if unlike else of_all
 
 
-def _why_not(counted: Figures, pictures: str) -> str:
+def _why_not(counted: Figures, pictures: str, unlike: int) -> str:
     if not counted["pictures"]:
         return "all validation pictures are unlike the training pictures. Raise unlikeness.k."
+    if (counted["needed"] or 0) > _MANY:
+        return f"{pictures} cannot promise it, nor could ten million. Lower deciding.precision."
     if counted["needed"] is None:
         return (
             f"of {pictures}, even those of which it is surest are wrong too often. Lower "
             "deciding.precision."
         )
+    k = "unlikeness.k, " if unlike > counted["pictures"] else ""
     return (
-        f"{pictures} cannot promise it, about {counted['needed']:,} could. Raise split.val, add "
+        f"{pictures} cannot promise it, about {counted['needed']:,} could. Raise {k}split.val, add "
         "pictures, or lower deciding.precision."
     )
 
@@ -100,20 +101,18 @@ def say_others(figures: Figures) -> Iterator[str]:
 def say_drift(figures: Figures) -> str:
     """What a server notices of a change of the pictures."""
     window, limit = figures["drift"]["window"], figures["drift"]["limit"]
+    blind = ", ".join(figures["drift"]["blind"])
     if limit >= 1:
         return (
             f"A server cannot tell windows of {window:,} pictures from so few validation pictures "
-            "by their probabilities: drift of these is not noticed. Raise split.val, or add some."
+            f"by: {blind}. Raise split.val, or add pictures."
         )
     said = (
         f"A server notices drift in windows of {window:,} pictures where cumulative shares are "
         f"more than {100 * limit:.0f} points from those of validation."
     )
-    if blind := figures["drift"]["blind"]:
-        said += (
-            f" No window can be far enough away by: {', '.join(blind)}. Raise deciding.window or "
-            "split.val."
-        )
+    if blind:
+        said += f" No window can be far enough away by: {blind}; a larger deciding.window may help."
     return said
 
 

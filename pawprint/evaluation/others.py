@@ -78,6 +78,8 @@ class OtherPictures:
                     yield np.stack(good)
 
     def _try(self, path: Path) -> np.ndarray | str:
+        if not path.is_file():
+            return "not an ordinary file, or a link that leads to none"
         try:
             return self.squares.decode(path)
         except ImageError as error:
@@ -170,10 +172,12 @@ def find_others(directory: Path, squares: Squares) -> Others:
     ignored, linked, depths = 0, [], set()
     for path in sorted(directory.rglob("*")):
         inner = path.relative_to(directory).parts
-        if is_hidden(inner) or inner[-1] in _OF_GIT:
+        if is_hidden(inner):
             continue
         if path.is_dir():
             linked += [path] if path.is_symlink() else []
+        elif inner[-1] in _OF_GIT:
+            continue
         elif claims_picture(path.name):
             kind = inner[0] if len(inner) > 1 else LOOSE
             kinds.setdefault(kind, OtherPictures([], squares)).files.append(path)

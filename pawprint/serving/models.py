@@ -76,14 +76,14 @@ class Served:
         """Lines for whoever starts the server: which drift nobody is going to notice."""
         if self.reference is None:
             yield (
-                f"drift: of the {self.role} model it is not noticed, as its card does not say what "
+                f"drift: the {self.role} model's is not watched, as its card does not say what "
                 "validation looks like; stage export writes that for the best model of a project"
             )
         elif blind := self.reference.blind:
             yield (
-                f"drift: of the {self.role} model it is not noticed by {', '.join(blind)}, for "
-                f"windows of {self.reference.window:,} pictures, or validation, are too small; "
-                "raise deciding.window or split.val"
+                f"drift: the {self.role} model can raise no alarm by: {', '.join(blind)}; windows "
+                f"of {self.reference.window:,} pictures or the validation split are too small; "
+                "raise deciding.window or split.val, then run dvc repro"
             )
 
     def order(self, content: bytes, pixels_left: int, cpu_left_s: float) -> Order:
