@@ -288,7 +288,7 @@ def test_a_picture_unlike_the_training_pictures_is_said_to_be_so(browser, page, 
         rose, sky = watched.page.locator(".result").all()
         expect(rose.locator(".unlike")).to_be_hidden()
         words = re.compile(
-            r"^Unlike the training pictures \(1\.\d\): its class should not be trusted"
+            r"^Unlike the training pictures \(1\.\d+\): its class should not be trusted"
         )
         expect(sky.locator(".unlike")).to_have_text(words)
         expect(sky.locator(".verdict")).to_have_text("blue")

@@ -143,6 +143,23 @@ def test_a_server_refuses_a_model_whose_card_says_nonsense_of_drift(tmp_path_fac
     assert "deciding.drift: expected what stage deciding writes" in done.stderr
 
 
+def test_a_server_says_which_drift_it_cannot_notice(tmp_path_factory, tmp_path):
+    """That of a model without a promise; and of signals of one."""
+    model = colours_models(tmp_path_factory) / "telling"
+    promising_model(model, tmp_path / "promising")
+    card = tmp_path / "promising/model.json"
+    content = json.loads(card.read_bytes())
+    content["deciding"]["drift"]["classes"]["most"] = [4, 4, 4]
+    card.write_text(json.dumps(content))
+    for name, expected in (
+        (model, "the primary model's is not watched, as its card does not say"),
+        (tmp_path / "promising", "the primary model can raise no alarm by: confidence, classes;"),
+    ):
+        with serving("--model", str(name)) as server:
+            said = [entry["message"] for entry in server.log]
+        assert sum(expected in message for message in said) == 1, said
+
+
 def test_unlikeness_is_served_as_the_command_line_says_it(server, tmp_path_factory, tmp_path):
     """By a model that was trained on red alone, as it seems; null by one that does not tell it."""
     contents = [picture(name) for name in CLASSES]

@@ -89,6 +89,9 @@ def serve(settings: Settings) -> None:
                 LOGGER.info("listening", extra={"fields": {"host": host, "port": port}})
             if service.ring:
                 LOGGER.info(service.ring.describe())
+            for served in service.models.all():
+                for line in served.describe_watch():
+                    LOGGER.info(line)
             for line in _find_warnings(service, wanted):
                 LOGGER.warning(line)
             Server(config, service, crowd).run([listener])
@@ -108,7 +111,6 @@ def _find_warnings(service: Service, wanted: Room) -> Iterator[str]:
     for served in service.models.all():
         if served.stale:
             yield served.stale
-        yield from served.describe_watch()
 
 
 def greet(service: Service, host: str, port: int) -> str:
