@@ -6,11 +6,11 @@ OpenVINO is by far the fastest on CPUs, TensorFlow drives GPUs. Both take the sa
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -198,10 +198,11 @@ class OpenVinoPredictor:
             "ENABLE_CPU_PINNING": False,  # or every process would take the same first core
         }
         self._network = openvino_core().compile_model(graph, "CPU", options)
-        self._cores = cores
         # Not an AsyncInferQueue with a callback: its threads may let go of that after the results
         # are there, for which they need Python, and end the process where Python is ending
-        self._requests = threading.local()  # so that threads do not wait for each other
+        self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        for _ in range(2 * cores):  # while one's results are kept, a core has the next
+            self._idle.put(self._network.create_infer_request())
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         size = self._network.input(0).shape[0]
@@ -211,38 +212,45 @@ class OpenVinoPredictor:
             np.empty((padded, *output.shape[1:]), np.float32) for output in self._network.outputs
         ]
         begun: deque[tuple[ov.InferRequest, int]] = deque()
-        requests = self._idle_requests()
-        for start in range(0, count, size):
-            batch = images[start : start + size]
-            if len(batch) < size:
-                missing = np.zeros((size - len(batch), *images.shape[1:]), images.dtype)
-                batch = np.concatenate([batch, missing])
-            if len(begun) == len(requests):
-                _keep_results(*begun.popleft(), outputs)
-            request = requests[start // size % len(requests)]
-            request.start_async({0: batch})
-            begun.append((request, start))
-        while begun:
-            _keep_results(*begun.popleft(), outputs)
+        try:
+            for start in range(0, count, size):
+                batch = images[start : start + size]
+                if len(batch) < size:
+                    missing = np.zeros((size - len(batch), *images.shape[1:]), images.dtype)
+                    batch = np.concatenate([batch, missing])
+                request = self._take(begun, outputs)
+                begun.append((request, start))
+                request.start_async({0: batch})
+            while begun:
+                self._idle.put(_finish(begun, outputs))
+        finally:
+            for request, _ in begun:  # left over by an error
+                with suppress(RuntimeError):
+                    request.wait()
+                self._idle.put(request)
         return [output[:count] for output in outputs]
 
-    def _idle_requests(self) -> list[ov.InferRequest]:
-        """Those of this thread: two for each core, so that it has work while results are kept."""
-        found = self._requests
-        if not hasattr(found, "all"):
-            found.all = [self._network.create_infer_request() for _ in range(2 * self._cores)]
-        for request in found.all:  # an error or Ctrl-C may have left some at work
-            with suppress(RuntimeError):
-                request.wait()
-        return found.all
+    def _take(
+        self, begun: deque[tuple[ov.InferRequest, int]], outputs: list[np.ndarray]
+    ) -> ov.InferRequest:
+        """An idle request, the oldest of those that were begun, or, of none, another thread's."""
+        try:
+            return self._idle.get(block=not begun)
+        except Empty:
+            return _finish(begun, outputs)
 
 
-def _keep_results(request: ov.InferRequest, start: int, outputs: list[np.ndarray]) -> None:
-    """Wait for a batch, and keep what the network says of it, from a row on."""
+def _finish(
+    begun: deque[tuple[ov.InferRequest, int]], outputs: list[np.ndarray]
+) -> ov.InferRequest:
+    """Wait for the oldest request, and keep its results, from its row on."""
+    request, start = begun[0]
     request.wait()
     for i, output in enumerate(outputs):
         rows = request.get_output_tensor(i).data
         output[start : start + len(rows)] = rows
+    begun.popleft()
+    return request
 
 
 class TensorFlowPredictor:
