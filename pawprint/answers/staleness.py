@@ -98,7 +98,7 @@ def _find_views(card: ModelCard, root: Path) -> str:
 
 
 def _find_promise(card: ModelCard, root: Path) -> str:
-    """Another promise of what it may decide alone, as with another ``deciding.precision``."""
+    """Another ``unlikeness.k``, or another promise of what it may decide alone."""
     path = root / "metrics/deciding/service.json"
     try:
         found = parse_json(read_bounded(path, MAX_JSON_BYTES)) if path.is_file() else {}
