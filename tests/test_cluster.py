@@ -470,7 +470,8 @@ def test_a_machine_of_another_type_is_refused_by_name(
 ) -> None:
     line = (
         "compute.address: machines of the cluster could give other last bits than this one "
-        f"(HOST: {other_machine}); take them out, or accept that: -S compute.mixed=true"
+        f"(HOST: {other_machine}); take them out, or accept that: compute.mixed: true in "
+        "params.yaml"
     )
     with on_cluster(of_cluster(address)), pytest.raises(PawprintError) as caught:
         send_shards(SQUARES, squares(tmp_path, ""), "squares")
@@ -590,7 +591,7 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     line = (
         r"^compute\.address: Ray is not installed here: pip install --require-hashes -r "
-        r"requirements-ray\.txt, or do without: -S compute\.engine=local$"
+        r"requirements-ray\.txt, or do without: compute\.engine: local in params\.yaml$"
     )
     with pytest.raises(PawprintError, match=line), on_cluster(of_cluster("auto")):
         pass

@@ -18,7 +18,8 @@ def find_pictures(paths: Iterable[str]) -> list[Source]:
     """Pictures, folders and globs → pictures, in the order given; folders and globs are sorted.
 
     In folders, and in theirs, files count that are pictures by suffix or content and not hidden;
-    links to folders are not followed. Whatever leads to no picture becomes a source with an error.
+    links to folders are not followed, by ``**`` neither. Whatever leads to no picture becomes a
+    source with an error.
     """
     return [source for path in paths for source in _find(path)]
 
@@ -29,16 +30,67 @@ def _find(path: str) -> list[Source]:
     if os.path.isdir(path):
         return _list_folder(path) or [Source(path, "no pictures in this folder")]
     if glob.has_magic(path):
-        found: dict[str, Source] = {}  # ** matches a folder and what is in it
-        matches = sorted(glob.glob(path, recursive=True))
-        for match in matches:
+        found: dict[str, Source] = {}  # a pattern may match a folder and what is in it
+        matches, passed = _expand(path)
+        for match in sorted(matches):
             sources = _list_folder(match) if os.path.isdir(match) else [Source(match)]
             found |= {source.path: source for source in sources}
+        found |= {place: Source(place, why) for place, why in sorted(passed.items())}
         for match in matches:  # a link that the pattern names itself is followed
             if found.get(match, Source(match)).error == LINKED_FOLDER:
                 del found[match]
         return list(found.values()) or [Source(path, "no picture matches")]
     return [Source(path, "no such file or folder")]
+
+
+def _expand(pattern: str, top: str | None = None) -> tuple[set[str], dict[str, str]]:
+    """The paths that a pattern matches, and what its ``**`` did not look into: path → why.
+
+    ``glob.glob`` follows links to folders, also in circles. A pattern that ends in ``**`` is its
+    folder.
+
+    Args:
+        pattern: what to look for.
+        top: a folder of which all is looked through anyway.
+    """
+    before, stars, after = _split_at_stars(pattern)
+    if not stars:
+        return set(glob.glob(pattern)), {}
+    roots = [root for root in glob.glob(before) if os.path.isdir(root)] if before else [os.curdir]
+    if not after:
+        return set(roots), {}
+    matches: set[str] = set()
+    passed: dict[str, str] = {}
+
+    def report(error: OSError) -> None:
+        passed[error.filename] = describe(error)
+
+    for root in roots:
+        for directory, subfolders, _ in os.walk(root, onerror=report):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            place = directory if before else directory.removeprefix(os.curdir).lstrip(os.sep)
+            for path in (os.path.join(place, name) for name in subfolders):
+                if os.path.islink(path) and not _leads_into(path, top or root):
+                    passed[path] = LINKED_FOLDER
+            here, there = _expand(os.path.join(glob.escape(place), after), top or root)
+            matches |= here
+            passed |= there
+    return matches, passed
+
+
+def _split_at_stars(pattern: str) -> tuple[str, str, str]:
+    """What stands before the first part ``**``, that part, and what stands behind it.
+
+    >>> _split_at_stars("photos/**/**/*.jpg"), _split_at_stars("/**"), _split_at_stars("a**b/c")
+    (('photos', '**', '*.jpg'), ('/', '**', ''), ('a**b/c', '', ''))
+    """
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        return pattern, "", ""
+    first = parts.index("**")
+    behind = next((i for i in range(first, len(parts)) if parts[i] != "**"), len(parts))
+    before = os.sep.join(parts[:first]) or (os.sep if first else "")
+    return before, "**", os.sep.join(parts[behind:])
 
 
 def _list_folder(folder: str) -> list[Source]:

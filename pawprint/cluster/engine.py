@@ -73,9 +73,9 @@ class Caller:
 
 STAGE = Caller(
     "compute.address",
-    "-S compute.mixed=true",
+    "compute.mixed: true in params.yaml",
     "what is finished is kept, the same command goes on with it",
-    "-S compute.engine=local",
+    "compute.engine: local in params.yaml",
     _tell_stage,
 )
 
