@@ -73,7 +73,7 @@ def _expand(pattern: str, top: str | None = None) -> tuple[set[str], dict[str, s
                 if os.path.islink(path) and not _leads_into(path, top or root):
                     passed[path] = LINKED_FOLDER
             here, there = _expand(os.path.join(glob.escape(place), after), top or root)
-            matches |= here
+            matches |= {path for path in here if not (os.path.islink(path) and os.path.isdir(path))}
             passed |= there
     return matches, passed
 
