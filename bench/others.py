@@ -1,4 +1,4 @@
-"""Draws pictures of no class: python -m bench.others FOLDER [PICTURES OF EACH KIND]
+"""Draws pictures of no class.
 
 Those in data/others are drawn by it. Picture ``i`` of a kind follows from the two alone. They are
 drawings, and so are their folders' names: a model that rejects all of them has not been shown a
@@ -7,9 +7,9 @@ photograph of anything else.
 
 from __future__ import annotations
 
+import argparse
 import io
 import string
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,5 +146,13 @@ def draw_all(folder: Path, count: int) -> None:
                 file.write(draw_other(kind, index))
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.others", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a folder of its own for each kind goes there")
+    parser.add_argument("count", type=int, nargs="?", default=COUNT, help="of each (%(default)s)")
+    arguments = parser.parse_args()
+    draw_all(arguments.folder, arguments.count)
+
+
 if __name__ == "__main__":
-    draw_all(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else COUNT)
+    main()

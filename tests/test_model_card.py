@@ -63,6 +63,21 @@ def test_a_card_says_how_the_model_was_made(tmp_path):
     assert "weights_file" not in text.replace("\\", "")
 
 
+def test_a_card_of_an_ensemble_says_not_where_its_members_lay(tmp_path):
+    run = SmallRun(tmp_path).write()
+    (tmp_path / "metrics/finetune.json").rename(tmp_path / "metrics/ensemble.json")
+    for path in (tmp_path / "plots/evaluate").glob("*/finetuned.json"):
+        path.rename(path.with_name("ensemble.json"))
+    for path in [tmp_path / "models/export/model.json", *(tmp_path / "metrics").glob("**/*.*")]:
+        if path.suffix in (".json", ".csv"):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace("finetuned", "ensemble"), encoding="utf-8")
+    report(run)
+    _, text = read_card(run)
+    assert "| ensemble.picks | 0 |" in text
+    assert "data/members" not in text
+
+
 def test_a_card_has_the_words_of_its_maker(tmp_path):
     run = SmallRun(tmp_path).write()
     report(run, name="Pets", intended_use="To sort *my* pictures.", limits="Not for <vets>.")

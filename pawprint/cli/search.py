@@ -342,10 +342,10 @@ def _parse(arguments: list[str], prog: str) -> argparse.Namespace:
         description="Search settings of the head (head.*), judged by cross-validation on cached "
         "features, or of fine-tuning (finetune.*), judged on the validation split by the stages "
         "themselves, which takes far longer. RANGE is a..b, a..b:log, or choices x|y|z. Every "
-        "trial is a DVC experiment, search-NAME-0001 and so on; the first has what params.yaml "
+        "trial is a DVC experiment, search-NAME-0000 and so on; the first has what params.yaml "
         "has. The test split is not read. A search that was stopped goes on when the same command "
         f"is typed again; what is kept of it is in {_SEARCHES}/NAME. Run it from the project's "
-        "root, after `dvc repro crossval`.",
+        "root, after `dvc repro crossval`, with finetune.* after `dvc repro train_head`.",
         epilog=f"example: {prog} --minutes 15 head.lr=1e-4..1e-2:log head.dropout=0..0.6 "
         "'head.hidden=[]|[256]'",
     )

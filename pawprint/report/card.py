@@ -31,7 +31,7 @@ from pawprint.storage.tables import printable
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _MOST_NAMES = 8  # of classes in a sentence
-_PATHS = {"weights_file"}  # keys whose value may be a path of somebody's machine
+_PATHS = {"weights_file", "files"}  # keys whose value may be a path of somebody's machine
 # What a model's numbers follow from, besides the sections of its own training
 _SECTIONS = {
     "baseline": ("preprocess", "augment", "baseline"),
