@@ -53,8 +53,8 @@ def _expand(pattern: str, top: str | None = None) -> tuple[set[str], dict[str, s
         pattern: what to look for.
         top: a folder of which all is looked through anyway.
     """
-    before, stars, after = _split_at_stars(pattern)
-    if not stars:
+    before, after = _split_at_stars(pattern)
+    if after is None:
         return set(glob.glob(pattern)), {}
     roots = [root for root in glob.glob(before) if os.path.isdir(root)] if before else [os.curdir]
     if not after:
@@ -78,19 +78,19 @@ def _expand(pattern: str, top: str | None = None) -> tuple[set[str], dict[str, s
     return matches, passed
 
 
-def _split_at_stars(pattern: str) -> tuple[str, str, str]:
-    """What stands before the first part ``**``, that part, and what stands behind it.
+def _split_at_stars(pattern: str) -> tuple[str, str | None]:
+    """What stands before the first part ``**``, and what behind it; None: it has no such part.
 
     >>> _split_at_stars("photos/**/**/*.jpg"), _split_at_stars("/**"), _split_at_stars("a**b/c")
-    (('photos', '**', '*.jpg'), ('/', '**', ''), ('a**b/c', '', ''))
+    (('photos', '*.jpg'), ('/', ''), ('a**b/c', None))
     """
     parts = pattern.split(os.sep)
     if "**" not in parts:
-        return pattern, "", ""
+        return pattern, None
     first = parts.index("**")
     behind = next((i for i in range(first, len(parts)) if parts[i] != "**"), len(parts))
     before = os.sep.join(parts[:first]) or (os.sep if first else "")
-    return before, "**", os.sep.join(parts[behind:])
+    return before, os.sep.join(parts[behind:])
 
 
 def _list_folder(folder: str) -> list[Source]:
