@@ -1,5 +1,6 @@
 """The chosen model → models/export/, in the forms of other programs, each compared with Keras."""
 
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,18 @@ from pawprint.networks.runtime import start_tensorflow
 from pawprint.registry.models import made_models
 from pawprint.runner.files import atomic_directory
 from pawprint.runner.params import Params
+from pawprint.runner.processes import available_cores, worker_pool
 from pawprint.runner.stage import run_stage
 from pawprint.storage.tables import read_json, write_json
 
 
 def main(params: Params) -> None:
+    count = min(params.runtime.threads, available_cores())
+    with worker_pool("export", "pawprint.export.parity", count=count) as workers:
+        export(params, workers)
+
+
+def export(params: Params, workers: Executor) -> None:
     config, threads, batch_size = params.export, params.runtime.threads, params.evaluate.batch_size
     start_tensorflow(threads, 0)
     from pawprint.export import parity, ratios
@@ -50,8 +58,8 @@ def main(params: Params) -> None:
     mirrored = ", which averages a picture and its mirror image" if tta == 2 else ""
     print(f"exporting {name}{mirrored}", flush=True)
     with atomic_directory(Path("models/export")) as out:
-        write_formats(source, model, card, out, train.images, config)
-        said = parity.predict_formats(out, tta, test.images, threads, batch_size)
+        write_formats(source, model, card, out, train.images, config, workers)
+        said = parity.predict_formats(out, test.images, workers, threads, batch_size)
         said = {parity.KERAS: expected, **said}
         probs = {form: outputs[0] for form, outputs in said.items()}
         sizes = parity.measure_formats(out, source)

@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     check_all_class_weights(params, read_class_names(processed))
     start_tensorflow(params.runtime.threads, config.seed)
     from pawprint.baseline.quick_form import quick_form
-    from pawprint.data.pixel_batches import pixel_batches
+    from pawprint.data.pixel_batches import pixel_batches, resize_once
     from pawprint.networks.architectures import add_probs, build_baseline, build_resizing, chain
     from pawprint.networks.model_files import ModelInfo, save_model
     from pawprint.training.fit import Validation, train_model
@@ -27,8 +27,9 @@ def main(params: Params) -> None:
     info = ModelInfo(read_class_names(processed), train.images.shape[1], params.preprocess.resize)
     weights = weigh_classes(config, "baseline", train.labels, info.class_names)
     resizing = build_resizing(info.image_size, config.image_size)
-    batches, inputs = pixel_batches(train, val, params.augment, config, config.image_size, resizing)
     with unfinished_work("train_baseline", params) as work:
+        seen = resize_once(val.images, resizing, config.batch_size, work / "val")
+        batches, inputs = pixel_batches(train, seen, params.augment, config, config.image_size)
         with choose_strategy().scope():
             trained = train_model(
                 build_baseline(config, len(info.class_names)),

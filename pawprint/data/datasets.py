@@ -113,7 +113,7 @@ def training_batches(
         )
         steps = (params.epochs - first_epoch) * steps_per_epoch(len(labels), params.batch_size)
         rows = rows.apply(tf.data.experimental.assert_cardinality(steps))
-        return rows.map(lambda *arrays: (transform(*arrays[:-1]), arrays[-1])).prefetch(4)
+        return _prefetch(rows.map(lambda *arrays: (transform(*arrays[:-1]), arrays[-1])))
 
     return batches
 
@@ -147,7 +147,20 @@ def plain_batches(
     batches = tf.data.Dataset.from_generator(generate, output_signature=signature)
     steps = steps_per_epoch(num_rows, batch_size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    return batches.map(transform).prefetch(4)
+    return _prefetch(batches.map(transform))
+
+
+def _prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Have some batches ready, a number that nothing tunes.
+
+    The thread that would tune it sleeps longer each time, up to a minute, and sometimes has to wake
+    before the iterator can end.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(4).with_options(options)
 
 
 def feature_batches(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,6 @@ from pawprint.networks.model_files import read_model_info
 from pawprint.registry.models import find_best
 from pawprint.runner.files import file_digest
 from pawprint.runner.params import AugmentParams, ExportParams, PreprocessParams
-from pawprint.runner.processes import worker_pool
 from pawprint.storage.shards import ShardedArray
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ def write_formats(
     directory: Path,
     train: ShardedArray,
     config: ExportParams,
+    workers: Executor,
 ) -> None:
-    """Write all forms of a model. Keras must run on TensorFlow, in a fresh process.
+    """Write all forms of a model. Keras must run on TensorFlow.
 
     Args:
         source: the ``.keras`` file.
@@ -117,12 +118,12 @@ def write_formats(
         directory: where; it exists.
         train: training pictures; some of them, evenly spaced, calibrate the int8 file.
         config: whether there is one, and how many pictures calibrate it.
+        workers: fresh processes: Keras on OpenVINO needs one of its own.
 
     Raises:
         ModelError: the model is not a classifier of Pawprint.
     """
-    with worker_pool("export") as pool:  # Keras on OpenVINO needs a process of its own
-        pool.submit(_write_openvino, source, card, directory).result()
+    workers.submit(_write_openvino, source, card, directory).result()
     network = freeze(model, card.tta)
     saved_model = directory / SAVED_MODEL
     write_saved_model(network, card, saved_model)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from pawprint.evaluation.metrics import Array, wilson_interval
 from pawprint.export.formats import (
@@ -21,7 +25,7 @@ from pawprint.export.formats import (
     TFLITE_INT8,
 )
 from pawprint.inference.classifier import Classifier
-from pawprint.networks.predictor import Predictor, predict_all
+from pawprint.networks.predictor import GRAPH_BATCH, Predictor
 from pawprint.runner.errors import DataError, ModelError
 from pawprint.runner.params import ExportParams
 from pawprint.storage.shards import ShardedArray
@@ -101,34 +105,49 @@ def size_bytes(directory: Path, entry: Format) -> int:
 
 
 def predict_formats(
-    directory: Path,
-    views: int,
-    images: ShardedArray,
-    threads: int,
-    batch_size: int,
+    directory: Path, images: ShardedArray, workers: Executor, threads: int, batch_size: int
 ) -> dict[str, list[Array]]:
     """What each format of an exported directory says of all pictures.
 
+    Each picture is with a single thread, a few pictures at a time: threads that share the work on
+    one picture wait for each other.
+
     Args:
         directory: the exported one.
-        views: 2: what was exported gives means with the mirror image.
         images: uint8 [n, size, size, 3].
-        threads: of each runtime.
-        batch_size: pictures at a time; their mirror images count, as they take memory too.
+        workers: processes, of which each runs a network.
+        threads: TensorFlow runs the SavedModel in this process, in so many.
+        batch_size: pictures that are read at a time.
 
     Returns:
         Format → probabilities, float32 [n, classes], and unlikeness, float32 [n, 1], of a model
         that tells it.
     """
-    formats = find_formats(directory)
-    batch_size = max(1, batch_size // views)
+    starts = range(0, len(images), batch_size)
+    parts = [range(i, min(i + batch_size, len(images))) for i in starts]
     found = {}
-    # One network in memory at a time. TensorFlow keeps what it has had: it comes last
-    for form in sorted(formats, key=lambda form: form == SAVED_MODEL):
-        network = formats[form].open(directory, threads)
-        found[form] = predict_all(network, images, batch_size, form)
-        del network
-    return {form: found[form] for form in formats}
+    with ThreadPoolExecutor(threads) as own:
+        for form in find_formats(directory):
+            answer = partial(_predict_part, directory, form, images.paths)
+            said = (own if form == SAVED_MODEL else workers).map(answer, parts)
+            bar = tqdm(said, desc=form, total=len(parts), unit="batch")
+            found[form] = [np.concatenate(outputs) for outputs in zip(*bar, strict=True)]
+    return found
+
+
+_opened: dict[str, Predictor] = {}  # by this process; one network at a time
+_opening = Lock()
+
+
+def _predict_part(directory: Path, form: str, shards: list[Path], rows: range) -> list[Array]:
+    with _opening:
+        if form not in _opened:
+            _opened.clear()
+            _opened[form] = FORMATS[form].open(directory, 1)
+    network, images = _opened[form], ShardedArray(shards).gather(rows)
+    pairs = range(0, len(images), GRAPH_BATCH)
+    said = [network(images[i : i + GRAPH_BATCH]) for i in pairs]
+    return [np.concatenate(outputs) for outputs in zip(*said, strict=True)]
 
 
 def measure_formats(directory: Path, source: Path) -> dict[str, int]:

@@ -84,9 +84,13 @@ class AdamW(keras.optimizers.AdamW):
         options: as for ``keras.optimizers.AdamW``.
     """
 
+    weight_decay: float | None
+
     def __init__(self, factors: Mapping[str, float], **options: Any) -> None:
         super().__init__(**options)
         self._factors = factors
+        if not self.weight_decay:
+            self.weight_decay = None  # or Keras goes through all weights to take nothing from them
         self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

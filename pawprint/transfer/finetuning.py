@@ -51,9 +51,9 @@ def read_inputs(
     disk, or from the trunk if they were too large to keep: the same numbers. With nothing frozen
     they are pixels, augmented afresh each epoch.
     """
-    to_float = lambda x: tf.cast(x, tf.float32)  # noqa: E731
     if not cut.layer:
-        return pixel_batches(train, val, augment, params, train.images.shape[1], to_float)
+        return pixel_batches(train, val.images, augment, params, train.images.shape[1])
+    to_float = lambda x: tf.cast(x, tf.float32)  # noqa: E731
     read, read_val = _readers(boundary, cut, {"train": train, "val": val}, augment)
     return (
         training_batches(
