@@ -126,6 +126,7 @@ def predict_formats(
     starts = range(0, len(images), batch_size)
     parts = [range(i, min(i + batch_size, len(images))) for i in starts]
     found = {}
+    _opened.clear()  # an earlier call may have had another directory
     with ThreadPoolExecutor(threads) as own:
         for form in find_formats(directory):
             answer = partial(_predict_part, directory, form, images.paths)
