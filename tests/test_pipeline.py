@@ -827,6 +827,7 @@ def test_the_vgg16_study_runs_with_a_file_of_weights(copied: Project) -> None:
     assert copied.dvc("repro", "evaluate").stages == []
     scores = json.loads(copied.read("metrics/scores/finetuned.json"))
     assert row["accuracy"]["median"] == pytest.approx(scores["accuracy"], abs=2e-6)
-    assert row["log_loss"]["median"] == pytest.approx(scores["log_loss"], abs=2e-6)
+    # of probabilities with 6 decimals: of one of 0.05, half a unit of the last is 1e-5 of its loss
+    assert row["log_loss"]["median"] == pytest.approx(scores["log_loss"], abs=1e-5)
     info = read_model_info(copied.root / "models/finetuned.keras")
     assert len(info.class_names) == 10
